@@ -1,0 +1,3 @@
+//! Logs in, renders templates, renews: the sidecar of injected pods.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! The command line, in the habits of the vault command.

@@ -1,0 +1,1 @@
+//! Audit entries, keyed hashing, sinks and the broker that fails closed.

@@ -1,0 +1,230 @@
+//! [`View`]: a window on the encrypted key space that cannot look outside its prefix.
+//!
+//! Paths here are plain text, segments separated by `/`, no leading slash. What etcd sees of them is ciphertext.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use holdfast_secret::SecretBytes;
+use serde::{Serialize, de::DeserializeOwned};
+
+/// etcd's revision: one number for the whole store, growing with each committed transaction.
+pub type Revision = i64;
+
+/// A decrypted value and the revision that wrote it.
+#[derive(Debug)]
+pub struct Entry {
+    /// The plain bytes.
+    pub value: SecretBytes,
+    /// `mod_revision` of the key: compare on it to write only if nobody else did.
+    pub revision: Revision,
+}
+
+/// What must hold of a key for a transaction to be applied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Check {
+    /// There is no such key.
+    Absent,
+    /// There is such a key, whatever its value.
+    Exists,
+    /// The key was last written by this revision.
+    At(Revision),
+}
+
+/// One change of a transaction.
+#[derive(Debug)]
+pub enum Write {
+    /// Sets the value.
+    Put(SecretBytes),
+    /// Removes the key; nothing happens if it is not there.
+    Delete,
+}
+
+/// Checks and writes that are applied together or not at all. A path may be written once.
+#[derive(Debug, Default)]
+pub struct Txn {
+    /// Full paths and what must hold of them.
+    pub checks: Vec<(String, Check)>,
+    /// Full paths and what becomes of them.
+    pub writes: Vec<(String, Write)>,
+}
+
+/// Why the store did not do it.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// A check did not hold; nothing was written. Read again and decide anew.
+    #[error("a concurrent change was made; nothing was written")]
+    Conflict,
+    /// The keyring is not in memory.
+    #[error("sealed")]
+    Sealed,
+    /// The value or the transaction is larger than the store takes.
+    #[error("too large: {bytes} bytes, the limit is {limit}")]
+    TooLarge {
+        /// Size of what was given.
+        bytes: usize,
+        /// Largest size taken.
+        limit: usize,
+    },
+    /// The store takes no more writes until space is made (etcd: NOSPACE alarm).
+    #[error("the store is out of space")]
+    NoSpace,
+    /// The store cannot be reached, or not in time. For a write this means: not committed, and it never will be.
+    #[error("the store is unavailable: {0}")]
+    Unavailable(String),
+    /// What is stored does not decrypt or does not decode. Names the plain path, never the content.
+    #[error("stored data at {path} is damaged: {reason}")]
+    Corrupt {
+        /// Plain path of the key.
+        path: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A value could not be encoded.
+    #[error("cannot encode a value for {path}: {reason}")]
+    Encode {
+        /// Plain path of the key.
+        path: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+}
+
+/// The encrypted key space by plain paths. `Barrier` implements it.
+#[async_trait]
+pub trait Store: Send + Sync + 'static {
+    /// The value at a path, linearizably.
+    async fn get(&self, path: &str) -> Result<Option<Entry>, StoreError>;
+
+    /// Names directly below `folder` (which ends in `/` or is empty), sorted; a name that has names below it ends in
+    /// `/` (a name can appear both ways). Only names greater than `after`, at most `limit` of them (0: all).
+    async fn list(&self, folder: &str, after: &str, limit: usize) -> Result<Vec<String>, StoreError>;
+
+    /// Applies the transaction; returns its revision.
+    async fn commit(&self, txn: Txn) -> Result<Revision, StoreError>;
+}
+
+/// A window on a [`Store`] below one prefix.
+#[derive(Clone)]
+pub struct View {
+    store: Arc<dyn Store>,
+    prefix: Arc<str>,
+}
+
+// === impl Txn ===
+
+impl Txn {
+    /// An empty transaction.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds a check on a full path (see [`View::path`]).
+    pub fn check(&mut self, path: String, check: Check) -> &mut Self {
+        self.checks.push((path, check));
+        self
+    }
+
+    /// Adds a put on a full path.
+    pub fn put(&mut self, path: String, value: SecretBytes) -> &mut Self {
+        self.writes.push((path, Write::Put(value)));
+        self
+    }
+
+    /// Adds a put of a value as JSON on a full path.
+    pub fn put_json<T: Serialize>(&mut self, path: String, value: &T) -> Result<&mut Self, StoreError> {
+        let bytes = encode(&path, value)?;
+        Ok(self.put(path, bytes))
+    }
+
+    /// Adds a delete on a full path.
+    pub fn delete(&mut self, path: String) -> &mut Self {
+        self.writes.push((path, Write::Delete));
+        self
+    }
+
+    /// Takes over the checks and writes of another transaction.
+    pub fn merge(&mut self, other: Txn) -> &mut Self {
+        self.checks.extend(other.checks);
+        self.writes.extend(other.writes);
+        self
+    }
+}
+
+// === impl View ===
+
+impl View {
+    /// A window below `prefix`, which is empty or ends in `/`.
+    pub fn new(store: Arc<dyn Store>, prefix: &str) -> Self {
+        debug_assert!(prefix.is_empty() || prefix.ends_with('/'));
+        Self { store, prefix: prefix.into() }
+    }
+
+    /// A smaller window: `segment` is appended to the prefix, with a `/`.
+    pub fn below(&self, segment: &str) -> Self {
+        Self { store: self.store.clone(), prefix: format!("{}{segment}/", self.prefix).into() }
+    }
+
+    /// The full path of a path in this window, for use in a [`Txn`].
+    pub fn path(&self, path: &str) -> String {
+        format!("{}{path}", self.prefix)
+    }
+
+    /// The bytes at a path.
+    pub async fn get(&self, path: &str) -> Result<Option<Entry>, StoreError> {
+        self.store.get(&self.path(path)).await
+    }
+
+    /// The value at a path, decoded from JSON, with its revision.
+    pub async fn get_json<T: DeserializeOwned>(&self, path: &str) -> Result<Option<(T, Revision)>, StoreError> {
+        let full = self.path(path);
+        let Some(entry) = self.store.get(&full).await? else { return Ok(None) };
+        match serde_json::from_slice(entry.value.expose()) {
+            Ok(value) => Ok(Some((value, entry.revision))),
+            Err(error) => Err(StoreError::Corrupt { path: full, reason: describe(&error) }),
+        }
+    }
+
+    /// Names directly below a folder of this window; see [`Store::list`].
+    pub async fn list(&self, folder: &str, after: &str, limit: usize) -> Result<Vec<String>, StoreError> {
+        self.store.list(&self.path(folder), after, limit).await
+    }
+
+    /// Sets a value, whatever was there.
+    pub async fn put(&self, path: &str, value: SecretBytes) -> Result<Revision, StoreError> {
+        let mut txn = Txn::new();
+        txn.put(self.path(path), value);
+        self.store.commit(txn).await
+    }
+
+    /// Sets a value as JSON, whatever was there.
+    pub async fn put_json<T: Serialize>(&self, path: &str, value: &T) -> Result<Revision, StoreError> {
+        let mut txn = Txn::new();
+        txn.put_json(self.path(path), value)?;
+        self.store.commit(txn).await
+    }
+
+    /// Removes a key; no error if it is not there.
+    pub async fn delete(&self, path: &str) -> Result<Revision, StoreError> {
+        let mut txn = Txn::new();
+        txn.delete(self.path(path));
+        self.store.commit(txn).await
+    }
+
+    /// Applies a transaction over full paths made by [`View::path`] of this or another window of the same store.
+    pub async fn commit(&self, txn: Txn) -> Result<Revision, StoreError> {
+        self.store.commit(txn).await
+    }
+}
+
+fn encode<T: Serialize>(path: &str, value: &T) -> Result<SecretBytes, StoreError> {
+    match serde_json::to_vec(value) {
+        Ok(bytes) => Ok(SecretBytes::new(bytes)),
+        Err(error) => Err(StoreError::Encode { path: path.to_owned(), reason: describe(&error) }),
+    }
+}
+
+/// serde_json's messages may quote content; only the category and place are told.
+fn describe(error: &serde_json::Error) -> String {
+    format!("{:?} error at line {} column {}", error.classify(), error.line(), error.column())
+}

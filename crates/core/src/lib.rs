@@ -1,0 +1,1 @@
+//! The request pipeline, mounts, tokens, leases and the sys paths.

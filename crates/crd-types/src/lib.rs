@@ -1,0 +1,1 @@
+//! The custom resources, conditions, annotation and label names.

@@ -1,0 +1,1 @@
+//! A parser for the HCL 1 subset and the JSON that Vault accepts.

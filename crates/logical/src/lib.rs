@@ -1,0 +1,23 @@
+//! What a secret engine or an auth method is written against, and all that it may know.
+//!
+//! A plug-in is a [`Backend`]: a table of paths ([`PathTable`]) and a handler. It gets a [`View`] of its own storage, a
+//! clock, entropy and the limits of its mount ([`Services`]); there is no way from here to the core, to another mount
+//! or to the raw store.
+
+pub mod backend;
+pub mod data;
+pub mod error;
+pub mod fields;
+pub mod request;
+pub mod response;
+pub mod table;
+
+pub use backend::{Backend, Factory, MountInfo, Outside, Services};
+pub use data::Data;
+pub use error::Error;
+pub use fields::Fields;
+pub use holdfast_barrier::view::{Check, Entry, Revision, Store, StoreError, Txn, View};
+pub use holdfast_base::{Clock, Entropy, Timestamp};
+pub use request::{Caller, Connection, Operation, PodIdentity, Request};
+pub use response::{Grant, Issue, Raw, Response, TokenKind};
+pub use table::{Auth, Field, Kind, PathTable, Row};

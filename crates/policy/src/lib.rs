@@ -1,0 +1,1 @@
+//! Policy text, the tree made of it, and the decision.

@@ -1,0 +1,1 @@
+//! How the root key is kept: the Seal trait, Shamir shares, a static key.

@@ -1,0 +1,146 @@
+//! Types for bytes and text that must never be printed.
+//!
+//! A value of these types is zeroed when dropped, prints as `[redacted]`, has no `Serialize`, and is compared in
+//! constant time. The only way to the content is `expose`, a word that is easy to search for. Leaf crate.
+
+use std::fmt;
+
+use serde::{Deserialize, Deserializer};
+use subtle::ConstantTimeEq;
+use zeroize::{Zeroize, Zeroizing};
+
+/// Text that must not be printed: tokens, passwords, private keys in PEM.
+#[derive(Default)]
+pub struct SecretString(Zeroizing<String>);
+
+/// Bytes that must not be printed: keys, shares, decrypted values.
+#[derive(Default)]
+pub struct SecretBytes(Zeroizing<Vec<u8>>);
+
+// === impl SecretString ===
+
+impl SecretString {
+    /// Takes the text over; the caller keeps no copy.
+    pub fn new(text: impl Into<String>) -> Self {
+        Self(Zeroizing::new(text.into()))
+    }
+
+    /// The text itself. Every call is a place to review.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+
+    /// A second copy, made on purpose: there is no `Clone`.
+    pub fn duplicate(&self) -> Self {
+        Self::new(self.0.as_str())
+    }
+
+    /// True when there is no text.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl From<String> for SecretString {
+    fn from(text: String) -> Self {
+        Self::new(text)
+    }
+}
+
+impl From<&str> for SecretString {
+    fn from(text: &str) -> Self {
+        Self::new(text)
+    }
+}
+
+impl fmt::Debug for SecretString {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("[redacted]")
+    }
+}
+
+impl PartialEq for SecretString {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.as_bytes().ct_eq(other.0.as_bytes()).into()
+    }
+}
+
+impl Eq for SecretString {}
+
+impl<'de> Deserialize<'de> for SecretString {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer).map(Self::new)
+    }
+}
+
+// === impl SecretBytes ===
+
+impl SecretBytes {
+    /// Takes the bytes over; the caller keeps no copy.
+    pub fn new(bytes: impl Into<Vec<u8>>) -> Self {
+        Self(Zeroizing::new(bytes.into()))
+    }
+
+    /// The bytes themselves. Every call is a place to review.
+    pub fn expose(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// A second copy, made on purpose: there is no `Clone`.
+    pub fn duplicate(&self) -> Self {
+        Self::new(self.0.as_slice())
+    }
+
+    /// Number of bytes.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// True when there are no bytes.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Zeroes and drops the content now.
+    pub fn clear(&mut self) {
+        self.0.zeroize();
+    }
+}
+
+impl From<Vec<u8>> for SecretBytes {
+    fn from(bytes: Vec<u8>) -> Self {
+        Self::new(bytes)
+    }
+}
+
+impl fmt::Debug for SecretBytes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("[redacted]")
+    }
+}
+
+impl PartialEq for SecretBytes {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.as_slice().ct_eq(other.0.as_slice()).into()
+    }
+}
+
+impl Eq for SecretBytes {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn debug_never_shows_the_content() {
+        let shown = format!("{:?} {:?}", SecretString::new("hvs.canary"), SecretBytes::new(*b"canary"));
+        assert_eq!(shown, "[redacted] [redacted]");
+    }
+
+    #[test]
+    fn equality_compares_the_content() {
+        assert_eq!(SecretString::new("a"), SecretString::new("a"));
+        assert_ne!(SecretString::new("a"), SecretString::new("ab"));
+        assert_ne!(SecretBytes::new(*b"a"), SecretBytes::new(*b"b"));
+    }
+}

@@ -1,0 +1,1 @@
+//! Shamir secret sharing over GF(256): split and combine.

@@ -1,0 +1,1 @@
+//! Storage in one local file (redb).

@@ -1,0 +1,3 @@
+//! CSI node plugin: leased secrets as files in pods.
+
+fn main() {}

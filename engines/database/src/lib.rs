@@ -1,0 +1,1 @@
+//! The database secret engine: users made on demand.

@@ -1,0 +1,1 @@
+//! The kv secret engine, versions 1 and 2.

@@ -1,0 +1,3 @@
+//! Reconciles SecretEngine, VaultPolicy and DynamicCredential objects.
+
+fn main() {}

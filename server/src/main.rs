@@ -1,0 +1,3 @@
+//! The `holdfast` binary: server and command line.
+
+fn main() {}

@@ -1,0 +1,3 @@
+//! Mutating webhook: injects the agent from pod annotations.
+
+fn main() {}
