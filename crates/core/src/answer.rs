@@ -1,0 +1,47 @@
+//! What the core answers, for the listener to write out.
+
+use holdfast_api_types::Envelope;
+use holdfast_logical::Data;
+use serde_json::Value;
+
+use crate::Error;
+
+/// The outcome of one request.
+#[derive(Debug)]
+pub enum Answer {
+    /// 204.
+    Empty,
+    /// The usual body.
+    Envelope {
+        /// HTTP status: 200, or what the engine asked for.
+        status: u16,
+        /// The body.
+        envelope: Box<Envelope<Data>>,
+        /// Are the keys of `data` also written at the top level, before those of the envelope?
+        top_level: bool,
+    },
+    /// A JSON object that is the whole body: health, seal-status, init, unseal …
+    Bare {
+        /// HTTP status.
+        status: u16,
+        /// The body; not written for HEAD.
+        body: Value,
+    },
+    /// A body that is not JSON of ours.
+    Raw {
+        /// HTTP status.
+        status: u16,
+        /// Content-Type.
+        content_type: String,
+        /// The body.
+        body: Vec<u8>,
+    },
+    /// Nothing was done, or what was done was undone. The status table turns it into status and `errors`.
+    Error(Error),
+}
+
+impl From<Error> for Answer {
+    fn from(error: Error) -> Self {
+        Self::Error(error)
+    }
+}

@@ -1,0 +1,100 @@
+//! A request as the listener read it: bytes were decoded, nothing was judged yet.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use holdfast_logical::{Connection, Operation};
+use holdfast_secret::SecretString;
+use serde_json::{Map, Value};
+
+use crate::Error;
+
+/// What the HTTP method and the `list`, `scan` and `help` parameters said.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Verb {
+    /// GET.
+    Read,
+    /// LIST, or GET with `list=true`.
+    List,
+    /// SCAN, or GET with `scan=true`.
+    Scan,
+    /// POST or PUT.
+    Write,
+    /// PATCH.
+    Patch,
+    /// DELETE.
+    Delete,
+    /// HEAD.
+    Head,
+    /// HELP, or GET with `help=1`.
+    Help,
+}
+
+/// One request, before anything was decided about it.
+#[derive(Debug)]
+pub struct Raw {
+    /// UUID, made by the listener; in the envelope and in the audit log.
+    pub id: String,
+    /// What is asked.
+    pub verb: Verb,
+    /// Percent-decoded, without `/v1/` in front.
+    pub path: String,
+    /// X-Vault-Namespace, as sent.
+    pub namespace: Option<String>,
+    /// X-Vault-Token or the bearer token.
+    pub token: Option<SecretString>,
+    /// X-Vault-Wrap-TTL.
+    pub wrap_ttl: Option<Duration>,
+    /// JSON body or form; for reads, lists and deletes the query parameters (a repeated one is a list).
+    pub body: Map<String, Value>,
+    /// The bytes of the body, for paths that take no JSON.
+    pub raw_body: bytes::Bytes,
+    /// Other headers by lower-case name, without tokens.
+    pub headers: BTreeMap<String, String>,
+    /// X-Holdfast-Item.
+    pub item: Option<String>,
+    /// X-Holdfast-Owner, `kind/uid`.
+    pub owner: Option<String>,
+    /// X-Holdfast-Replace, a lease id.
+    pub replace: Option<String>,
+    /// Where from.
+    pub connection: Connection,
+    /// What the listener could not read (bad JSON, bad header). The core audits the request and answers this.
+    pub fault: Option<Error>,
+}
+
+impl Raw {
+    /// A request without token, body and headers; the rest is filled in by the caller.
+    pub fn new(id: impl Into<String>, verb: Verb, path: impl Into<String>) -> Self {
+        Self {
+            id: id.into(),
+            verb,
+            path: path.into(),
+            namespace: None,
+            token: None,
+            wrap_ttl: None,
+            body: Map::new(),
+            raw_body: bytes::Bytes::new(),
+            headers: BTreeMap::new(),
+            item: None,
+            owner: None,
+            replace: None,
+            connection: Connection::default(),
+            fault: None,
+        }
+    }
+}
+
+impl Verb {
+    /// The operation; a write counts as update until the engine has told whether there is something at the path.
+    pub fn operation(self) -> Operation {
+        match self {
+            Self::Read | Self::Head => Operation::Read,
+            Self::List => Operation::List,
+            Self::Scan => Operation::Scan,
+            Self::Write => Operation::Update,
+            Self::Patch => Operation::Patch,
+            Self::Delete => Operation::Delete,
+            Self::Help => Operation::Help,
+        }
+    }
+}
