@@ -1,0 +1,56 @@
+# The commands of the project. `make demo` and `make test` need nothing but this checkout, Rust, Go and (as root) Debian's
+# package manager; each sets up the rest.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+export HOLDFAST_CACHE ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/holdfast-e2e
+export CARGO_TARGET_DIR ?= $(HOLDFAST_CACHE)/target
+export PATH := $(HOLDFAST_CACHE)/bin:$(PATH):/usr/local/go/bin:$(HOME)/.cargo/bin
+export KUBECONFIG ?= $(HOLDFAST_CACHE)/kubeconfig
+CLUSTER ?= holdfast
+HOST := $(shell rustc -vV 2>/dev/null | sed -n 's/^host: //p')
+BIN := $(CARGO_TARGET_DIR)/$(HOST)/debug
+SHIPPED := -p holdfast-server -p holdfast-operator -p holdfast-csi -p holdfast-webhook -p holdfast-agent
+
+help: ## show this list
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' Makefile | expand -t 18
+
+demo: cluster-tools build ## the main job, end to end, on a cluster on this machine
+	@e2e/cluster/cluster.sh up $(CLUSTER)
+	@e2e/images.sh $(CLUSTER)
+	@cargo run -q -p holdfast-e2e --bin demo
+
+demo-down: ## remove the demo and its cluster
+	@e2e/cluster/cluster.sh down $(CLUSTER)
+
+demo-shell: ## a shell with kubectl and helm set to the demo's cluster
+	@PS1='(holdfast) \w $$ ' bash --norc
+
+test: ## every test: formatting, lints, unit, integration, csi-sanity, chart, end to end
+	@e2e/test.sh
+
+build: ## all binaries, as tests and images use them
+	cargo build $(SHIPPED)
+
+fmt: ## check the formatting
+	cargo fmt --all --check
+
+lint: ## clippy on all targets, warnings are errors
+	cargo clippy --workspace --all-targets -- -D warnings
+
+docs: ## rustdoc, warnings are errors
+	RUSTDOCFLAGS=-Dwarnings cargo doc --workspace --no-deps
+
+crds: ## write crds/ and the chart's copies from the Rust types
+	cargo run -q -p holdfast-operator -- crds --out crds
+	mkdir -p charts/holdfast/files/crds && cp crds/*.yaml charts/holdfast/files/crds/
+
+deny: ## licences, bans and sources of dependencies (needs cargo-deny)
+	cargo deny check licenses bans sources
+
+cluster-tools:
+	@e2e/cluster/tools.sh cluster
+
+release: ## optimised binaries
+	cargo build --release $(SHIPPED)
+
+.PHONY: help demo demo-down demo-shell test build fmt lint docs crds deny cluster-tools release
