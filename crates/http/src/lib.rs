@@ -1,1 +1,22 @@
-//! The HTTP listener: bytes to requests of the core, answers to bytes, one status table.
+//! The HTTP listener: bytes to requests of the core, answers of the core to bytes.
+//!
+//! Read in this order: [`listener`] accepts and drains connections, [`exchange`] takes one request through,
+//! [`request`] reads it ([`path`], [`query`], [`body`], [`forwarded`] are its parts), [`answer`] writes what the core
+//! said, and [`status`] is the one table from outcomes to HTTP status codes. [`tls`] asks for client certificates
+//! without verifying them and exchanges the server's own certificate while running.
+
+pub mod answer;
+pub mod body;
+pub mod exchange;
+pub mod forwarded;
+pub mod listener;
+pub mod path;
+pub mod query;
+pub mod request;
+pub mod status;
+pub mod tls;
+
+pub use exchange::{Handle, Site};
+pub use forwarded::{Network, TrustedProxies};
+pub use listener::{Limits, Listener};
+pub use tls::{Certificate, ClientCertificates, MinVersion, Tls};

@@ -1,0 +1,298 @@
+//! From an HTTP request to a request of the core (`api.md` §1.1, §1.2 of the wire protocol; verbs, headers, parameters).
+//!
+//! What cannot be read becomes the request's `fault`: the core audits it and answers it in its place in the order of
+//! checks, so that a malformed request leaves a trace.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use bytes::Bytes;
+use holdfast_api_types::header;
+use holdfast_base::duration;
+use holdfast_core::{Error, Raw, Verb};
+use holdfast_logical::{Connection, Error as Logical};
+use holdfast_secret::SecretString;
+use http::{HeaderMap, Method, header::AUTHORIZATION, header::CONTENT_TYPE, request::Parts};
+use serde_json::{Map, Value};
+
+use crate::{
+    body, path,
+    query::{self, Repeated},
+};
+
+/// Why a request cannot be read.
+#[derive(Debug)]
+pub struct Reject {
+    /// HTTP status.
+    pub status: u16,
+    /// For `errors`; none when empty.
+    pub message: String,
+}
+
+/// A request whose head was read; the body is still to come.
+#[derive(Debug)]
+pub struct Head {
+    raw: Raw,
+    query: Map<String, Value>,
+    content_type: String,
+}
+
+// === impl Reject ===
+
+impl Reject {
+    /// 400 with this text.
+    pub fn bad(message: impl Into<String>) -> Self {
+        Self { status: 400, message: message.into() }
+    }
+
+    /// This status with this text.
+    pub fn new(status: u16, message: impl Into<String>) -> Self {
+        Self { status, message: message.into() }
+    }
+}
+
+impl From<Reject> for Error {
+    fn from(reject: Reject) -> Self {
+        Self::Logical(Logical::Status { code: reject.status, message: reject.message })
+    }
+}
+
+// === impl Head ===
+
+impl Head {
+    /// Reads method, path, query and headers. `encoded` is the path below `/v1/`, not decoded yet. `None`: no operation
+    /// belongs to the method (405).
+    pub fn read(id: String, parts: &Parts, encoded: &str) -> Option<Self> {
+        let mut verb = verb(&parts.method)?;
+        let mut fault = None;
+        let mut query = keep(query::parse(parts.uri.query().unwrap_or_default(), Repeated::List), &mut fault);
+        if verb == Verb::Read {
+            verb = keep_or(read_verb(&mut query), verb, &mut fault);
+        }
+        let mut path = keep_or(path::decode(encoded), String::new(), &mut fault);
+        if fault.is_none() {
+            fault = check(verb, &mut path).err();
+        }
+        let content_type = text(&parts.headers, CONTENT_TYPE.as_str()).unwrap_or_default();
+        if verb == Verb::Patch && body::media_type(&content_type) != "application/merge-patch+json" {
+            fault = fault.or_else(|| {
+                Some(Reject::new(415, "a PATCH needs the Content-Type application/merge-patch+json (RFC 7396)"))
+            });
+        }
+        let mut raw = Raw::new(id, verb, path);
+        raw.namespace = text(&parts.headers, header::NAMESPACE).filter(|text| !text.is_empty());
+        raw.token = token(&parts.headers);
+        match text(&parts.headers, header::WRAP_TTL).map(|text| wrap_ttl(&text)).transpose() {
+            Ok(ttl) => raw.wrap_ttl = ttl.flatten(),
+            Err(reject) => fault = fault.or(Some(reject)),
+        }
+        raw.item = text(&parts.headers, header::ITEM);
+        raw.owner = text(&parts.headers, header::OWNER);
+        raw.replace = text(&parts.headers, header::REPLACE);
+        raw.headers = other_headers(&parts.headers);
+        raw.fault = fault.map(Error::from);
+        Some(Self { raw, query, content_type })
+    }
+
+    /// Adds the body, or why there is none, and where the request came from.
+    pub fn with_body(mut self, bytes: Result<Bytes, Reject>, connection: Result<Connection, Reject>) -> Raw {
+        let mut fault = None;
+        self.raw.connection = keep(connection, &mut fault);
+        let bytes = keep(bytes, &mut fault);
+        self.raw.body = match self.raw.verb {
+            Verb::Write | Verb::Patch if body::is_raw(&self.raw.path, &self.content_type) => Map::new(),
+            Verb::Write | Verb::Patch => keep(body::parse(&self.content_type, &bytes), &mut fault),
+            _ => self.query,
+        };
+        self.raw.raw_body = bytes;
+        self.raw.fault = self.raw.fault.or(fault.map(Error::from));
+        self.raw
+    }
+}
+
+fn verb(method: &Method) -> Option<Verb> {
+    Some(match method.as_str() {
+        "GET" => Verb::Read,
+        "LIST" => Verb::List,
+        "SCAN" => Verb::Scan,
+        "POST" | "PUT" => Verb::Write,
+        "PATCH" => Verb::Patch,
+        "DELETE" => Verb::Delete,
+        "HEAD" => Verb::Head,
+        "HELP" => Verb::Help,
+        _ => return None,
+    })
+}
+
+/// GET is a list, a scan or a call for help when a parameter says so; these parameters are taken out.
+fn read_verb(query: &mut Map<String, Value>) -> Result<Verb, Reject> {
+    let mut asks = |name: &str| match query.get(name).map(|value| value.as_str().and_then(truth)) {
+        None => Ok(false),
+        Some(Some(asked)) => {
+            query.remove(name);
+            Ok(asked)
+        }
+        // Vault answers this with an empty list of errors.
+        Some(None) => Err(Reject::new(400, "")),
+    };
+    let (list, scan, help) = (asks("list")?, asks("scan")?, asks("help")?);
+    match (list, scan) {
+        (true, true) => Err(Reject::bad("list and scan cannot be asked for at once")),
+        _ if help => Ok(Verb::Help),
+        (true, false) => Ok(Verb::List),
+        (false, true) => Ok(Verb::Scan),
+        (false, false) => Ok(Verb::Read),
+    }
+}
+
+fn truth(text: &str) -> Option<bool> {
+    match text {
+        "1" | "t" | "T" | "true" | "TRUE" | "True" => Some(true),
+        "0" | "f" | "F" | "false" | "FALSE" | "False" => Some(false),
+        _ => None,
+    }
+}
+
+/// Lists end in a slash, writes do not.
+fn check(verb: Verb, path: &mut String) -> Result<(), Reject> {
+    match verb {
+        Verb::List | Verb::Scan if !path.ends_with('/') => path.push('/'),
+        Verb::Write | Verb::Patch if path.ends_with('/') => {
+            return Err(Reject::bad("cannot write to a path ending in '/'"));
+        }
+        _ => {}
+    }
+    Ok(())
+}
+
+fn token(headers: &HeaderMap) -> Option<SecretString> {
+    if let Some(token) = headers.get(header::TOKEN).and_then(|value| value.to_str().ok()) {
+        return Some(SecretString::new(token.trim())).filter(|token| !token.is_empty());
+    }
+    let bearer = headers.get(AUTHORIZATION)?.to_str().ok()?.strip_prefix("Bearer ")?;
+    Some(SecretString::new(bearer.trim())).filter(|token| !token.is_empty())
+}
+
+/// Seconds or a duration, with or without quotes; zero is no wrapping.
+fn wrap_ttl(text: &str) -> Result<Option<Duration>, Reject> {
+    let ttl = duration::parse(text.trim().trim_matches('"'))
+        .map_err(|_| Reject::bad("X-Vault-Wrap-TTL: give seconds or a duration such as 5m, not below zero"))?;
+    Ok(Some(ttl).filter(|ttl| !ttl.is_zero()))
+}
+
+fn other_headers(headers: &HeaderMap) -> BTreeMap<String, String> {
+    let mut others = BTreeMap::new();
+    for name in headers.keys().filter(|name| !matches!(name.as_str(), header::TOKEN | "authorization" | "cookie")) {
+        if let Some(value) = text(headers, name.as_str()) {
+            others.insert(name.as_str().to_owned(), value);
+        }
+    }
+    others
+}
+
+/// All values of a header, in order, joined with commas; what is not text is left out.
+pub(crate) fn text(headers: &HeaderMap, name: &str) -> Option<String> {
+    let values: Vec<&str> = headers.get_all(name).iter().filter_map(|value| value.to_str().ok()).collect();
+    if values.is_empty() { None } else { Some(values.join(", ")) }
+}
+
+fn keep<T: Default>(outcome: Result<T, Reject>, fault: &mut Option<Reject>) -> T {
+    keep_or(outcome, T::default(), fault)
+}
+
+fn keep_or<T>(outcome: Result<T, Reject>, otherwise: T, fault: &mut Option<Reject>) -> T {
+    outcome.unwrap_or_else(|reject| {
+        fault.get_or_insert(reject);
+        otherwise
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::status;
+
+    fn read(method: &str, target: &str, headers: &[(&str, &str)], body: &'static str) -> Raw {
+        let mut request = http::Request::builder().method(method).uri(target);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let (parts, ()) = request.body(()).unwrap().into_parts();
+        let path = parts.uri.path().strip_prefix("/v1/").unwrap().to_owned();
+        Head::read("id".to_owned(), &parts, &path)
+            .unwrap()
+            .with_body(Ok(Bytes::from_static(body.as_bytes())), Ok(Connection::default()))
+    }
+
+    fn fault(raw: &Raw) -> Option<u16> {
+        raw.fault.as_ref().map(|error| status::of(error).status)
+    }
+
+    #[test]
+    fn methods_and_parameters_say_what_is_asked() {
+        for (method, target, verb, path) in [
+            ("GET", "/v1/secret/a", Verb::Read, "secret/a"),
+            ("GET", "/v1/secret/a?list=true", Verb::List, "secret/a/"),
+            ("GET", "/v1/secret/a/?list=1", Verb::List, "secret/a/"),
+            ("GET", "/v1/secret/a?list=false", Verb::Read, "secret/a"),
+            ("GET", "/v1/secret/a?scan=true", Verb::Scan, "secret/a/"),
+            ("GET", "/v1/secret/a?help=1", Verb::Help, "secret/a"),
+            ("LIST", "/v1/secret/a", Verb::List, "secret/a/"),
+            ("POST", "/v1/secret/a", Verb::Write, "secret/a"),
+            ("PUT", "/v1/secret/a", Verb::Write, "secret/a"),
+            ("DELETE", "/v1/secret/a%20b", Verb::Delete, "secret/a b"),
+            ("HEAD", "/v1/sys/health", Verb::Head, "sys/health"),
+        ] {
+            let raw = read(method, target, &[], "");
+            assert_eq!((raw.verb, raw.path.as_str(), fault(&raw)), (verb, path, None), "{method} {target}");
+            assert!(raw.body.is_empty());
+        }
+        let (parts, ()) = http::Request::builder().method("TRACE").uri("/v1/x").body(()).unwrap().into_parts();
+        assert!(Head::read(String::new(), &parts, "x").is_none());
+    }
+
+    #[test]
+    fn parameters_of_reads_come_from_the_query_and_of_writes_from_the_body() {
+        assert_eq!(Value::Object(read("GET", "/v1/a?version=2", &[], "").body), json!({"version": "2"}));
+        assert_eq!(Value::Object(read("DELETE", "/v1/a?x=1&x=2", &[], "").body), json!({"x": ["1", "2"]}));
+        assert_eq!(Value::Object(read("POST", "/v1/a?x=1", &[], r#"{"y":2}"#).body), json!({"y": 2}));
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_a_fault() {
+        let merge = ("content-type", "application/merge-patch+json");
+        for (method, target, headers, body, expected) in [
+            ("GET", "/v1/a?list=maybe", &[][..], "", Some(400)),
+            ("GET", "/v1/a?list=1&scan=1", &[], "", Some(400)),
+            ("GET", "/v1/a/%2e%2e/b", &[], "", Some(400)),
+            ("POST", "/v1/a/", &[], "{}", Some(400)),
+            ("POST", "/v1/a", &[], "{", Some(400)),
+            ("PATCH", "/v1/a", &[("content-type", "application/json")], "{}", Some(415)),
+            ("PATCH", "/v1/a", &[merge], "{}", None),
+            ("GET", "/v1/a", &[("x-vault-wrap-ttl", "-1")], "", Some(400)),
+            ("GET", "/v1/a", &[("x-vault-wrap-ttl", "soon")], "", Some(400)),
+        ] {
+            assert_eq!(fault(&read(method, target, headers, body)), expected, "{method} {target}");
+        }
+    }
+
+    #[test]
+    fn the_token_is_taken_out_of_the_headers() {
+        let raw = read("GET", "/v1/a", &[("x-vault-token", "hvs.a"), ("authorization", "Bearer hvs.b")], "");
+        assert_eq!(raw.token.unwrap().expose(), "hvs.a");
+        assert!(raw.headers.is_empty());
+        let raw = read("GET", "/v1/a", &[("authorization", "Bearer hvs.b"), ("x-a", "1"), ("x-a", "2")], "");
+        assert_eq!(raw.token.unwrap().expose(), "hvs.b");
+        assert_eq!(raw.headers["x-a"], "1, 2");
+        assert!(read("GET", "/v1/a", &[("authorization", "Basic eDp5")], "").token.is_none());
+    }
+
+    #[test]
+    fn wrap_ttl_takes_seconds_durations_and_quotes() {
+        for (text, expected) in [("60", Some(60)), ("\"60s\"", Some(60)), ("5m", Some(300)), ("0", None)] {
+            let raw = read("GET", "/v1/a", &[("x-vault-wrap-ttl", text)], "");
+            assert_eq!(raw.wrap_ttl.map(|ttl| ttl.as_secs()), expected, "{text}");
+        }
+    }
+}

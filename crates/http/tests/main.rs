@@ -1,0 +1,5 @@
+//! The listener over real sockets: TLS with and without client certificates, reload, limits, deadlines, draining.
+
+mod fixture;
+mod limits;
+mod tls;
