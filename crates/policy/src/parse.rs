@@ -1,0 +1,204 @@
+//! Policy text into stanzas.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use holdfast_base::duration;
+use holdfast_hcl::{Body, Found, Value};
+
+use crate::{Capabilities, Pattern, parameters::Rules};
+
+/// Why a text is not a policy. The text begins as Vault's does.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("failed to parse policy: {0}")]
+pub struct ParseError(String);
+
+/// A policy that was understood completely.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Policy {
+    name: String,
+    text: String,
+    stanzas: Vec<Stanza>,
+}
+
+/// One `path "…" { … }`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Stanza {
+    pub(crate) pattern: Pattern,
+    pub(crate) capabilities: Capabilities,
+    pub(crate) allowed: Rules,
+    pub(crate) denied: Rules,
+    pub(crate) required: BTreeSet<String>,
+    pub(crate) min_wrapping_ttl: Option<Duration>,
+    pub(crate) max_wrapping_ttl: Option<Duration>,
+    /// Has `{{identity…}}` in its pattern; never matches until it is filled in.
+    pub(crate) templated: bool,
+}
+
+const STANZA_KEYS: [&str; 8] = [
+    "capabilities",
+    "policy",
+    "allowed_parameters",
+    "denied_parameters",
+    "required_parameters",
+    "min_wrapping_ttl",
+    "max_wrapping_ttl",
+    "comment",
+];
+
+// === impl Policy ===
+
+impl Policy {
+    /// Reads HCL or JSON. Anything unknown is refused: a rule that is not understood must not be dropped.
+    pub fn parse(name: &str, text: &str) -> Result<Self, ParseError> {
+        let body = holdfast_hcl::parse(text).map_err(|error| ParseError(error.to_string()))?;
+        if let Some((key, at)) = body.keys().find(|(key, _)| !matches!(*key, "path" | "name")) {
+            return Err(ParseError(format!(
+                "line {}: invalid key {key:?}, only path and name may stand here",
+                at.line
+            )));
+        }
+        let found = body.blocks("path", 1).map_err(|error| ParseError(error.to_string()))?;
+        let stanzas = found.iter().map(Stanza::parse).collect::<Result<_, _>>().map_err(ParseError)?;
+        Ok(Self { name: name.to_owned(), text: text.to_owned(), stanzas })
+    }
+
+    /// The policy that may do everything.
+    pub fn root() -> Self {
+        Self { name: crate::ROOT.to_owned(), text: String::new(), stanzas: Vec::new() }
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The text that it was read from, byte for byte.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// Its stanzas in the order of the text.
+    pub fn stanzas(&self) -> &[Stanza] {
+        &self.stanzas
+    }
+}
+
+// === impl Stanza ===
+
+impl Stanza {
+    /// Pattern of the path.
+    pub fn pattern(&self) -> &Pattern {
+        &self.pattern
+    }
+
+    /// What it grants.
+    pub fn capabilities(&self) -> Capabilities {
+        self.capabilities
+    }
+
+    fn parse(found: &Found<'_>) -> Result<Self, String> {
+        let path = found.labels.first().copied().unwrap_or_default();
+        let body = found.body;
+        if let Some((key, _)) = body.keys().find(|(key, _)| !STANZA_KEYS.contains(key)) {
+            return Err(format!("path {path:?}: invalid key {key:?}, use one of {}", STANZA_KEYS.join(", ")));
+        }
+        let bounds = |key| ttl(body, key).map_err(|error| format!("path {path:?}: {key}: {error}"));
+        let stanza = Self {
+            templated: is_templated(path)?,
+            pattern: Pattern::parse(path)?,
+            capabilities: capabilities(body).map_err(|error| format!("path {path:?}: {error}"))?,
+            allowed: rules(body, "allowed_parameters").map_err(|error| format!("path {path:?}: {error}"))?,
+            denied: rules(body, "denied_parameters").map_err(|error| format!("path {path:?}: {error}"))?,
+            required: required(body).map_err(|error| format!("path {path:?}: {error}"))?,
+            min_wrapping_ttl: bounds("min_wrapping_ttl")?,
+            max_wrapping_ttl: bounds("max_wrapping_ttl")?,
+        };
+        match (stanza.min_wrapping_ttl, stanza.max_wrapping_ttl) {
+            (Some(min), Some(max)) if max < min => {
+                Err(format!("path {path:?}: max_wrapping_ttl cannot be less than min_wrapping_ttl"))
+            }
+            _ => Ok(stanza),
+        }
+    }
+}
+
+/// `{{identity.…}}` in the path, well formed?
+fn is_templated(path: &str) -> Result<bool, String> {
+    let mut rest = path;
+    let mut templated = false;
+    while let Some((before, after)) = rest.split_once("{{") {
+        let inner = after.split_once("}}").filter(|(inner, _)| !inner.contains("{{"));
+        let (inner, tail) = inner.ok_or_else(|| format!("path {path:?}: \"{{{{\" without \"}}}}\""))?;
+        if before.contains("}}") || !inner.trim().starts_with("identity.") {
+            return Err(format!("path {path:?}: a template must be {{{{identity.…}}}}"));
+        }
+        (templated, rest) = (true, tail);
+    }
+    if rest.contains("}}") {
+        return Err(format!("path {path:?}: \"}}}}\" without \"{{{{\""));
+    }
+    Ok(templated)
+}
+
+fn capabilities(body: &Body) -> Result<Capabilities, String> {
+    let mut set = match body.attribute("policy") {
+        None => Capabilities::NONE,
+        Some(value) => {
+            let word = value.as_str().ok_or("policy must be a string")?;
+            Capabilities::legacy(word).ok_or_else(|| format!("invalid policy {word:?}"))?
+        }
+    };
+    for name in texts(body, "capabilities")? {
+        let known = "create, read, update, patch, delete, list, scan, sudo, deny";
+        set = set
+            | Capabilities::named(&name).ok_or_else(|| format!("invalid capability {name:?}, use one of {known}"))?;
+    }
+    Ok(if set.denies() { Capabilities::DENY } else { set })
+}
+
+fn rules(body: &Body, key: &str) -> Result<Rules, String> {
+    let mut rules = Rules::new();
+    for found in body.blocks(key, 0).map_err(|_| format!("{key} must be an object"))? {
+        for (name, _) in found.body.keys() {
+            let name_lower = name.to_lowercase();
+            let value = found.body.attribute(name).ok_or_else(|| format!("{key}.{name} must be a list of values"))?;
+            let values = match value {
+                Value::List(list) => list.iter().map(Value::to_json).collect(),
+                other => return Err(format!("{key}.{name} must be a list of values, not {}", other.to_json())),
+            };
+            crate::parameters::merge(&mut rules, &Rules::from([(name_lower, values)]));
+        }
+    }
+    Ok(rules)
+}
+
+fn required(body: &Body) -> Result<BTreeSet<String>, String> {
+    Ok(texts(body, "required_parameters")?.iter().map(|name| name.to_lowercase()).collect())
+}
+
+/// All attributes of the key together: a repeated one adds to the first.
+fn texts(body: &Body, key: &str) -> Result<Vec<String>, String> {
+    let mut texts = Vec::new();
+    for item in body.items.iter().filter(|item| item.key() == key) {
+        let holdfast_hcl::Item::Attribute(attribute) = item else {
+            return Err(format!("{key} must be a list of strings"));
+        };
+        let list = match &attribute.value {
+            Value::List(list) => list.as_slice(),
+            one => std::slice::from_ref(one),
+        };
+        for value in list {
+            texts.push(value.as_str().ok_or_else(|| format!("{key} must be a list of strings"))?.to_owned());
+        }
+    }
+    Ok(texts)
+}
+
+fn ttl(body: &Body, key: &str) -> Result<Option<Duration>, String> {
+    if body.attribute(key).is_none() {
+        return Ok(None);
+    }
+    let text = body.string(key).ok_or("must be seconds or a duration")?;
+    let ttl = duration::parse(&text).map_err(|error| error.to_string())?;
+    Ok(Some(ttl).filter(|ttl| !ttl.is_zero()))
+}

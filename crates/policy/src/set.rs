@@ -1,0 +1,226 @@
+//! The policies of a token, compiled, and the decision.
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::Arc,
+    time::Duration,
+};
+
+use holdfast_logical::Operation;
+use serde_json::{Map, Value};
+
+use crate::{
+    Capabilities, Decision, Policy, ROOT, Reason, Stanza,
+    parameters::{self, Rules, Wrong},
+    pattern::{Kind, Pattern},
+};
+
+/// All policies of a token as one thing: equal patterns merged, one rule per pattern.
+#[derive(Debug, Default)]
+pub struct PolicySet {
+    root: bool,
+    exact: HashMap<String, Rule>,
+    prefixes: HashMap<String, Rule>,
+    /// Distinct lengths of `prefixes`, longest first.
+    lengths: Vec<usize>,
+    segments: Vec<Rule>,
+}
+
+#[derive(Clone, Debug)]
+struct Rule {
+    pattern: Pattern,
+    capabilities: Capabilities,
+    allowed: Rules,
+    denied: Rules,
+    required: BTreeSet<String>,
+    min_wrapping_ttl: Option<Duration>,
+    max_wrapping_ttl: Option<Duration>,
+    /// Which policy contributed what.
+    sources: Vec<(String, Capabilities)>,
+}
+
+// === impl PolicySet ===
+
+impl PolicySet {
+    /// Compiles the policies. One of the name `root` makes the set all-powerful.
+    pub fn new(policies: Vec<Arc<Policy>>) -> Self {
+        let mut set = Self::default();
+        for policy in &policies {
+            if policy.name() == ROOT {
+                set.root = true;
+            }
+            // A template that nothing can fill yet takes its stanza with it.
+            for stanza in policy.stanzas().iter().filter(|stanza| !stanza.templated) {
+                set.add(policy.name(), stanza);
+            }
+        }
+        let lengths: BTreeSet<usize> = set.prefixes.keys().map(String::len).collect();
+        set.lengths = lengths.into_iter().rev().collect();
+        set
+    }
+
+    fn add(&mut self, policy: &str, stanza: &Stanza) {
+        let table = match stanza.pattern.kind() {
+            Kind::Exact => &mut self.exact,
+            Kind::Prefix => &mut self.prefixes,
+            Kind::Segments { .. } => {
+                match self.segments.iter_mut().find(|rule| rule.pattern == stanza.pattern) {
+                    Some(rule) => rule.merge(policy, stanza),
+                    None => self.segments.push(Rule::new(policy, stanza)),
+                }
+                return;
+            }
+        };
+        match table.get_mut(stanza.pattern.text()) {
+            Some(rule) => rule.merge(policy, stanza),
+            None => {
+                table.insert(stanza.pattern.text().to_owned(), Rule::new(policy, stanza));
+            }
+        }
+    }
+
+    /// May everything be done with it?
+    pub fn is_root(&self) -> bool {
+        self.root
+    }
+
+    /// The decision. `path` is the full request path without `/v1/`; `params` are body and query together; `wrap_ttl`
+    /// is what the client asked for, `None` for an answer that is not wrapped.
+    pub fn decide(
+        &self,
+        path: &str,
+        operation: Operation,
+        params: &Map<String, Value>,
+        wrap_ttl: Option<Duration>,
+    ) -> Decision {
+        if self.root {
+            let granting = vec![(ROOT.to_owned(), "*".to_owned())];
+            return Decision { allowed: true, root: true, sudo: true, reason: Reason::Root, granting };
+        }
+        if operation == Operation::Help {
+            let granting = Vec::new();
+            return Decision { allowed: true, root: false, sudo: false, reason: Reason::Help, granting };
+        }
+        let Some(rule) = self.choose(path, operation) else { return Decision::denied(Reason::NoMatch, false) };
+        let sudo = rule.capabilities.holds(Capabilities::SUDO);
+        match rule.check(operation, params, wrap_ttl) {
+            Err(reason) => Decision::denied(reason, sudo),
+            Ok(()) => {
+                let granting = rule.granting(operation);
+                Decision { allowed: true, root: false, sudo, reason: Reason::Granted, granting }
+            }
+        }
+    }
+
+    /// What may be done at a path, in Vault's order: `["root"]`, `["deny"]`, or the names.
+    pub fn capabilities(&self, path: &str) -> Vec<&'static str> {
+        if self.root {
+            return vec!["root"];
+        }
+        self.choose(path, Operation::List).map_or(Capabilities::NONE, |rule| rule.capabilities).names()
+    }
+
+    /// May anything be done at or below a mount (`secret/`)? For `sys/internal/ui/mounts`.
+    pub fn touches(&self, mount: &str) -> bool {
+        let grants = |rule: &Rule| rule.capabilities != Capabilities::NONE && !rule.capabilities.denies();
+        let all = || self.exact.values().chain(self.prefixes.values()).chain(&self.segments);
+        self.root
+            || self.choose(mount, Operation::List).is_some_and(grants)
+            || all().any(|rule| {
+                // A pattern that begins above the mount counts only if nothing more specific forbids the mount.
+                grants(rule)
+                    && rule.pattern.reaches(mount)
+                    && (rule.pattern.text().len() >= mount.len()
+                        || self.choose(mount, Operation::List).is_none_or(grants))
+            })
+    }
+
+    /// The one rule that counts: the exact path; for lists also without its final slash; else the best pattern, for
+    /// lists without the final slash first.
+    fn choose(&self, path: &str, operation: Operation) -> Option<&Rule> {
+        let path = path.trim_start_matches('/');
+        let bare = path.strip_suffix('/');
+        let lists = matches!(operation, Operation::List | Operation::Scan);
+        let bare = bare.filter(|_| lists);
+        self.exact
+            .get(path)
+            .or_else(|| bare.and_then(|bare| self.exact.get(bare)))
+            .or_else(|| bare.and_then(|bare| self.best(bare)))
+            .or_else(|| self.best(path))
+    }
+
+    fn best(&self, path: &str) -> Option<&Rule> {
+        let prefix =
+            self.lengths.iter().filter_map(|length| path.get(..*length)).find_map(|head| self.prefixes.get(head));
+        let segments = self.segments.iter().filter(|rule| rule.pattern.matches(path));
+        segments.chain(prefix).max_by(|a, b| a.pattern.rank(&b.pattern))
+    }
+}
+
+// === impl Rule ===
+
+impl Rule {
+    fn new(policy: &str, stanza: &Stanza) -> Self {
+        Self {
+            pattern: stanza.pattern.clone(),
+            capabilities: stanza.capabilities,
+            allowed: stanza.allowed.clone(),
+            denied: stanza.denied.clone(),
+            required: stanza.required.clone(),
+            min_wrapping_ttl: stanza.min_wrapping_ttl,
+            max_wrapping_ttl: stanza.max_wrapping_ttl,
+            sources: vec![(policy.to_owned(), stanza.capabilities)],
+        }
+    }
+
+    /// Deny wins; else capabilities add up, the smaller bound of each kind counts, parameter lists join.
+    fn merge(&mut self, policy: &str, stanza: &Stanza) {
+        self.sources.push((policy.to_owned(), stanza.capabilities));
+        if self.capabilities.denies() || stanza.capabilities.denies() {
+            self.capabilities = Capabilities::DENY;
+            return;
+        }
+        self.capabilities = self.capabilities | stanza.capabilities;
+        let smaller = |a: Option<Duration>, b: Option<Duration>| a.into_iter().chain(b).min();
+        self.min_wrapping_ttl = smaller(self.min_wrapping_ttl, stanza.min_wrapping_ttl);
+        self.max_wrapping_ttl = smaller(self.max_wrapping_ttl, stanza.max_wrapping_ttl);
+        parameters::merge(&mut self.allowed, &stanza.allowed);
+        parameters::merge(&mut self.denied, &stanza.denied);
+        self.required.extend(stanza.required.iter().cloned());
+    }
+
+    fn check(
+        &self,
+        operation: Operation,
+        params: &Map<String, Value>,
+        wrap_ttl: Option<Duration>,
+    ) -> Result<(), Reason> {
+        let pattern = || self.pattern.to_string();
+        let needed = Capabilities::needed(operation);
+        if self.capabilities.denies() {
+            return Err(Reason::Denied { pattern: pattern() });
+        }
+        if !self.capabilities.holds(needed) {
+            return Err(Reason::Lacks { pattern: pattern(), capability: operation.as_str() });
+        }
+        let (min, max) = (self.min_wrapping_ttl, self.max_wrapping_ttl);
+        let bounded = min.is_some() || max.is_some();
+        let within = wrap_ttl.is_some_and(|ttl| min.is_none_or(|min| ttl >= min) && max.is_none_or(|max| ttl <= max));
+        if bounded && !within {
+            return Err(Reason::Wrapping { pattern: pattern() });
+        }
+        if !matches!(operation, Operation::Read | Operation::Create | Operation::Update | Operation::Patch) {
+            return Ok(());
+        }
+        parameters::check(params, &self.required, &self.denied, &self.allowed).map_err(|wrong| match wrong {
+            Wrong::Missing(parameter) => Reason::Required { pattern: pattern(), parameter },
+            Wrong::Refused(parameter) => Reason::Parameter { pattern: pattern(), parameter },
+        })
+    }
+
+    fn granting(&self, operation: Operation) -> Vec<(String, String)> {
+        let needed = Capabilities::needed(operation);
+        let grants = self.sources.iter().filter(|(_, capabilities)| capabilities.holds(needed));
+        grants.map(|(policy, _)| (policy.clone(), self.pattern.to_string())).collect()
+    }
+}
