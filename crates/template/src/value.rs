@@ -1,0 +1,131 @@
+//! Values while a template runs. Text is zeroed when dropped.
+
+use std::{collections::BTreeMap, rc::Rc};
+
+use serde_json::{Map as JsonMap, Value as Json};
+use zeroize::Zeroizing;
+
+pub(crate) type Map = BTreeMap<String, Value>;
+
+#[derive(Clone)]
+pub(crate) enum Value {
+    /// The key is not there.
+    Missing,
+    Nil,
+    Bool(bool),
+    Int(i64),
+    /// With its own spelling, if it came from JSON.
+    Float(f64, Option<Rc<str>>),
+    Text(Rc<Zeroizing<String>>),
+    List(Rc<Vec<Value>>),
+    Map(Rc<Map>),
+    /// An answer of the server: its fields are fixed.
+    Secret(Rc<Map>),
+}
+
+impl Value {
+    pub(crate) fn text(text: impl Into<String>) -> Self {
+        Self::Text(Rc::new(Zeroizing::new(text.into())))
+    }
+
+    pub(crate) fn list(items: impl IntoIterator<Item = Value>) -> Self {
+        Self::List(Rc::new(items.into_iter().collect()))
+    }
+
+    pub(crate) fn from_json(json: &Json) -> Self {
+        match json {
+            Json::Null => Self::Nil,
+            Json::Bool(value) => Self::Bool(*value),
+            Json::Number(number) => match number.as_i64() {
+                Some(whole) => Self::Int(whole),
+                None => Self::Float(number.as_f64().unwrap_or(f64::NAN), Some(number.to_string().into())),
+            },
+            Json::String(text) => Self::text(text.as_str()),
+            Json::Array(items) => Self::list(items.iter().map(Self::from_json)),
+            Json::Object(map) => {
+                Self::Map(Rc::new(map.iter().map(|(key, value)| (key.clone(), Self::from_json(value))).collect()))
+            }
+        }
+    }
+
+    /// The envelope of the server with the names of consul-template's `Secret`.
+    pub(crate) fn secret(envelope: &Json) -> Self {
+        let field = |name: &str| Self::from_json(envelope.get(name).unwrap_or(&Json::Null));
+        let names = [
+            ("RequestID", "request_id"),
+            ("LeaseID", "lease_id"),
+            ("LeaseDuration", "lease_duration"),
+            ("Renewable", "renewable"),
+            ("Data", "data"),
+            ("Warnings", "warnings"),
+        ];
+        Self::Secret(Rc::new(names.into_iter().map(|(go, json)| (go.to_owned(), field(json))).collect()))
+    }
+
+    pub(crate) fn to_json(&self) -> Json {
+        match self {
+            Self::Missing | Self::Nil => Json::Null,
+            Self::Bool(value) => Json::Bool(*value),
+            Self::Int(value) => Json::from(*value),
+            Self::Float(value, spelling) => {
+                let spelled = spelling.as_ref().and_then(|text| serde_json::from_str(text).ok());
+                spelled.unwrap_or_else(|| match *value {
+                    #[expect(clippy::cast_possible_truncation, reason = "whole and small enough, checked here")]
+                    whole if whole.fract() == 0.0 && whole.abs() < 1e15 => Json::from(whole as i64),
+                    other => Json::from(other),
+                })
+            }
+            Self::Text(text) => Json::String(text.as_str().to_owned()),
+            Self::List(items) => Json::Array(items.iter().map(Self::to_json).collect()),
+            Self::Map(map) | Self::Secret(map) => {
+                Json::Object(map.iter().map(|(key, value)| (key.clone(), value.to_json())).collect::<JsonMap<_, _>>())
+            }
+        }
+    }
+
+    /// Go's truth: not the zero value and not empty.
+    pub(crate) fn is_true(&self) -> bool {
+        match self {
+            Self::Missing | Self::Nil => false,
+            Self::Bool(value) => *value,
+            Self::Int(value) => *value != 0,
+            Self::Float(value, _) => *value != 0.0,
+            Self::Text(text) => !text.is_empty(),
+            Self::List(items) => !items.is_empty(),
+            Self::Map(map) => !map.is_empty(),
+            Self::Secret(_) => true,
+        }
+    }
+
+    pub(crate) fn kind(&self) -> &'static str {
+        match self {
+            Self::Missing | Self::Nil => "nil",
+            Self::Bool(_) => "bool",
+            Self::Int(_) => "int",
+            Self::Float(..) => "float64",
+            Self::Text(_) => "string",
+            Self::List(_) => "[]interface {}",
+            Self::Map(_) => "map[string]interface {}",
+            Self::Secret(_) => "secret",
+        }
+    }
+
+    /// `.name` of this value. `strict` fails on a key that is not there.
+    pub(crate) fn field(&self, name: &str, strict: bool) -> Result<Self, String> {
+        match self {
+            Self::Map(map) => match map.get(name) {
+                Some(value) => Ok(value.clone()),
+                None if strict => Err(format!("map has no entry for key {name:?}")),
+                None => Ok(Self::Missing),
+            },
+            Self::Secret(map) => map.get(name).cloned().ok_or_else(|| {
+                let names: Vec<_> = map.keys().map(String::as_str).collect();
+                format!("can't evaluate field {name} in a secret: it has {}", names.join(", "))
+            }),
+            Self::Missing if strict => Err(format!("nil data; no entry for key {name:?}")),
+            Self::Missing => Ok(Self::Missing),
+            Self::Nil => Err(format!("nil pointer evaluating interface {{}}.{name}")),
+            other => Err(format!("can't evaluate field {name} in type {}", other.kind())),
+        }
+    }
+}

@@ -1,0 +1,109 @@
+//! The engine against Go's own: `go.json` holds what `text/template` of Go 1.26 printed for each snippet, or null where
+//! it failed.
+
+use std::cell::RefCell;
+
+use holdfast_template::{Call, Error, Lookup, NoSource, Options, Source, Template};
+use serde_json::{Value, json};
+
+struct Fixed;
+
+impl Source for Fixed {
+    fn secret(&self, _path: &str, _args: &[(String, String)]) -> Lookup {
+        Lookup::Ready(json!({
+            "lease_id": "l/1", "lease_duration": 3600, "renewable": true,
+            "data": { "data": { "user": "ada", "pass": "s3cret" } },
+        }))
+    }
+}
+
+fn root() -> Value {
+    json!({
+        "user": "ada", "pass": "p:w", "empty": "", "count": 3, "yes": true, "null": null, "unicode": "grüße☃",
+        "map": { "b": "2", "a": "1", "c": 3 }, "list": ["a", "b", "c"], "nolist": [],
+        "nested": { "deep": { "er": "found" } }, "html": { "q": "<a>&b" },
+    })
+}
+
+#[test]
+fn every_snippet_prints_what_go_prints_or_fails_where_go_fails() {
+    let rows: Vec<Value> = serde_json::from_str(include_str!("go.json")).unwrap();
+    assert!(rows.len() >= 100);
+    let mut wrong = Vec::new();
+    for row in &rows {
+        let text = row["template"].as_str().unwrap();
+        let got = Template::parse(text).and_then(|template| template.render(&root(), &Fixed));
+        let got_text = got.as_ref().ok().map(|text| text.expose().to_owned());
+        if got_text.as_deref() != row["want"].as_str() {
+            wrong.push(format!("{text}\n   want {:?}\n   got  {got_text:?} {:?}", row["want"], got.err()));
+        }
+    }
+    assert!(wrong.is_empty(), "{} of {} differ:\n{}", wrong.len(), rows.len(), wrong.join("\n"));
+}
+
+#[test]
+fn a_pass_names_all_that_is_missing_and_the_next_one_renders() {
+    struct Growing(RefCell<bool>);
+    impl Source for Growing {
+        fn secret(&self, path: &str, args: &[(String, String)]) -> Lookup {
+            if *self.0.borrow() { Fixed.secret(path, args) } else { Lookup::Missing }
+        }
+    }
+    let template = Template::parse(
+        r#"{{ with secret "a" }}{{ .Data.data.user }}{{ end }}{{ with secret "/b" "k=v" }}{{ .Data.data.pass }}{{ end }}"#,
+    )
+    .unwrap();
+    let source = Growing(RefCell::new(false));
+    let calls = vec![
+        Call { path: "a".to_owned(), args: Vec::new() },
+        Call { path: "b".to_owned(), args: vec![("k".to_owned(), "v".to_owned())] },
+    ];
+    assert_eq!(template.render(&Value::Null, &source).unwrap_err(), Error::Missing(calls));
+    *source.0.borrow_mut() = true;
+    assert_eq!(template.render(&Value::Null, &source).unwrap().expose(), "adas3cret");
+}
+
+#[test]
+fn delimiters_and_missing_keys_can_be_set() {
+    let options = Options { left: "<<".to_owned(), right: ">>".to_owned(), error_on_missing_key: true };
+    let template = Template::parse_with("<< .user >> {{ stays }} x<<- /* no */ ->> y << .nope >>", options).unwrap();
+    let error = template.render(&root(), &NoSource).unwrap_err();
+    assert_eq!(error.to_string(), "template line 1: map has no entry for key \"nope\"");
+    let options = Options { left: "[[".to_owned(), right: "]]".to_owned(), ..Options::default() };
+    let template = Template::parse_with("[[ .user ]] {{ stays }} x [[- /* no */ -]] y [[ .nope ]]", options).unwrap();
+    assert_eq!(template.render(&root(), &NoSource).unwrap().expose(), "ada {{ stays }} xy <no value>");
+}
+
+#[test]
+fn errors_name_the_line_and_never_a_value() {
+    for (text, reason) in [
+        ("a\nb\n{{ nosuch .x }}", "template line 3: function \"nosuch\" not defined"),
+        ("{{ if .x }}\n", "template line 1: {{if}} lacks its {{end}}"),
+        ("\n{{ $x }}", "template line 2: undefined variable \"$x\""),
+        (
+            "{{ with secret \"p\" }}\n{{ .data.x }}{{ end }}",
+            "template line 2: can't evaluate field data in a secret: it has Data, LeaseDuration, LeaseID, Renewable, \
+             RequestID, Warnings",
+        ),
+        ("{{ .pass | parseInt }}", "template line 1: parseInt: not a whole number"),
+        ("{{ .pass | base64Decode }}", "template line 1: base64Decode: not base64"),
+        ("{{ env \"HOME\" }}", "template line 1: env: templates must not read the environment here"),
+    ] {
+        let error = Template::parse(text).and_then(|template| template.render(&root(), &Fixed)).unwrap_err();
+        assert_eq!(error.to_string(), reason, "{text}");
+        assert!(!error.to_string().contains("p:w"));
+    }
+}
+
+#[test]
+fn endless_templates_end() {
+    for text in [
+        r#"{{ define "t" }}{{ template "t" . }}{{ end }}{{ template "t" . }}"#.to_owned(),
+        "{{ range 1000000000000 }}{{ end }}".to_owned(),
+        "{{ range 100000 }}{{ range 1000 }}{{ end }}{{ end }}".to_owned(),
+        "{{ range 100000 }}".to_owned() + &"x".repeat(1000) + "{{ end }}",
+        "{{ ".to_owned() + &"(".repeat(5000) + &")".repeat(5000) + " }}",
+    ] {
+        assert!(Template::parse(&text).and_then(|template| template.render(&root(), &Fixed)).is_err());
+    }
+}
