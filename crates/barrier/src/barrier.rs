@@ -157,7 +157,12 @@ impl Barrier {
 
     /// Writes a record outside the barrier if the check holds, else [`StoreError::Conflict`]; `None` deletes it. Works sealed.
     /// What is written here is readable by whoever reads the store.
-    pub async fn write_clear(&self, name: &str, bytes: Option<Vec<u8>>, check: Option<Check>) -> Result<Revision, StoreError> {
+    pub async fn write_clear(
+        &self,
+        name: &str,
+        bytes: Option<Vec<u8>>,
+        check: Option<Check>,
+    ) -> Result<Revision, StoreError> {
         let key = clear_key(name);
         let compares = check.map(|check| Compare::new(key.clone(), condition(check))).into_iter().collect();
         let op = match bytes {

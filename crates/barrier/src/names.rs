@@ -164,5 +164,5 @@ mod tests {
         assert_eq!(names().key("kv/secret"), Bytes::from_static(FIXTURE.as_bytes()));
     }
 
-    const FIXTURE: &str = "";
+    const FIXTURE: &str = "data/sqr8ywELbr2zKpU_N-OALgR-/!L3bSeBRLDVVA_9r4H-08CSd-2MAp5A";
 }

@@ -108,8 +108,7 @@ fn carry_out<T: Table>(
             Op::Put { key, value } => {
                 let before = table.get(key)?;
                 let create_revision = before.as_ref().map_or(revision, |item| item.create_revision);
-                let item =
-                    KeyValue { key: key.clone(), value: value.clone(), create_revision, mod_revision: revision };
+                let item = KeyValue { key: key.clone(), value: value.clone(), create_revision, mod_revision: revision };
                 table.put(item.clone())?;
                 changes.push(Change { key: key.clone(), now: Some(item), before });
                 OpReply::Put

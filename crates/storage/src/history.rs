@@ -76,8 +76,7 @@ impl History {
         let wanted = if range.limit == 0 || touched { 0 } else { range.limit + 1 };
         let mut items = table.scan(&range.clone().limit(wanted))?;
         if touched {
-            let mut state: BTreeMap<Bytes, KeyValue> =
-                items.into_iter().map(|item| (item.key.clone(), item)).collect();
+            let mut state: BTreeMap<Bytes, KeyValue> = items.into_iter().map(|item| (item.key.clone(), item)).collect();
             for change in undo.iter().flat_map(|changes| changes.iter()).filter(|change| range.contains(&change.key)) {
                 match &change.before {
                     Some(item) => state.insert(change.key.clone(), item.clone()),
