@@ -3,7 +3,9 @@
 //! Read [`pipeline`] first: one request from top to bottom.
 
 pub mod answer;
+pub mod binding;
 pub mod error;
+pub mod lease;
 pub mod raw;
 pub mod registry;
 

@@ -1,0 +1,114 @@
+//! Intents that did not become leases: taken back at once where that can be done, and swept afterwards.
+//!
+//! A maker that was paused may still act after it was given up, so an abandoned intent is revoked again and again, at
+//! the times of [`SWEEPS`], before it is forgotten. Names are never used twice, so revoking too often harms nobody.
+
+use std::time::Duration;
+
+use holdfast_barrier::view::{Check, Revision, StoreError, Txn};
+
+use super::{
+    Error, Leases,
+    due::Due,
+    record::{self, Intent},
+    revoke::backoff,
+};
+
+/// Time since abandonment of the sweeps after the first one.
+const SWEEPS: [Duration; 5] = [
+    Duration::from_secs(60),
+    Duration::from_secs(5 * 60),
+    Duration::from_secs(15 * 60),
+    Duration::from_secs(60 * 60),
+    Duration::from_secs(24 * 60 * 60),
+];
+
+/// Nobody else sweeps an intent for this long.
+const CLAIM: Duration = Duration::from_secs(60);
+
+impl Leases {
+    /// Undoes what the maker itself has begun. `ended`: nothing of it goes on outside, so one revocation is enough.
+    /// What fails here is found by the sweep, since the intent stays.
+    pub(super) async fn take_back(&self, intent: &mut Intent, stored: Revision, ended: bool) {
+        let revoked = self.revoke_outside(&intent.mount_uuid, &intent.internal).await;
+        if let Err(error) = &revoked {
+            tracing::warn!(lease = intent.id, %error, "a credential that was not recorded could not be revoked yet");
+        }
+        let outcome = match revoked {
+            Ok(()) if ended => self.forget(intent, stored).await,
+            revoked => self.sweep_later(intent, stored, revoked.is_ok()).await.map(drop),
+        };
+        if let Err(error) = outcome {
+            tracing::warn!(lease = intent.id, %error, "the intent stays as it is until it is swept");
+        }
+    }
+
+    /// An intent's time has come: its maker is given up, what it made is revoked.
+    pub(super) async fn sweep(&self, serial: &str) -> Result<(), Error> {
+        let Some((mut intent, revision)) = self.view.get_json::<Intent>(&record::intent_path(serial)).await? else {
+            return Ok(());
+        };
+        let now = self.now();
+        if intent.due > now {
+            return Ok(());
+        }
+        let due = std::mem::replace(&mut intent.due, record::after(now, CLAIM));
+        intent.abandoned.get_or_insert(now);
+        let claim = self.rewrite(&intent, due, revision).await?;
+        let revoked = self.revoke_outside(&intent.mount_uuid, &intent.internal).await;
+        if let Err(error) = &revoked {
+            tracing::warn!(lease = intent.id, %error, "an abandoned credential could not be revoked yet");
+        }
+        if self.sweep_later(&mut intent, claim, revoked.is_ok()).await?.is_none() {
+            self.forget(&intent, claim).await?;
+        }
+        Ok(())
+    }
+
+    /// Notes the outcome of a revocation and when the next one is due; `None` after the last one (nothing is written).
+    async fn sweep_later(
+        &self,
+        intent: &mut Intent,
+        revision: Revision,
+        revoked: bool,
+    ) -> Result<Option<Revision>, StoreError> {
+        let now = self.now();
+        let abandoned = *intent.abandoned.get_or_insert(now);
+        let next = if revoked {
+            intent.failures = 0;
+            let Some(delay) = SWEEPS.get(intent.swept as usize) else { return Ok(None) };
+            intent.swept += 1;
+            record::after(abandoned, *delay).max(now)
+        } else {
+            intent.failures = intent.failures.saturating_add(1);
+            record::after(now, backoff(intent.failures, &*self.entropy))
+        };
+        let due = std::mem::replace(&mut intent.due, next);
+        self.rewrite(intent, due, revision).await.map(Some)
+    }
+
+    async fn rewrite(
+        &self,
+        intent: &Intent,
+        due: holdfast_base::Timestamp,
+        revision: Revision,
+    ) -> Result<Revision, StoreError> {
+        let serial = record::serial(&intent.id);
+        let path = self.view.path(&record::intent_path(serial));
+        let mut txn = Txn::new();
+        txn.check(path.clone(), Check::At(revision));
+        txn.put_json(path, intent)?;
+        Due::Intent(serial.to_owned()).shift(&self.view, &mut txn, due, intent.due)?;
+        self.view.commit(txn).await
+    }
+
+    async fn forget(&self, intent: &Intent, revision: Revision) -> Result<(), StoreError> {
+        let serial = record::serial(&intent.id);
+        let path = self.view.path(&record::intent_path(serial));
+        let mut txn = Txn::new();
+        txn.check(path.clone(), Check::At(revision));
+        txn.delete(path);
+        Due::Intent(serial.to_owned()).delete(&self.view, &mut txn, intent.due);
+        self.view.commit(txn).await.map(drop)
+    }
+}
