@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use holdfast_base::duration;
-use holdfast_hcl::{Body, Found, Value};
+use holdfast_hcl::{Attribute, Body, Found, Item, Value};
 
 use crate::{Capabilities, Pattern, parameters::Rules};
 
@@ -159,13 +159,15 @@ fn capabilities(body: &Body) -> Result<Capabilities, String> {
 fn rules(body: &Body, key: &str) -> Result<Rules, String> {
     let mut rules = Rules::new();
     for found in body.blocks(key, 0).map_err(|_| format!("{key} must be an object"))? {
-        for (name, _) in found.body.keys() {
-            let name_lower = name.to_lowercase();
-            let value = found.body.attribute(name).ok_or_else(|| format!("{key}.{name} must be a list of values"))?;
-            let values = match value {
-                Value::List(list) => list.iter().map(Value::to_json).collect(),
-                other => return Err(format!("{key}.{name} must be a list of values, not {}", other.to_json())),
+        for item in &found.body.items {
+            let name = item.key();
+            let values = match item {
+                Item::Attribute(Attribute { value: Value::List(list), .. }) => {
+                    list.iter().map(Value::to_json).collect()
+                }
+                _ => return Err(format!("{key}.{name} must be a list of values")),
             };
+            let name_lower = name.to_lowercase();
             crate::parameters::merge(&mut rules, &Rules::from([(name_lower, values)]));
         }
     }
@@ -180,7 +182,7 @@ fn required(body: &Body) -> Result<BTreeSet<String>, String> {
 fn texts(body: &Body, key: &str) -> Result<Vec<String>, String> {
     let mut texts = Vec::new();
     for item in body.items.iter().filter(|item| item.key() == key) {
-        let holdfast_hcl::Item::Attribute(attribute) = item else {
+        let Item::Attribute(attribute) = item else {
             return Err(format!("{key} must be a list of strings"));
         };
         let list = match &attribute.value {

@@ -1,0 +1,148 @@
+//! Priority, merging, parameters, wrapping, capabilities.
+
+use std::{sync::Arc, time::Duration};
+
+use holdfast_logical::Operation::{self, *};
+use holdfast_policy::{Policy, PolicySet, Reason};
+use serde_json::{Map, Value, json};
+
+fn set(texts: &[&str]) -> PolicySet {
+    let parse = |(i, text): (usize, &&str)| Arc::new(Policy::parse(&format!("p{i}"), text).unwrap());
+    PolicySet::new(texts.iter().enumerate().map(parse).collect())
+}
+
+fn params(value: Value) -> Map<String, Value> {
+    value.as_object().cloned().unwrap_or_default()
+}
+
+fn may(set: &PolicySet, path: &str, operation: Operation) -> bool {
+    set.decide(path, operation, &Map::new(), None).allowed
+}
+
+#[test]
+fn only_the_most_specific_stanza_counts() {
+    let set = set(&[r#"
+        path "secret/*" { capabilities = ["read", "update"] }
+        path "secret/team/*" { capabilities = ["list"] }
+        path "secret/team/x" { capabilities = ["delete"] }
+        path "secret/+/y" { capabilities = ["patch"] }
+        path "secret/team/no" { capabilities = ["deny"] }
+    "#]);
+    assert!(may(&set, "secret/a", Read));
+    assert!(may(&set, "/secret/a", Read));
+    assert!(!may(&set, "secret/team/a", Read), "no union with secret/*");
+    assert!(may(&set, "secret/team/x", Delete));
+    assert!(!may(&set, "secret/team/x", List));
+    assert!(may(&set, "secret/b/y", Patch), "+ beats * at the same position");
+    assert!(!may(&set, "secret/team/y", Patch), "a later * beats an earlier +");
+    assert!(!may(&set, "other", Read));
+    assert!(may(&set, "other", Help));
+    let denied = set.decide("secret/team/no", Read, &Map::new(), None);
+    assert_eq!(denied.reason, Reason::Denied { pattern: "secret/team/no".to_owned() });
+}
+
+#[test]
+fn lists_look_without_the_final_slash_too() {
+    let set = set(&[r#"
+        path "secret/metadata" { capabilities = ["list"] }
+        path "a/+" { capabilities = ["list"] }
+        path "b/*" { capabilities = ["list", "read"] }
+    "#]);
+    assert!(may(&set, "secret/metadata/", List));
+    assert!(!may(&set, "secret/metadata/", Read));
+    assert!(may(&set, "a/x/", List));
+    assert!(may(&set, "b/", List));
+    assert!(!may(&set, "b", List));
+}
+
+#[test]
+fn equal_patterns_of_several_policies_add_up() {
+    let set = set(&[
+        r#"path "a" { capabilities = ["read"] allowed_parameters = { x = ["1"] } required_parameters = ["x"] }"#,
+        r#"path "a" { capabilities = ["update", "sudo"] allowed_parameters = { x = ["2"] y = [] } }"#,
+        r#"path "b" { capabilities = ["read"] }"#,
+        r#"path "b" { capabilities = ["deny"] }"#,
+    ]);
+    let decide = |operation, body| set.decide("a", operation, &params(body), None);
+    assert!(decide(Read, json!({"x": "1"})).allowed);
+    assert!(decide(Read, json!({"X": "2", "y": 7})).allowed);
+    assert!(!decide(Read, json!({"x": "3"})).allowed);
+    assert!(!decide(Read, json!({"x": "1", "z": 1})).allowed);
+    assert!(matches!(decide(Read, json!({})).reason, Reason::Required { .. }));
+    let update = decide(Update, json!({"x": "1"}));
+    assert!(update.sudo);
+    assert_eq!(update.granting, [("p1".to_owned(), "a".to_owned())]);
+    assert_eq!(set.capabilities("a"), ["sudo", "read", "update"]);
+    assert!(!may(&set, "b", Read));
+    assert_eq!(set.capabilities("b"), ["deny"]);
+    assert_eq!(set.capabilities("nowhere"), ["deny"]);
+}
+
+#[test]
+fn parameters() {
+    let set = set(&[r#"
+        path "deny-all" { capabilities = ["update"] denied_parameters = { "*" = [] } }
+        path "deny-some" { capabilities = ["update"] denied_parameters = { "ttl" = ["5", "long*"] } }
+        path "allow-rest" { capabilities = ["update"] allowed_parameters = { "a" = ["x"] "*" = [] } }
+        path "lists" { capabilities = ["list"] denied_parameters = { "*" = [] } }
+    "#]);
+    let ok = |path: &str, body: Value| set.decide(path, Update, &params(body), None).allowed;
+    assert!(ok("deny-all", json!({})));
+    assert!(!ok("deny-all", json!({"a": 1})));
+    assert!(ok("deny-some", json!({"ttl": "6", "x": 1})));
+    assert!(!ok("deny-some", json!({"TTL": "5"})));
+    assert!(!ok("deny-some", json!({"ttl": 5})), "a number is read as its text later");
+    assert!(!ok("deny-some", json!({"ttl": "longer"})));
+    assert!(ok("allow-rest", json!({"a": "x", "b": 1})));
+    assert!(!ok("allow-rest", json!({"a": "y"})));
+    assert!(set.decide("lists", List, &params(json!({"after": "x"})), None).allowed, "lists have no parameter rules");
+}
+
+#[test]
+fn wrapping_bounds_make_wrapping_mandatory() {
+    let set = set(&[
+        r#"path "a" { capabilities = ["read"] min_wrapping_ttl = "1m" max_wrapping_ttl = "1h" }"#,
+        r#"path "a" { capabilities = ["read"] max_wrapping_ttl = 1800 }"#,
+    ]);
+    let ok = |ttl: Option<u64>| set.decide("a", Read, &Map::new(), ttl.map(Duration::from_secs)).allowed;
+    assert!(!ok(None));
+    assert!(!ok(Some(59)));
+    assert!(ok(Some(60)));
+    assert!(ok(Some(1800)));
+    assert!(!ok(Some(1801)));
+}
+
+#[test]
+fn root_may_do_everything() {
+    let set = PolicySet::new(vec![Arc::new(Policy::root())]);
+    let decision = set.decide("sys/seal", Update, &Map::new(), None);
+    assert!(decision.allowed && decision.root && decision.sudo);
+    assert_eq!(set.capabilities("x"), ["root"]);
+    let named = set_named("not-root", r#"path "*" { capabilities = ["read"] }"#);
+    assert!(!named.is_root());
+}
+
+fn set_named(name: &str, text: &str) -> PolicySet {
+    PolicySet::new(vec![Arc::new(Policy::parse(name, text).unwrap())])
+}
+
+#[test]
+fn templates_that_cannot_be_filled_grant_nothing() {
+    let set = set(&[r#"path "secret/{{identity.entity.id}}/*" { capabilities = ["read"] }"#]);
+    assert!(!may(&set, "secret/{{identity.entity.id}}/x", Read));
+    assert!(!may(&set, "secret//x", Read));
+}
+
+#[test]
+fn mounts_that_a_token_may_see() {
+    let set = set(&[r#"
+        path "secret/data/app" { capabilities = ["read"] }
+        path "k8s/+/db/creds/r" { capabilities = ["read"] }
+        path "hidden/x" { capabilities = ["deny"] }
+    "#]);
+    assert!(set.touches("secret/"));
+    assert!(set.touches("k8s/shop/db/"));
+    assert!(!set.touches("k8s/shop/kv/"));
+    assert!(!set.touches("hidden/"));
+    assert!(!set.touches("other/"));
+}

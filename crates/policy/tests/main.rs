@@ -1,0 +1,5 @@
+//! Policies as a token meets them.
+
+mod decisions;
+mod reference;
+mod texts;
