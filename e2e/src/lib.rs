@@ -1,1 +1,15 @@
-//! End-to-end tests on a real cluster, and the demo.
+//! What the demo and the end-to-end tests stand on: a cluster reached with kubectl and helm as a user would, the release
+//! under test, and waiting with a deadline for what must become true.
+
+pub mod postgres;
+pub mod release;
+pub mod server;
+pub mod shell;
+pub mod shop;
+pub mod wait;
+
+pub use release::Release;
+pub use server::Server;
+pub use shell::{kubectl, kubectl_apply, run};
+pub use shop::Shop;
+pub use wait::{eventually, eventually_within};

@@ -1,0 +1,134 @@
+//! The chart, installed as a user would.
+
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
+
+use crate::{
+    shell::{kubectl, run},
+    wait::eventually,
+};
+
+/// A release of the chart.
+#[derive(Clone, Debug)]
+pub struct Release {
+    /// Name and namespace of the release.
+    pub name: String,
+}
+
+/// Values for images made on this machine and for nodes without a volume provisioner.
+const VALUES: [&str; 5] = [
+    "image.tag=dev",
+    "etcd.persistence.enabled=false",
+    "server.audit.persistence.enabled=false",
+    "operator.resources.requests.cpu=1m",
+    "log.level=info",
+];
+
+impl Release {
+    /// `helm upgrade --install` and wait until everything is ready; more `--set` values may be given.
+    pub async fn install(name: &str, values: &[&str]) -> Result<Self> {
+        let chart = root().join("charts/holdfast");
+        let chart = chart.to_str().context("the checkout's path is not UTF-8")?;
+        let mut arguments =
+            vec!["upgrade", "--install", name, chart, "-n", name, "--create-namespace", "--wait", "--timeout", "180s"];
+        for value in VALUES.iter().chain(values) {
+            arguments.extend(["--set", value]);
+        }
+        let outcome = run("helm", &arguments).await;
+        let release = Self { name: name.to_owned() };
+        if let Err(error) = outcome {
+            let state = release.state().await;
+            return Err(error.context(state));
+        }
+        Ok(release)
+    }
+
+    /// `helm uninstall`.
+    pub async fn uninstall(&self) -> Result<()> {
+        run("helm", &["uninstall", &self.name, "-n", &self.name, "--wait", "--timeout", "120s"]).await.map(drop)
+    }
+
+    /// The namespace, which has the release's name.
+    pub fn namespace(&self) -> &str {
+        &self.name
+    }
+
+    /// Name of the server's first pod.
+    pub fn server_pod(&self) -> String {
+        format!("{}-server-0", self.name)
+    }
+
+    /// Deletes the pods of a component and waits for their successors; what a node drain does.
+    pub async fn restart(&self, component: &str) -> Result<()> {
+        let ns = self.namespace();
+        let selector = format!("app.kubernetes.io/component={component}");
+        kubectl(&format!("delete pod -n {ns} -l {selector} --wait=true --timeout=60s")).await?;
+        self.ready(component).await
+    }
+
+    /// Kills the containers of a component as kill -9 does, and waits until they run again.
+    pub async fn kill(&self, component: &str) -> Result<()> {
+        let ns = self.namespace();
+        let selector = format!("app.kubernetes.io/component={component}");
+        let path = "jsonpath={range.items[*]}{.spec.nodeName},{.status.containerStatuses[0].containerID}{'\\n'}{end}";
+        let list = run("kubectl", &["get", "pod", "-n", ns, "-l", &selector, "-o", path]).await?;
+        for line in list.lines() {
+            let (node, id) = line.split_once(",containerd://").context("no container id")?;
+            kill_container(node, id).await?;
+        }
+        self.ready(component).await
+    }
+
+    /// Waits until all pods of a component are ready (and there is at least one).
+    pub async fn ready(&self, component: &str) -> Result<()> {
+        let ns = self.namespace();
+        eventually(&format!("{component} is ready"), || async {
+            let path = "jsonpath={range.items[*]}{.status.conditions[?(@.type==\"Ready\")].status}{.metadata.deletionTimestamp}{'\\n'}{end}";
+            let selector = format!("app.kubernetes.io/component={component}");
+            let out = run("kubectl", &["get", "pod", "-n", ns, "-l", &selector, "-o", path]).await?;
+            let ready = !out.trim().is_empty() && out.lines().all(|line| line == "True");
+            Ok(ready.then_some(()))
+        })
+        .await
+    }
+
+    /// Lines of the server's audit file, oldest first, read on the node (the image has no shell).
+    pub async fn audit(&self) -> Result<Vec<serde_json::Value>> {
+        let (ns, pod) = (self.namespace(), self.server_pod());
+        let path = "jsonpath={.spec.nodeName},{.metadata.uid}";
+        let place = run("kubectl", &["get", "pod", "-n", ns, &pod, "-o", path]).await?;
+        let (node, uid) = place.split_once(',').context("no node")?;
+        let file = format!("/var/lib/kubelet/pods/{uid}/volumes/kubernetes.io~empty-dir/audit/audit.log");
+        let text = run("docker", &["exec", node, "cat", &file]).await?;
+        Ok(text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect())
+    }
+
+    /// What a person would look at when something is wrong.
+    pub async fn state(&self) -> String {
+        let ns = self.namespace();
+        let pods = kubectl("get pods -A -o wide").await.unwrap_or_default();
+        let events = kubectl(&format!("get events -n {ns} --sort-by=.lastTimestamp")).await.unwrap_or_default();
+        let mut logs = String::new();
+        for component in ["server", "operator", "csi", "webhook", "etcd"] {
+            let command =
+                format!("logs -n {ns} -l app.kubernetes.io/component={component} --all-containers --tail=15 --prefix");
+            logs.push_str(&kubectl(&command).await.unwrap_or_default());
+        }
+        format!("pods:\n{pods}\nevents:\n{events}\nlogs:\n{logs}")
+    }
+}
+
+/// kill -9 of a container's first process, from its node.
+pub async fn kill_container(node: &str, id: &str) -> Result<()> {
+    let pid =
+        run("docker", &["exec", node, "crictl", "inspect", "-o", "go-template", "--template", "{{.info.pid}}", id])
+            .await?;
+    run("docker", &["exec", node, "kill", "-9", pid.trim()]).await.map(drop)
+}
+
+/// The checkout.
+pub fn root() -> PathBuf {
+    let here = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+    here.parent().map(PathBuf::from).unwrap_or(here)
+}

@@ -1,0 +1,38 @@
+#!/bin/bash
+# Every test, in the order in which they fail fastest. Each stage prints its name and time.
+#   test.sh [unit|cluster]       only the stages without, or only those with, a cluster
+set -euo pipefail
+HERE=$(cd "$(dirname "$0")" && pwd); cd "$HERE/.."; . "$HERE/cluster/env.sh"
+WHAT=${1:-all}
+export HOLDFAST_ETCD=$CACHE/bin/etcd
+started=$SECONDS
+stage() { printf '\n=== %s (%d s)\n' "$1" $((SECONDS - started)); shift; "$@"; }
+fresh() { # generated files are those that are checked in
+  local out; out=$(mktemp -d); cargo run -q -p holdfast-operator -- crds --out "$out"
+  diff -r "$out" crds && diff -r "$out" charts/holdfast/files/crds || { echo "run make crds and commit" >&2; return 1; }
+}
+chart() {
+  helm lint --strict charts/holdfast
+  helm template holdfast charts/holdfast -n holdfast >/dev/null
+  helm template holdfast charts/holdfast -n holdfast --set seal.type=shamir --set etcd.replicas=3 >/dev/null
+  helm template holdfast charts/holdfast -n holdfast --set etcd.enabled=false --set 'externalEtcd.endpoints={https://etcd:2379}' --set externalEtcd.existingSecret=x >/dev/null
+  if helm template holdfast charts/holdfast --set server.replicas=two >/dev/null 2>&1; then echo "the schema takes server.replicas=two" >&2; return 1; fi
+}
+if [ "$WHAT" != cluster ]; then
+  stage "tools" "$HERE/cluster/tools.sh" unit
+  stage "formatting" cargo fmt --all --check
+  stage "lints" cargo clippy --workspace --all-targets -- -D warnings
+  stage "unit and integration tests, csi-sanity" cargo test --workspace --exclude holdfast-e2e
+  stage "arrows between crates" cargo test -p holdfast-e2e --test main arrows
+fi
+if [ "$WHAT" != unit ]; then
+  stage "cluster tools" "$HERE/cluster/tools.sh" cluster
+  stage "generated files" fresh
+  stage "chart" chart
+  stage "binaries" make build
+  stage "cluster" "$HERE/cluster/cluster.sh" up "${CLUSTER:-holdfast}"
+  stage "images" "$HERE/images.sh" "${CLUSTER:-holdfast}"
+  stage "end to end" cargo test -p holdfast-e2e --test main -- shared
+  stage "end to end, one at a time" cargo test -p holdfast-e2e --test main -- --test-threads=1 exclusive
+fi
+printf '\n=== all stages passed in %d s\n' $((SECONDS - started))

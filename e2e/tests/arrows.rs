@@ -1,0 +1,73 @@
+//! The arrows between crates (docs/architecture.md): who may depend on whom.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+const LEAVES: &[&str] = &["secret", "base"];
+
+/// What each crate may name, besides the leaves. A crate that is not listed may name leaves only.
+const ALLOWED: &[(&str, &[&str])] = &[
+    ("shamir", &[]),
+    ("api-types", &[]),
+    ("crd-types", &[]),
+    ("hcl", &[]),
+    ("storage", &[]),
+    ("storage-etcd", &["storage"]),
+    ("storage-file", &["storage"]),
+    ("barrier", &["storage"]),
+    ("seal", &["shamir"]),
+    ("logical", &["barrier"]),
+    ("policy", &["logical", "hcl"]),
+    ("audit", &["logical"]),
+    ("engine-kv", &["logical"]),
+    ("engine-database", &["logical"]),
+    ("auth-kubernetes", &["logical"]),
+    ("core", &["api-types", "audit", "barrier", "logical", "policy", "seal", "storage"]),
+    ("http", &["api-types", "core", "logical"]),
+    ("client", &["api-types"]),
+    ("runtime", &[]),
+    ("template", &[]),
+    ("cli", &["api-types", "client"]),
+    ("operator", &["api-types", "client", "crd-types", "hcl", "runtime", "template"]),
+    ("csi", &["api-types", "client", "crd-types", "runtime", "template"]),
+    ("webhook", &["crd-types", "runtime", "template"]),
+    ("agent", &["api-types", "client", "runtime", "template"]),
+    ("e2e", &["api-types", "client", "runtime"]),
+];
+
+#[test]
+fn arrows_point_one_way() {
+    let metadata =
+        cargo_metadata::MetadataCommand::new().no_deps().other_options(vec!["--offline".to_owned()]).exec().unwrap();
+    let allowed: BTreeMap<&str, &[&str]> = ALLOWED.iter().copied().collect();
+    let mut wrong = Vec::new();
+    for package in &metadata.packages {
+        let name = package.name.trim_start_matches("holdfast-");
+        if name == "server" {
+            continue; // the composition root
+        }
+        let may: BTreeSet<&str> =
+            allowed.get(name).copied().unwrap_or_default().iter().chain(LEAVES).copied().collect();
+        for dependency in &package.dependencies {
+            let normal = dependency.kind == cargo_metadata::DependencyKind::Normal;
+            if let Some(on) = dependency.name.strip_prefix("holdfast-").filter(|_| normal)
+                && !may.contains(on)
+            {
+                wrong.push(format!("{name} → {on}"));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:?}");
+}
+
+#[test]
+fn nothing_pulls_in_openssl_or_ring() {
+    let arguments = ["tree", "--workspace", "--locked", "--offline", "--edges", "normal,build", "--prefix", "none"];
+    let output = std::process::Command::new(env!("CARGO")).args(arguments).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let tree = String::from_utf8(output.stdout).unwrap();
+    let names: BTreeSet<&str> = tree.lines().filter_map(|line| line.split(' ').next()).collect();
+    assert!(names.contains("rustls"), "cargo tree shows nothing");
+    for refused in ["openssl-sys", "native-tls", "ring", "serde_yaml"] {
+        assert!(!names.contains(refused), "{refused} is in the tree: cargo tree -i {refused}");
+    }
+}
