@@ -1,0 +1,240 @@
+//! The configuration file, in Vault's shape: HCL or JSON, files or folders, later ones adding to and winning over earlier
+//! ones; then the environment, where `HOLDFAST_X` wins over `VAULT_X` and both over the file.
+//!
+//! What is wrong is an error that names file and key; what is unknown is a warning.
+
+mod initialize;
+mod listener;
+mod seal;
+mod stanza;
+mod storage;
+
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use holdfast_base::duration;
+use holdfast_hcl::Body;
+use holdfast_runtime::LogFormat;
+
+pub use self::{
+    initialize::InitializeRequest,
+    listener::ListenerConfig,
+    seal::{KeySource, SealConfig, StaticKey},
+    stanza::Stanza,
+    storage::{EtcdConfig, StorageConfig},
+};
+
+/// Why there is no configuration. Texts name file and key, and hold no values of secret keys.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The file or folder cannot be read.
+    #[error("{}: {source}", .path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The text is no HCL and no JSON.
+    #[error("{}: {source}", .path.display())]
+    Parse {
+        /// The file.
+        path: PathBuf,
+        /// Where, what, and what would have been right.
+        source: holdfast_hcl::ParseError,
+    },
+    /// A block does not have the form it should.
+    #[error("{}: {}{message}", .file.display(), prefix(.place))]
+    Shape {
+        /// The file.
+        file: PathBuf,
+        /// The block around it.
+        place: String,
+        /// What is wrong.
+        message: String,
+    },
+    /// A key has no usable value.
+    #[error("{}: {place}: {message}", .file.display())]
+    Key {
+        /// The file.
+        file: PathBuf,
+        /// Block and key.
+        place: String,
+        /// What is wrong.
+        message: String,
+    },
+    /// An environment variable has no usable value.
+    #[error("environment variable {name}: {message}")]
+    Environment {
+        /// The variable.
+        name: String,
+        /// What is wrong.
+        message: String,
+    },
+    /// The whole does not do.
+    #[error("{0}")]
+    Incomplete(String),
+}
+
+/// What the server is to be.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Where data is kept.
+    pub storage: Option<StorageConfig>,
+    /// Who keeps the root key.
+    pub seal: SealConfig,
+    /// Sockets.
+    pub listeners: Vec<ListenerConfig>,
+    /// How clients reach this server.
+    pub api_addr: Option<String>,
+    /// Shown in `sys/health`.
+    pub cluster_name: Option<String>,
+    /// TTL of tokens and leases where nothing else says one.
+    pub default_lease_ttl: Duration,
+    /// Longest TTL of tokens and leases where nothing else says one.
+    pub max_lease_ttl: Duration,
+    /// Level or filter.
+    pub log_level: String,
+    /// Text or JSON.
+    pub log_format: LogFormat,
+    /// File that holds the process id while the server runs.
+    pub pid_file: Option<PathBuf>,
+    /// What the first start does by itself.
+    pub initialize: Vec<InitializeRequest>,
+    /// What is strange but no reason to stop.
+    pub warnings: Vec<String>,
+}
+
+// === impl Config ===
+
+impl Default for Config {
+    fn default() -> Self {
+        const DAYS_32: Duration = Duration::from_secs(768 * 3600);
+        Self {
+            storage: None,
+            seal: SealConfig::default(),
+            listeners: Vec::new(),
+            api_addr: None,
+            cluster_name: None,
+            default_lease_ttl: DAYS_32,
+            max_lease_ttl: DAYS_32,
+            log_level: "info".to_owned(),
+            log_format: LogFormat::Text,
+            pid_file: None,
+            initialize: Vec::new(),
+            warnings: Vec::new(),
+        }
+    }
+}
+
+impl Config {
+    /// Reads files and folders (of which every `*.hcl` and `*.json`, in order of name), then the environment.
+    pub fn load(paths: &[PathBuf], environment: &dyn Fn(&str) -> Option<String>) -> Result<Self, Error> {
+        let mut config = Self::default();
+        for path in paths {
+            for file in files(path)? {
+                let text =
+                    std::fs::read_to_string(&file).map_err(|source| Error::Read { path: file.clone(), source })?;
+                let body = holdfast_hcl::parse(&text).map_err(|source| Error::Parse { path: file.clone(), source })?;
+                config.add(&file, &body)?;
+            }
+        }
+        config.add_environment(environment)?;
+        Ok(config)
+    }
+
+    /// Adds the content of one file.
+    pub fn add(&mut self, file: &Path, body: &Body) -> Result<(), Error> {
+        let top = Stanza::new(file, "", body);
+        for kind in ["backend", "storage"] {
+            for (labels, stanza) in top.blocks(kind, 1)? {
+                self.storage = Some(StorageConfig::read(&labels[0], &stanza, &mut self.warnings)?);
+            }
+        }
+        for (labels, stanza) in top.blocks("seal", 1)? {
+            self.seal = SealConfig::read(&labels[0], &stanza, &mut self.warnings)?;
+        }
+        for (labels, stanza) in top.blocks("listener", 1)? {
+            self.listeners.push(ListenerConfig::read(&labels[0], &stanza, &mut self.warnings)?);
+        }
+        for (_, stanza) in top.blocks("initialize", 1)? {
+            initialize::read(&stanza, &mut self.initialize, &mut self.warnings)?;
+        }
+        if let Some(address) = top.string("api_addr")? {
+            self.api_addr = Some(address);
+        }
+        if let Some(name) = top.string("cluster_name")? {
+            self.cluster_name = Some(name);
+        }
+        self.default_lease_ttl = top.duration("default_lease_ttl")?.unwrap_or(self.default_lease_ttl);
+        self.max_lease_ttl = top.duration("max_lease_ttl")?.unwrap_or(self.max_lease_ttl);
+        if self.default_lease_ttl > self.max_lease_ttl {
+            let limit = duration::format(self.max_lease_ttl);
+            return Err(top.wrong("default_lease_ttl", format!("it is more than max_lease_ttl, which is {limit}")));
+        }
+        self.log_level = top.string("log_level")?.unwrap_or_else(|| self.log_level.clone());
+        if let Some(format) = top.string("log_format")? {
+            self.log_format = format.parse().map_err(|error| top.wrong("log_format", error))?;
+        }
+        self.pid_file = top.path("pid_file")?.or(self.pid_file.take());
+        // There is no leader to announce, no swap to lock against without the capability, no plug-in to load.
+        top.ignore(&["cluster_addr", "disable_mlock", "disable_clustering", "ui", "disable_cache", "cache_size"]);
+        top.ignore(&["plugin_directory", "disable_performance_standby", "disable_sealwrap", "telemetry"]);
+        top.not_yet(
+            &["ha_storage", "user_lockout", "service_registration", "log_file", "raw_storage_endpoint", "audit"],
+            &mut self.warnings,
+        );
+        top.finish(&mut self.warnings);
+        Ok(())
+    }
+
+    fn add_environment(&mut self, environment: &dyn Fn(&str) -> Option<String>) -> Result<(), Error> {
+        let get = |name: &str| {
+            ["HOLDFAST", "VAULT"]
+                .into_iter()
+                .map(|prefix| format!("{prefix}_{name}"))
+                .find_map(|name| environment(&name).filter(|value| !value.is_empty()).map(|value| (name, value)))
+        };
+        if let Some((_, address)) = get("API_ADDR") {
+            self.api_addr = Some(address);
+        }
+        if let Some((_, name)) = get("CLUSTER_NAME") {
+            self.cluster_name = Some(name);
+        }
+        if let Some((_, level)) = get("LOG_LEVEL") {
+            self.log_level = level;
+        }
+        if let Some((name, format)) = get("LOG_FORMAT") {
+            self.log_format = format.parse().map_err(|message| Error::Environment { name, message })?;
+        }
+        Ok(())
+    }
+}
+
+fn prefix(place: &str) -> String {
+    if place.is_empty() { String::new() } else { format!("{place}: ") }
+}
+
+fn files(path: &Path) -> Result<Vec<PathBuf>, Error> {
+    let failed = |source| Error::Read { path: path.to_owned(), source };
+    if !std::fs::metadata(path).map_err(failed)?.is_dir() {
+        return Ok(vec![path.to_owned()]);
+    }
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(path).map_err(failed)? {
+        let file = entry.map_err(failed)?.path();
+        if file.is_file() && file.extension().is_some_and(|extension| extension == "hcl" || extension == "json") {
+            found.push(file);
+        }
+    }
+    found.sort();
+    if found.is_empty() {
+        return Err(Error::Incomplete(format!("{}: no .hcl and no .json file in this folder", path.display())));
+    }
+    Ok(found)
+}
+
+#[cfg(test)]
+mod tests;

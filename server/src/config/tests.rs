@@ -1,0 +1,162 @@
+//! What a configuration says, in both languages, and what is said about a wrong one.
+
+use std::path::Path;
+
+use super::*;
+
+fn read(text: &str) -> Result<Config, Error> {
+    let mut config = Config::default();
+    config.add(Path::new("holdfast.hcl"), &holdfast_hcl::parse(text).unwrap())?;
+    Ok(config)
+}
+
+#[test]
+fn a_vault_configuration_is_understood() {
+    let config = read(
+        r#"
+        storage "etcd" {
+          address = "https://a:2379,https://b:2379"
+          tls_ca_file = "/ca"
+          tls_cert_file = "/crt"
+          tls_key_file = "/key"
+          path = "vault/"
+        }
+        listener "tcp" {
+          address = "127.0.0.1:8210"
+          tls_cert_file = "/tls/crt"
+          tls_key_file = "/tls/key"
+          max_request_size = 1000
+          x_forwarded_for_authorized_addrs = ["10.0.0.0/8"]
+          telemetry { unauthenticated_metrics_access = true }
+        }
+        listener "tcp" {
+          address = ":8211"
+          tls_disable = 1
+        }
+        seal "static" {
+          current_key_id = "k1"
+          current_key = "file:///seal/key"
+        }
+        default_lease_ttl = "1h"
+        max_lease_ttl = 86400
+        disable_mlock = true
+        log_level = "debug"
+        api_addr = "https://here:8200"
+        "#,
+    )
+    .unwrap();
+    assert_eq!(config.warnings, Vec::<String>::new());
+    let Some(StorageConfig::Etcd(etcd)) = &config.storage else { panic!("{:?}", config.storage) };
+    assert_eq!(etcd.endpoints, ["https://a:2379", "https://b:2379"]);
+    assert_eq!((etcd.prefix.as_str(), etcd.ca_file.as_deref()), ("vault/", Some(Path::new("/ca"))));
+    assert_eq!(config.listeners.len(), 2);
+    assert_eq!(config.listeners[0].limits.body, 1000);
+    assert!(config.listeners[0].unauthenticated_metrics && config.listeners[0].tls.is_some());
+    assert!(config.listeners[1].tls.is_none());
+    assert_eq!(config.listeners[1].address.to_string(), "0.0.0.0:8211");
+    let SealConfig::Static { current, .. } = &config.seal else { panic!("{:?}", config.seal) };
+    assert!(matches!(&current.source, KeySource::File(path) if path == Path::new("/seal/key")));
+    assert_eq!((config.default_lease_ttl.as_secs(), config.max_lease_ttl.as_secs()), (3600, 86400));
+    assert_eq!((config.log_level.as_str(), config.api_addr.as_deref()), ("debug", Some("https://here:8200")));
+}
+
+#[test]
+fn json_as_hvac_and_the_chart_write_it() {
+    let config = read(
+        r#"{"backend": {"inmem": {}},
+            "listener": {"tcp": {"tls_cert_file": "c", "tls_key_file": "k", "address": "127.0.0.1:1"}},
+            "disable_mlock": true, "default_lease_ttl": "768h", "max_lease_ttl": "768h",
+            "initialize": {"holdfast": {"request": [
+                {"z": {"operation": "update", "path": "sys/auth/kubernetes", "data": {"type": "kubernetes"}}},
+                {"a": {"operation": "update", "path": "/sys/audit/file", "data": {"options": {"file_path": "x"}}}}]}}}"#,
+    )
+    .unwrap();
+    assert_eq!(config.warnings, Vec::<String>::new());
+    assert!(matches!(config.storage, Some(StorageConfig::Inmem)));
+    let names: Vec<&str> = config.initialize.iter().map(|request| request.name.as_str()).collect();
+    assert_eq!(names, ["z", "a"]);
+    assert_eq!(config.initialize[1].path, "sys/audit/file");
+    assert_eq!(config.initialize[1].data["options"]["file_path"], "x");
+}
+
+#[test]
+fn initialize_stanzas_in_hcl() {
+    let config = read(
+        r#"initialize "first" {
+             request "mount" {
+               operation = "update"
+               path = "sys/mounts/secret"
+               data = { type = "kv", options = { version = "2" } }
+             }
+             request "role" {
+               operation = "update"
+               path = "x"
+               data { options { a = 1 } }
+             }
+           }"#,
+    )
+    .unwrap();
+    assert_eq!(config.initialize[0].data["options"]["version"], "2");
+    assert_eq!(config.initialize[1].data["options"]["a"], 1);
+}
+
+#[test]
+fn what_is_unknown_is_a_warning_that_names_it() {
+    let config = read("lisener_typo = 1\nstorage \"inmem\" { pth = \"x\" }").unwrap();
+    assert_eq!(
+        config.warnings,
+        [
+            "holdfast.hcl: storage \"inmem\": unknown key \"pth\" in line 2 is ignored",
+            "holdfast.hcl: unknown key \"lisener_typo\" in line 1 is ignored",
+        ]
+    );
+}
+
+#[test]
+fn what_is_wrong_is_an_error_that_names_file_and_key() {
+    for (text, expected) in [
+        ("storage \"file\" {}", "holdfast.hcl: storage \"file\" path: missing"),
+        (
+            "storage \"etcd\" { endpoints = [\"a:1\"] }",
+            "holdfast.hcl: storage \"etcd\" endpoints: \"a:1\" does not begin",
+        ),
+        (
+            "storage \"mysql\" {}",
+            "holdfast.hcl: storage \"mysql\": \"mysql\" is not supported; use etcd, file or inmem",
+        ),
+        ("listener \"tcp\" {}", "holdfast.hcl: listener \"tcp\" tls_cert_file: missing"),
+        ("listener \"tcp\" { tls_disable = \"maybe\" }", "holdfast.hcl: listener \"tcp\" tls_disable: true or false"),
+        ("default_lease_ttl = \"soon\"", "holdfast.hcl: default_lease_ttl: a duration is needed"),
+        ("default_lease_ttl = \"2h\"\nmax_lease_ttl = \"1h\"", "holdfast.hcl: default_lease_ttl: it is more than"),
+        ("seal \"static\" { current_key = \"x\" }", "holdfast.hcl: seal \"static\" current_key_id: missing"),
+        ("listener = 5", "holdfast.hcl: line 1"),
+    ] {
+        let error = read(text).unwrap_err().to_string();
+        assert!(error.starts_with(expected), "{error}");
+    }
+}
+
+#[test]
+fn the_environment_wins_and_holdfast_wins_over_vault() {
+    let mut config = read("api_addr = \"https://file\"\nlog_level = \"warn\"").unwrap();
+    let environment = |name: &str| match name {
+        "VAULT_API_ADDR" => Some("https://vault".to_owned()),
+        "HOLDFAST_API_ADDR" => Some("https://holdfast".to_owned()),
+        "VAULT_LOG_LEVEL" => Some("trace".to_owned()),
+        _ => None,
+    };
+    config.add_environment(&environment).unwrap();
+    assert_eq!((config.api_addr.as_deref(), config.log_level.as_str()), (Some("https://holdfast"), "trace"));
+}
+
+#[test]
+fn folders_are_read_in_order_of_name() {
+    let folder = tempfile::TempDir::new().unwrap();
+    std::fs::write(folder.path().join("b.json"), r#"{"log_level": "error"}"#).unwrap();
+    std::fs::write(folder.path().join("a.hcl"), "log_level = \"debug\"\ncluster_name = \"c\"").unwrap();
+    std::fs::write(folder.path().join("notes.txt"), "not a configuration").unwrap();
+    let config = Config::load(&[folder.path().to_owned()], &|_| None).unwrap();
+    assert_eq!((config.log_level.as_str(), config.cluster_name.as_deref()), ("error", Some("c")));
+    let missing = Config::load(&[folder.path().join("none.hcl")], &|_| None).unwrap_err().to_string();
+    assert!(missing.contains("none.hcl"), "{missing}");
+}

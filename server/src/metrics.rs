@@ -1,0 +1,124 @@
+//! Metrics of the server, as Prometheus text. Names that dashboards for Vault expect keep them.
+
+use std::{sync::atomic::AtomicU64, time::Duration};
+
+use holdfast_core::Verb;
+use parking_lot::Mutex;
+use prometheus_client::{
+    encoding::{EncodeLabelSet, text::encode},
+    metrics::{
+        counter::Counter,
+        family::Family,
+        gauge::Gauge,
+        histogram::{Histogram, exponential_buckets},
+    },
+    registry::Registry,
+};
+
+/// The registry and what is measured here.
+pub struct Metrics {
+    registry: Mutex<Registry>,
+    requests: Family<RequestLabels, Counter>,
+    seconds: Family<VerbLabels, Histogram, fn() -> Histogram>,
+    unsealed: Gauge,
+    leases: Gauge,
+    resident: Gauge<f64, AtomicU64>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RequestLabels {
+    operation: &'static str,
+    status: u16,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct VerbLabels {
+    operation: &'static str,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Metrics {
+    /// All at zero.
+    pub fn new() -> Self {
+        let mut registry = Registry::default();
+        let requests = Family::default();
+        registry.register("holdfast_http_requests", "Requests answered", requests.clone());
+        let seconds: Family<_, Histogram, fn() -> Histogram> =
+            Family::new_with_constructor(|| Histogram::new(exponential_buckets(0.000_25, 2.0, 18)));
+        registry.register("holdfast_http_request_seconds", "Time from head to answer", seconds.clone());
+        let (unsealed, leases, resident) = (Gauge::default(), Gauge::default(), Gauge::default());
+        registry.register("vault_core_unsealed", "1 when unsealed", unsealed.clone());
+        registry.register("vault_expire_num_leases", "Leases in the store", leases.clone());
+        registry.register("process_resident_memory_bytes", "Resident memory", resident.clone());
+        Self { registry: Mutex::new(registry), requests, seconds, unsealed, leases, resident }
+    }
+
+    /// One request was answered.
+    pub fn answered(&self, verb: Option<Verb>, status: u16, took: Duration) {
+        let operation = operation(verb);
+        self.requests.get_or_create(&RequestLabels { operation, status }).inc();
+        self.seconds.get_or_create(&VerbLabels { operation }).observe(took.as_secs_f64());
+    }
+
+    /// Sets what is only known when asked.
+    pub fn set_state(&self, unsealed: bool, leases: Option<u64>) {
+        self.unsealed.set(i64::from(unsealed));
+        self.leases.set(leases.and_then(|count| i64::try_from(count).ok()).unwrap_or(0));
+        self.resident.set(resident_bytes().unwrap_or(0.0));
+    }
+
+    /// Everything as text.
+    pub fn text(&self) -> String {
+        let mut text = String::new();
+        // Writing into a String does not fail.
+        let _ = encode(&mut text, &self.registry.lock());
+        text
+    }
+}
+
+fn operation(verb: Option<Verb>) -> &'static str {
+    match verb {
+        Some(Verb::Read) => "read",
+        Some(Verb::List) => "list",
+        Some(Verb::Scan) => "scan",
+        Some(Verb::Write) => "write",
+        Some(Verb::Patch) => "patch",
+        Some(Verb::Delete) => "delete",
+        Some(Verb::Head) => "head",
+        Some(Verb::Help) => "help",
+        None => "none",
+    }
+}
+
+fn resident_bytes() -> Option<f64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    let kibibytes: f64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(kibibytes * 1024.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_measured_is_in_the_text() {
+        let metrics = Metrics::new();
+        metrics.answered(Some(Verb::Read), 200, Duration::from_millis(3));
+        metrics.set_state(true, Some(7));
+        let text = metrics.text();
+        for line in [
+            "holdfast_http_requests_total{operation=\"read\",status=\"200\"} 1",
+            "vault_core_unsealed 1",
+            "vault_expire_num_leases 7",
+        ] {
+            assert!(text.contains(line), "{text}");
+        }
+        assert!(resident_bytes().unwrap() > 0.0);
+    }
+}
