@@ -1,0 +1,267 @@
+//! Channels to the endpoints, the auth token, and who is asked next when one fails.
+
+use std::future::Future;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use holdfast_storage::Error;
+use parking_lot::RwLock;
+use tonic::metadata::MetadataValue;
+use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
+use tonic::{Request, Response, Status};
+
+use crate::proto::etcdserverpb as pb;
+use crate::{Config, ConnectError, Credentials, DEADLINE, outcome};
+use pb::auth_client::AuthClient;
+use pb::kv_client::KvClient;
+use pb::maintenance_client::MaintenanceClient;
+use pb::watch_client::WatchClient;
+
+/// Largest message taken from etcd. A smaller limit would turn the answer to a write into an error after the fact.
+const MAX_MESSAGE: usize = 64 * 1024 * 1024;
+/// etcd hangs up on clients that ping more often than every 5 s.
+const PING_EVERY: Duration = Duration::from_secs(10);
+const PING_TIMEOUT: Duration = Duration::from_secs(5);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+/// HTTP/2 flow control window, in bytes.
+const WINDOW: u32 = 4 * 1024 * 1024;
+
+/// All endpoints of one cluster.
+pub struct Connection {
+    endpoints: Vec<Peer>,
+    /// Who is asked first.
+    current: AtomicUsize,
+    credentials: Option<Credentials>,
+    token: RwLock<Option<MetadataValue<tonic::metadata::Ascii>>>,
+}
+
+struct Peer {
+    url: String,
+    /// Reads and writes.
+    calls: Channel,
+    /// Watches, so that a burst of events does not hold up an answer.
+    watches: Channel,
+}
+
+/// One endpoint, with the token for it.
+#[derive(Clone)]
+pub struct Client {
+    channel: Channel,
+    token: Option<MetadataValue<tonic::metadata::Ascii>>,
+}
+
+impl Connection {
+    /// Makes the channels; nothing is dialled yet.
+    pub fn new(mut config: Config) -> Result<Self, ConnectError> {
+        if config.endpoints.is_empty() {
+            return Err(ConnectError::Config("no endpoint is given".to_owned()));
+        }
+        let tls = tls(&config)?;
+        let endpoints = config.endpoints.iter().map(|url| Peer::new(url, tls.as_ref()));
+        Ok(Self {
+            endpoints: endpoints.collect::<Result<_, _>>()?,
+            current: AtomicUsize::new(0),
+            credentials: config.credentials.take(),
+            token: RwLock::new(None),
+        })
+    }
+
+    /// Gets the first token, if there is a user.
+    pub async fn authenticate_first(&self) -> Result<(), ConnectError> {
+        let Some(credentials) = &self.credentials else { return Ok(()) };
+        let mut silent = Vec::new();
+        for peer in &self.endpoints {
+            match self.authenticate(peer, credentials).await {
+                Ok(()) => return Ok(()),
+                Err(status) if status.message().starts_with("etcdserver:") => {
+                    let reason = outcome::describe(&status);
+                    return Err(ConnectError::Refused { user: credentials.username.clone(), reason });
+                }
+                Err(status) => silent.push(format!("{}: {}", peer.url, outcome::describe(&status))),
+            }
+        }
+        Err(ConnectError::Unreachable(silent))
+    }
+
+    /// The version of each endpoint, or why it did not tell.
+    pub async fn status_of_all(&self) -> Vec<(String, Result<String, String>)> {
+        let ask = self.endpoints.iter().map(|peer| async {
+            let client = self.client(&peer.calls);
+            let call = ask_status(&client);
+            let status = timed(call).await.map(|response| response.into_inner().version);
+            (peer.url.clone(), status.map_err(|status| outcome::describe(&status)))
+        });
+        futures::future::join_all(ask).await
+    }
+
+    /// Asks one endpoint after the other until one answers: a read may be repeated.
+    pub async fn read<F, R, T>(&self, call: F) -> Result<T, Error>
+    where
+        F: Fn(Client) -> R,
+        R: Future<Output = Result<Response<T>, Status>>,
+    {
+        self.try_endpoints(call, |error| !matches!(error, Error::Unknown(_) | Error::Failed(_))).await
+    }
+
+    /// As [`Connection::read`], but a write that may have been sent is not repeated.
+    pub async fn write<F, R, T>(&self, call: F) -> Result<T, Error>
+    where
+        F: Fn(Client) -> R,
+        R: Future<Output = Result<Response<T>, Status>>,
+    {
+        self.try_endpoints(call, |_| true).await
+    }
+
+    /// A client for watches at the endpoint that is asked first.
+    pub fn watch_client(&self) -> Client {
+        let at = self.current.load(Ordering::Relaxed) % self.endpoints.len();
+        self.client(&self.endpoints[at].watches)
+    }
+
+    /// The next endpoint is asked first from now on.
+    pub fn prefer_next(&self, failed: usize) {
+        let next = (failed + 1) % self.endpoints.len();
+        // Whoever comes later with the same failure changes nothing.
+        let _ = self.current.compare_exchange(failed, next, Ordering::Relaxed, Ordering::Relaxed);
+    }
+
+    /// Index of the endpoint that is asked first.
+    pub fn preferred(&self) -> usize {
+        self.current.load(Ordering::Relaxed) % self.endpoints.len()
+    }
+
+    async fn try_endpoints<F, R, T>(&self, call: F, stop: fn(&Error) -> bool) -> Result<T, Error>
+    where
+        F: Fn(Client) -> R,
+        R: Future<Output = Result<Response<T>, Status>>,
+    {
+        let mut causes = Vec::new();
+        for _ in 0..self.endpoints.len() {
+            let at = self.preferred();
+            let peer = &self.endpoints[at];
+            let mut answer = timed(call(self.client(&peer.calls))).await;
+            if answer.as_ref().is_err_and(outcome::needs_new_token)
+                && let Some(credentials) = &self.credentials
+                && self.authenticate(peer, credentials).await.is_ok()
+            {
+                answer = timed(call(self.client(&peer.calls))).await;
+            }
+            let status = match answer {
+                Ok(response) => return Ok(response.into_inner()),
+                Err(status) => status,
+            };
+            let error = outcome::sort(&status);
+            let said_by_etcd = status.message().starts_with("etcdserver:");
+            if said_by_etcd && !matches!(error, Error::Unknown(_)) {
+                return Err(error);
+            }
+            self.prefer_next(at);
+            if !outcome::never_sent(&status) && stop(&error) {
+                return Err(error);
+            }
+            causes.push((format!("{}: {}", peer.url, outcome::describe(&status)), error));
+        }
+        let all_certain = causes.iter().all(|(_, error)| matches!(error, Error::Failed(_)));
+        let text = causes.into_iter().map(|(text, _)| text).collect::<Vec<_>>().join("; ");
+        Err(if all_certain { Error::Failed(text) } else { Error::Unknown(text) })
+    }
+
+    async fn authenticate(&self, peer: &Peer, credentials: &Credentials) -> Result<(), Status> {
+        let request = pb::AuthenticateRequest {
+            name: credentials.username.clone(),
+            password: credentials.password.expose().to_owned(),
+        };
+        let mut client = AuthClient::new(peer.calls.clone());
+        let token = timed(client.authenticate(request)).await?.into_inner().token;
+        let token = token.parse().map_err(|_| Status::internal("etcd's token is not a header value"))?;
+        *self.token.write() = Some(token);
+        Ok(())
+    }
+
+    fn client(&self, channel: &Channel) -> Client {
+        Client { channel: channel.clone(), token: self.token.read().clone() }
+    }
+}
+
+impl Client {
+    /// Reads and writes.
+    pub fn kv(&mut self) -> KvClient<Channel> {
+        KvClient::new(self.channel.clone()).max_decoding_message_size(MAX_MESSAGE)
+    }
+
+    /// Watches.
+    pub fn watch(&self) -> WatchClient<Channel> {
+        WatchClient::new(self.channel.clone()).max_decoding_message_size(MAX_MESSAGE)
+    }
+
+    /// A request with the token in it.
+    pub fn request<T>(&self, message: T) -> Request<T> {
+        let mut request = Request::new(message);
+        if let Some(token) = &self.token {
+            request.metadata_mut().insert("token", token.clone());
+        }
+        request
+    }
+}
+
+impl Peer {
+    fn new(url: &str, tls: Option<&ClientTlsConfig>) -> Result<Self, ConnectError> {
+        let wrong = |reason: String| ConnectError::Config(format!("endpoint {url}: {reason}"));
+        let mut endpoint = Endpoint::from_shared(url.to_owned()).map_err(|error| wrong(error.to_string()))?;
+        match (endpoint.uri().scheme_str(), tls) {
+            (Some("https"), Some(tls)) => {
+                endpoint = endpoint.tls_config(tls.clone()).map_err(|error| wrong(causes(&error)))?;
+            }
+            (Some("https"), None) => return Err(wrong("https needs the authority of etcd's certificate".to_owned())),
+            (Some("http"), _) => {}
+            _ => return Err(wrong("must start with https:// or http://".to_owned())),
+        }
+        let endpoint = endpoint
+            .connect_timeout(CONNECT_TIMEOUT)
+            .tcp_nodelay(true)
+            .http2_keep_alive_interval(PING_EVERY)
+            .keep_alive_timeout(PING_TIMEOUT)
+            .keep_alive_while_idle(false)
+            .initial_stream_window_size(WINDOW)
+            .initial_connection_window_size(WINDOW);
+        Ok(Self { url: url.to_owned(), calls: endpoint.connect_lazy(), watches: endpoint.connect_lazy() })
+    }
+}
+
+fn tls(config: &Config) -> Result<Option<ClientTlsConfig>, ConnectError> {
+    let Some(ca) = &config.ca_pem else { return Ok(None) };
+    if !ca.contains("BEGIN CERTIFICATE") {
+        return Err(ConnectError::Config("the authority file holds no certificate".to_owned()));
+    }
+    let mut tls = ClientTlsConfig::new().ca_certificate(Certificate::from_pem(ca));
+    if let Some(name) = &config.server_name {
+        tls = tls.domain_name(name);
+    }
+    tls = match (&config.cert_pem, &config.key_pem) {
+        (Some(cert), Some(key)) => tls.identity(Identity::from_pem(cert, key.expose())),
+        (None, None) => tls,
+        _ => return Err(ConnectError::Config("a client certificate needs its key, and a key its certificate".to_owned())),
+    };
+    Ok(Some(tls))
+}
+
+async fn timed<T>(call: impl Future<Output = Result<T, Status>>) -> Result<T, Status> {
+    match tokio::time::timeout(DEADLINE, call).await {
+        Ok(answer) => answer,
+        Err(_) => Err(Status::deadline_exceeded(format!("no answer within {} s", DEADLINE.as_secs()))),
+    }
+}
+
+fn causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text
+}
+
+async fn ask_status(client: &Client) -> Result<Response<pb::StatusResponse>, Status> {
+    MaintenanceClient::new(client.channel.clone()).status(client.request(pb::StatusRequest {})).await
+}
