@@ -1,0 +1,303 @@
+//! The line that is written: Vault's field names, made of hashed parts only.
+
+use std::collections::BTreeMap;
+
+use holdfast_base::Timestamp;
+use serde::Serialize;
+
+use crate::{
+    Auth, Hasher, Request, RequestEntry, Response, ResponseAuth, ResponseEntry, WrapInfo,
+    hasher::{Hashed, HashedData},
+};
+
+/// One entry, ready to be written. Only a [`Hasher`] makes one. It is a whole JSON object; fields that belong to the
+/// place in a file (sequence, previous hash) are added by the writer, which alone knows the order.
+#[derive(Clone, Debug)]
+pub struct Record(String);
+
+impl Record {
+    /// The line, without line feed.
+    pub fn line(&self) -> &str {
+        &self.0
+    }
+}
+
+// === impl Hasher ===
+
+impl Hasher {
+    /// The line of a request.
+    pub fn request(&self, entry: &RequestEntry<'_>) -> Result<Record, serde_json::Error> {
+        let line = Line {
+            time: entry.time,
+            kind: "request",
+            auth: self.auth(&entry.auth),
+            request: self.asked(&entry.request),
+            response: None,
+            error: entry.error.unwrap_or_default(),
+        };
+        serde_json::to_string(&line).map(Record)
+    }
+
+    /// The line of an answer.
+    pub fn response(&self, entry: &ResponseEntry<'_>) -> Result<Record, serde_json::Error> {
+        let line = Line {
+            time: entry.time,
+            kind: "response",
+            auth: self.auth(&entry.auth),
+            request: self.asked(&entry.request),
+            response: Some(self.answered(&entry.response, &entry.request)),
+            error: entry.error.unwrap_or_default(),
+        };
+        serde_json::to_string(&line).map(Record)
+    }
+
+    fn auth<'a>(&self, auth: &'a Auth<'a>) -> AuthOut<'a> {
+        AuthOut {
+            client_token: auth.client_token.map(|token| self.text(token.expose())).unwrap_or_default(),
+            accessor: self.accessor(auth.accessor),
+            display_name: auth.display_name,
+            policies: auth.policies,
+            token_policies: auth.token_policies,
+            identity_policies: auth.identity_policies,
+            policy_results: auth.policy_results.as_ref().map(|results| ResultsOut {
+                allowed: results.allowed,
+                granting_policies: results.granting.iter().map(granting).collect(),
+            }),
+            metadata: auth.metadata.filter(|metadata| !metadata.is_empty()),
+            remaining_uses: auth.remaining_uses,
+            num_uses: 0,
+            entity_id: auth.entity_id,
+            token_type: auth.token_type,
+            token_ttl: auth.token_ttl,
+            token_issue_time: auth.token_issue_time,
+        }
+    }
+
+    fn asked<'a>(&self, request: &'a Request<'a>) -> RequestOut<'a> {
+        let header = |(name, values): (&'a String, &Vec<String>)| {
+            (name.as_str(), values.iter().map(|value| self.text(value)).collect())
+        };
+        RequestOut {
+            id: request.id,
+            operation: request.operation,
+            mount_point: request.mount_point,
+            mount_type: request.mount_type,
+            mount_accessor: request.mount_accessor,
+            mount_class: request.mount_class,
+            client_token: request.client_token.map(|token| self.text(token.expose())).unwrap_or_default(),
+            client_token_accessor: self.accessor(request.client_token_accessor),
+            namespace: namespace(request.namespace),
+            path: request.path,
+            data: request.data.filter(|data| !data.is_empty()).map(|data| self.data(data, request.clear_keys)),
+            remote_address: &request.remote_address,
+            remote_port: request.remote_port,
+            wrap_ttl: request.wrap_ttl,
+            headers: request.headers.iter().map(header).collect(),
+            client_certificate_serial_number: request.client_certificate_serial_number,
+        }
+    }
+
+    fn answered<'a>(&self, response: &'a Response<'a>, request: &Request<'a>) -> ResponseOut<'a> {
+        let lists = matches!(request.operation, "list" | "scan");
+        let data = response.data.filter(|data| !data.is_empty());
+        ResponseOut {
+            auth: response.auth.as_ref().map(|auth| self.made(auth)),
+            mount_point: request.mount_point,
+            mount_type: request.mount_type,
+            mount_accessor: request.mount_accessor,
+            mount_class: request.mount_class,
+            secret: Some(SecretOut { lease_id: response.lease_id }).filter(|secret| !secret.lease_id.is_empty()),
+            data: data.map(|data| match lists {
+                true => self.listed(data, response.clear_keys),
+                false => self.data(data, response.clear_keys),
+            }),
+            warnings: response.warnings,
+            wrap_info: response.wrap_info.as_ref().map(|wrap| self.wrap(wrap)),
+        }
+    }
+
+    fn made<'a>(&self, auth: &'a ResponseAuth<'a>) -> AuthOut<'a> {
+        AuthOut {
+            client_token: self.text(auth.client_token),
+            accessor: self.accessor(auth.accessor),
+            display_name: auth.display_name,
+            policies: auth.policies,
+            token_policies: auth.token_policies,
+            metadata: auth.metadata.filter(|metadata| !metadata.is_empty()),
+            num_uses: auth.num_uses,
+            entity_id: auth.entity_id,
+            token_type: auth.token_type,
+            token_ttl: auth.token_ttl,
+            ..AuthOut::default()
+        }
+    }
+
+    fn wrap<'a>(&self, wrap: &'a WrapInfo<'a>) -> WrapOut<'a> {
+        WrapOut {
+            ttl: wrap.ttl,
+            token: self.text(wrap.token),
+            accessor: self.accessor(wrap.accessor),
+            creation_time: wrap.creation_time,
+            creation_path: wrap.creation_path,
+            wrapped_accessor: self.accessor(wrap.wrapped_accessor),
+        }
+    }
+}
+
+fn granting((name, pattern): &(String, String)) -> GrantingOut<'_> {
+    GrantingOut { name, namespace_id: "root", kind: "acl", pattern }
+}
+
+fn namespace(path: &str) -> NamespaceOut<'_> {
+    NamespaceOut { id: if path.is_empty() { "root" } else { path }, path }
+}
+
+// === what stands in a line ===
+
+#[derive(Serialize)]
+struct Line<'a> {
+    time: Timestamp,
+    #[serde(rename = "type")]
+    kind: &'static str,
+    auth: AuthOut<'a>,
+    request: RequestOut<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    response: Option<ResponseOut<'a>>,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    error: &'a str,
+}
+
+#[derive(Default, Serialize)]
+struct AuthOut<'a> {
+    #[serde(skip_serializing_if = "Hashed::is_empty")]
+    client_token: Hashed,
+    #[serde(skip_serializing_if = "Hashed::is_empty")]
+    accessor: Hashed,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    display_name: &'a str,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    policies: &'a [String],
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    token_policies: &'a [String],
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    identity_policies: &'a [String],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    policy_results: Option<ResultsOut<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    metadata: Option<&'a BTreeMap<String, String>>,
+    #[serde(skip_serializing_if = "is_zero")]
+    remaining_uses: u64,
+    #[serde(skip_serializing_if = "is_zero")]
+    num_uses: u64,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    entity_id: &'a str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    token_type: &'a str,
+    #[serde(skip_serializing_if = "is_zero")]
+    token_ttl: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    token_issue_time: Option<Timestamp>,
+}
+
+#[derive(Serialize)]
+struct ResultsOut<'a> {
+    allowed: bool,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    granting_policies: Vec<GrantingOut<'a>>,
+}
+
+#[derive(Serialize)]
+struct GrantingOut<'a> {
+    name: &'a str,
+    namespace_id: &'a str,
+    #[serde(rename = "type")]
+    kind: &'static str,
+    /// Holdfast: pattern of the stanza that granted it.
+    pattern: &'a str,
+}
+
+#[derive(Serialize)]
+struct RequestOut<'a> {
+    id: &'a str,
+    operation: &'a str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    mount_point: &'a str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    mount_type: &'a str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    mount_accessor: &'a str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    mount_class: &'a str,
+    #[serde(skip_serializing_if = "Hashed::is_empty")]
+    client_token: Hashed,
+    #[serde(skip_serializing_if = "Hashed::is_empty")]
+    client_token_accessor: Hashed,
+    namespace: NamespaceOut<'a>,
+    path: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    data: Option<HashedData>,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    remote_address: &'a str,
+    #[serde(skip_serializing_if = "is_zero_port")]
+    remote_port: u16,
+    #[serde(skip_serializing_if = "is_zero")]
+    wrap_ttl: u64,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    headers: BTreeMap<&'a str, Vec<Hashed>>,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    client_certificate_serial_number: &'a str,
+}
+
+#[derive(Serialize)]
+struct NamespaceOut<'a> {
+    id: &'a str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    path: &'a str,
+}
+
+#[derive(Serialize)]
+struct ResponseOut<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    auth: Option<AuthOut<'a>>,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    mount_point: &'a str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    mount_type: &'a str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    mount_accessor: &'a str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    mount_class: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    secret: Option<SecretOut<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    data: Option<HashedData>,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    warnings: &'a [String],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    wrap_info: Option<WrapOut<'a>>,
+}
+
+#[derive(Serialize)]
+struct SecretOut<'a> {
+    lease_id: &'a str,
+}
+
+#[derive(Serialize)]
+struct WrapOut<'a> {
+    ttl: u64,
+    token: Hashed,
+    #[serde(skip_serializing_if = "Hashed::is_empty")]
+    accessor: Hashed,
+    creation_time: &'a str,
+    creation_path: &'a str,
+    #[serde(skip_serializing_if = "Hashed::is_empty")]
+    wrapped_accessor: Hashed,
+}
+
+fn is_zero(number: &u64) -> bool {
+    *number == 0
+}
+
+fn is_zero_port(port: &u16) -> bool {
+    *port == 0
+}

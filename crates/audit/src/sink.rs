@@ -1,0 +1,34 @@
+//! Where lines go.
+
+use async_trait::async_trait;
+
+use crate::Record;
+
+/// Why a line was not taken. Counts as not written; it may still appear.
+#[derive(Debug, thiserror::Error)]
+pub enum SinkError {
+    /// Opening, writing or syncing failed.
+    #[error("{what}: {reason}")]
+    Io {
+        /// What was tried, and on which file.
+        what: String,
+        /// The system's words.
+        reason: String,
+    },
+    /// More lines wait than may.
+    #[error("the queue is full")]
+    Full,
+    /// The writer is gone.
+    #[error("the writer has ended")]
+    Ended,
+}
+
+/// Takes lines and answers when they are safe.
+#[async_trait]
+pub trait Sink: Send + Sync + 'static {
+    /// Returns when the line is as durable as this sink can make it. Lines of one caller keep their order.
+    async fn write(&self, record: Record) -> Result<(), SinkError>;
+
+    /// Opens the target again, after a rotation.
+    async fn reopen(&self) -> Result<(), SinkError>;
+}

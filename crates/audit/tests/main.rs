@@ -1,0 +1,22 @@
+//! Devices and the broker: nothing in clear, nothing lost, nothing answered unaudited.
+
+mod broker;
+mod file;
+mod lines;
+
+use std::{collections::BTreeMap, path::Path};
+
+use holdfast_audit::{Device, DeviceSpec};
+use holdfast_secret::SecretBytes;
+
+/// The specification of a file device.
+pub fn spec(name: &str, file: &Path, more: &[(&str, &str)]) -> DeviceSpec {
+    let mut options = BTreeMap::from([("file_path".to_owned(), file.display().to_string())]);
+    options.extend(more.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
+    DeviceSpec { path: name.to_owned(), kind: "file".to_owned(), options, key: SecretBytes::new(vec![7; 32]) }
+}
+
+/// An opened file device.
+pub fn device(name: &str, file: &Path) -> Device {
+    Device::open(&spec(name, file, &[])).unwrap()
+}
