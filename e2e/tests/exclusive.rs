@@ -1,0 +1,140 @@
+//! Tests that break the release, one at a time, in the order of their names.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use holdfast_e2e::{
+    Shop, postgres,
+    shell::{kubectl, run},
+    shop::{self, PODS_AND_PLACES},
+    wait::eventually_within,
+};
+
+use crate::release;
+
+/// kill -9 of every component while pods run, start and end: no user is made twice, none is left, fsck is clean.
+#[tokio::test]
+async fn a_kill_of_any_component_orphans_nothing() -> Result<()> {
+    let release = release().await?;
+    let ns = "e2e-kill";
+    let shop = Shop::open(ns).await?;
+    shop.apply().await?;
+    let server = shop::connect(release).await?;
+    shop.set_token(&shop.admin(&server).await?, "first").await?;
+    shop.start_pods().await?;
+    let before = shop.lasting_users().await?;
+    ensure!(before.len() == 2, "{before:?}");
+    for component in ["csi", "webhook", "operator", "server", "etcd"] {
+        release.kill(component).await.with_context(|| format!("{component} comes back"))?;
+        eventually_within(
+            Duration::from_secs(30),
+            &format!("pods still query after {component} was killed"),
+            || async {
+                for place in PODS_AND_PLACES {
+                    shop.query_from(place).await?;
+                }
+                Ok(Some(()))
+            },
+        )
+        .await?;
+        let after = shop.lasting_users().await?;
+        ensure!(before == after, "{component}: {before:?} became {after:?}");
+    }
+
+    // Killed in the middle of starts and ends.
+    for component in ["server", "csi", "operator"] {
+        kubectl(&format!("delete pod -n {ns} pod-a pod-b --wait=false")).await?;
+        release.kill(component).await?;
+        kubectl(&format!("wait --for=delete -n {ns} pod/pod-a pod/pod-b --timeout=60s")).await?;
+        let start = shop.start_pods();
+        let (started, killed) = tokio::join!(start, release.kill(component));
+        killed?;
+        if started.is_err() {
+            shop.start_pods().await?;
+        }
+    }
+    kubectl(&format!("delete pod -n {ns} pod-a pod-b --timeout=60s")).await?;
+    eventually_within(Duration::from_secs(60), "all users are gone", || async {
+        let left = postgres::minted(ns).await?;
+        ensure!(left.is_empty(), "left: {left:?}");
+        Ok(Some(()))
+    })
+    .await?;
+    shop.close(Duration::from_secs(60)).await?;
+    Ok(())
+}
+
+/// A namespace with live objects goes within 30 s although the server is away; what could not be revoked then is later.
+#[tokio::test]
+async fn b_namespace_deletes_while_the_server_is_away() -> Result<()> {
+    let release = release().await?;
+    let database = Shop::open("e2e-away-db").await?;
+    let ns = "e2e-away";
+    let shop = Shop { namespace: ns.to_owned() };
+    let manifest = run("kubectl", &["create", "namespace", ns, "--dry-run=client", "-o", "yaml"]).await?;
+    holdfast_e2e::kubectl_apply("default", &manifest).await?;
+    let objects = format!(
+        r#"
+apiVersion: v1
+kind: Secret
+metadata: {{name: pg-root}}
+stringData: {{username: holdfast, password: first-password}}
+---
+apiVersion: holdfast.dev/v1alpha1
+kind: SecretEngine
+metadata: {{name: orders-db}}
+spec:
+  database:
+    postgresql:
+      connectionURL: "postgresql://{{{{username}}}}:{{{{password}}}}@pg.{}.svc:5432/orders?sslmode=disable"
+      rootCredentialsRef: {{name: pg-root}}
+    roles:
+    - name: readonly
+      creationStatements: ["CREATE ROLE \"{{{{name}}}}\" LOGIN PASSWORD '{{{{password}}}}' VALID UNTIL '{{{{expiration}}}}'"]
+---
+apiVersion: holdfast.dev/v1alpha1
+kind: DynamicCredential
+metadata: {{name: kept}}
+spec: {{engineRef: {{name: orders-db}}, role: readonly, target: {{secret: {{name: kept}}}}}}
+"#,
+        database.namespace
+    );
+    holdfast_e2e::kubectl_apply(ns, &objects).await?;
+    kubectl(&format!("wait --for=condition=Ready -n {ns} se/orders-db dcred/kept --timeout=60s")).await?;
+    ensure!(postgres::minted(&database.namespace).await?.len() == 1);
+
+    let (hns, set) = (release.namespace(), format!("{}-server", release.name));
+    kubectl(&format!("scale statefulset -n {hns} {set} --replicas=0")).await?;
+    kubectl(&format!("wait --for=delete -n {hns} pod/{set}-0 --timeout=60s")).await?;
+    let took = shop.close(Duration::from_secs(40)).await?;
+    kubectl(&format!("scale statefulset -n {hns} {set} --replicas=1")).await?;
+    release.ready("server").await?;
+    ensure!(took <= Duration::from_secs(30), "the namespace took {took:?}");
+    eventually_within(Duration::from_secs(90), "the user is revoked after all", || async {
+        Ok(postgres::minted(&database.namespace).await?.is_empty().then_some(()))
+    })
+    .await?;
+    database.close(Duration::from_secs(60)).await?;
+    Ok(())
+}
+
+/// helm uninstall with live objects and running pods leaves nothing that cannot be deleted.
+#[tokio::test]
+async fn z_uninstall_leaves_nothing_wedged() -> Result<()> {
+    let release = release().await?;
+    let ns = "e2e-uninstall";
+    let shop = Shop::open(ns).await?;
+    shop.apply().await?;
+    let server = shop::connect(release).await?;
+    shop.set_token(&shop.admin(&server).await?, "first").await?;
+    shop.start_pods().await?;
+    drop(server);
+    kubectl(&format!("delete pod -n {ns} pod-a pod-b --timeout=60s")).await?;
+    release.uninstall().await?;
+    shop.close(Duration::from_secs(30)).await?;
+    let left = kubectl("get mutatingwebhookconfigurations,csidrivers,clusterroles,clusterrolebindings -o name").await?;
+    let left: Vec<&str> = left.lines().filter(|name| name.contains("holdfast")).collect();
+    ensure!(left.is_empty(), "{left:?}");
+    kubectl(&format!("delete namespace {} --timeout=60s", release.namespace())).await?;
+    Ok(())
+}
