@@ -1,0 +1,201 @@
+//! Version 2: values with a history, soft deletion and check-and-set.
+//!
+//! ```text
+//! config                   mount-wide settings
+//! meta/<path>              everything but the values: [`meta::Meta`]
+//! value/<path>/<version>   the text of one version
+//! ```
+//! Every change of a secret is one commit that checks the revision of its metadata.
+
+mod config;
+mod data;
+mod meta;
+mod metadata;
+mod subkeys;
+mod versions;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use holdfast_logical::{
+    Auth, Backend, Check, Clock, Error, Field, Kind, Operation, PathTable, Request, Response, Revision, Row, Services,
+    StoreError, Txn, View,
+};
+
+use self::meta::Meta;
+use crate::secret_path;
+
+/// A kv version 2 mount.
+pub(crate) struct Versioned {
+    view: View,
+    clock: Arc<dyn Clock>,
+}
+
+/// Tries of a change that meets other writers of the same secret.
+const TRIES: u32 = 16;
+
+const VERSIONS: &[Field] = &[Field::new("versions", Kind::StringList, "Numbers of the versions.")];
+
+static PATHS: &PathTable = &[
+    Row {
+        id: "config",
+        pattern: "config",
+        operations: &[Operation::Read, Operation::Update],
+        fields: &[
+            Field::new("max_versions", Kind::Int, "Versions that are kept of each secret; 0 means 10."),
+            Field::new("cas_required", Kind::Bool, "Must every write carry `options.cas`?"),
+            Field::new("delete_version_after", Kind::Duration, "Age at which versions are deleted; 0s means never."),
+        ],
+        auth: Auth::Token,
+        help: "Settings for all secrets of the mount.",
+    },
+    Row {
+        id: "data",
+        pattern: "data/*path",
+        operations: &[Operation::Read, Operation::Create, Operation::Update, Operation::Patch, Operation::Delete],
+        fields: &[
+            Field::new("version", Kind::Int, "Version to read; 0 or none is the newest."),
+            Field::sensitive("data", Kind::Any, "The secret: any JSON object."),
+            Field::new("options", Kind::Object, "`cas`: version that must be the current one; 0: none may exist."),
+        ],
+        auth: Auth::Token,
+        help: "A secret. PATCH merges into the newest version; DELETE deletes it and can be undone.",
+    },
+    Row {
+        id: "delete",
+        pattern: "delete/*path",
+        operations: &[Operation::Update],
+        fields: VERSIONS,
+        auth: Auth::Token,
+        help: "Deletes versions; can be undone.",
+    },
+    Row {
+        id: "undelete",
+        pattern: "undelete/*path",
+        operations: &[Operation::Update],
+        fields: VERSIONS,
+        auth: Auth::Token,
+        help: "Brings deleted versions back.",
+    },
+    Row {
+        id: "destroy",
+        pattern: "destroy/*path",
+        operations: &[Operation::Update],
+        fields: VERSIONS,
+        auth: Auth::Token,
+        help: "Removes the values of versions for ever.",
+    },
+    Row {
+        id: "subkeys",
+        pattern: "subkeys/*path",
+        operations: &[Operation::Read],
+        fields: &[
+            Field::new("version", Kind::Int, "Version to read; 0 or none is the newest."),
+            Field::new("depth", Kind::Int, "Levels that are shown; 0 is all."),
+        ],
+        auth: Auth::Token,
+        help: "The keys of a secret without their values.",
+    },
+    Row {
+        id: "metadata",
+        pattern: "metadata/*path",
+        operations: &[
+            Operation::Read,
+            Operation::Create,
+            Operation::Update,
+            Operation::Patch,
+            Operation::Delete,
+            Operation::List,
+        ],
+        fields: &[
+            Field::new("max_versions", Kind::Int, "Versions that are kept; 0 leaves it to the mount."),
+            Field::new("cas_required", Kind::Bool, "Must every write carry `options.cas`?"),
+            Field::new("delete_version_after", Kind::Duration, "Age at which versions are deleted; 0s: the mount's."),
+            Field::new("custom_metadata", Kind::Object, "Texts by name, for people and tools."),
+        ],
+        auth: Auth::Token,
+        help: "What is known of a secret beside its values. DELETE removes it with all versions; LIST names secrets.",
+    },
+];
+
+impl Versioned {
+    pub fn new(services: Services) -> Self {
+        Self { view: services.view, clock: services.clock }
+    }
+
+    /// The metadata of a secret.
+    async fn meta(&self, path: &str) -> Result<Option<(Meta, Revision)>, Error> {
+        Ok(self.view.get_json(&format!("meta/{path}")).await?)
+    }
+
+    /// Changes a secret: `change` sees its metadata (a fresh one if there is none) and adds what else is to be written.
+    /// Runs again when somebody else was faster; `None` from `change` means that nothing is to be done.
+    async fn change<T>(
+        &self,
+        path: &str,
+        mut change: impl FnMut(&mut Meta, bool, &mut Txn) -> Result<Option<T>, Error>,
+    ) -> Result<Option<T>, Error> {
+        for _ in 0..TRIES {
+            let now = self.clock.now();
+            let stored = self.meta(path).await?;
+            let (mut meta, check, exists) = match stored {
+                Some((meta, revision)) => (meta, Check::At(revision), true),
+                None => (Meta::new(now), Check::Absent, false),
+            };
+            let mut txn = Txn::new();
+            let Some(outcome) = change(&mut meta, exists, &mut txn)? else { return Ok(None) };
+            let full = self.view.path(&format!("meta/{path}"));
+            txn.check(full.clone(), check);
+            txn.put_json(full, &meta)?;
+            match self.view.commit(txn).await {
+                Ok(_) => return Ok(Some(outcome)),
+                Err(StoreError::Conflict) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Err(StoreError::Conflict.into())
+    }
+
+    fn value_path(&self, path: &str, version: u64) -> String {
+        self.view.path(&format!("value/{path}/{version}"))
+    }
+}
+
+#[async_trait]
+impl Backend for Versioned {
+    fn paths(&self) -> &'static PathTable {
+        PATHS
+    }
+
+    async fn handle(&self, mut request: Request) -> Result<Response, Error> {
+        let path = request.fields.string("path").unwrap_or_default().to_owned();
+        let fields = &mut request.fields;
+        match (request.route, request.operation) {
+            ("config", Operation::Read) => self.read_config().await,
+            ("config", _) => self.write_config(fields).await,
+            ("metadata", Operation::List) => self.list(&path).await,
+            (_, Operation::Read) if secret_path(&path).is_err() => Err(Error::not_found()),
+            ("data", Operation::Read) => self.read_data(&path, fields).await,
+            ("subkeys", Operation::Read) => self.read_subkeys(&path, fields).await,
+            ("metadata", Operation::Read) => self.read_metadata(&path).await,
+            ("data", Operation::Patch) => self.patch_data(secret_path(&path)?, fields).await,
+            ("data", Operation::Delete) => self.delete_newest(secret_path(&path)?).await,
+            ("data", _) => self.write_data(secret_path(&path)?, fields).await,
+            ("metadata", Operation::Patch) => self.patch_metadata(secret_path(&path)?, fields).await,
+            ("metadata", Operation::Delete) => self.delete_metadata(secret_path(&path)?).await,
+            ("metadata", _) => self.write_metadata(secret_path(&path)?, fields).await,
+            ("delete", _) => self.delete_versions(secret_path(&path)?, fields).await,
+            ("undelete", _) => self.undelete_versions(secret_path(&path)?, fields).await,
+            ("destroy", _) => self.destroy_versions(secret_path(&path)?, fields).await,
+            _ => Err(Error::UnsupportedOperation),
+        }
+    }
+
+    async fn exists(&self, request: &Request) -> Result<Option<bool>, Error> {
+        let path = request.fields.string("path").unwrap_or_default();
+        match request.route {
+            "data" | "metadata" if secret_path(path).is_ok() => Ok(Some(self.meta(path).await?.is_some())),
+            _ => Ok(None),
+        }
+    }
+}

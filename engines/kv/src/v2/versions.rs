@@ -1,0 +1,89 @@
+//! Deleting, undeleting and destroying versions.
+
+use holdfast_logical::{Error, Fields, Response};
+
+use super::Versioned;
+
+impl Versioned {
+    pub(super) async fn delete_newest(&self, path: &str) -> Result<Response, Error> {
+        let now = self.clock.now();
+        self.change(path, |meta, _, _| {
+            let newest = meta.current_version;
+            match meta.versions.get_mut(&newest) {
+                Some(version) if version.live(now) => {
+                    version.deletion_time = Some(now);
+                    Ok(Some(()))
+                }
+                _ => Ok(None),
+            }
+        })
+        .await?;
+        Ok(Response::empty())
+    }
+
+    pub(super) async fn delete_versions(&self, path: &str, fields: &Fields) -> Result<Response, Error> {
+        let (numbers, now) = (numbers(fields)?, self.clock.now());
+        self.change(path, |meta, _, _| {
+            let mut changed = None;
+            for number in &numbers {
+                if let Some(version) = meta.versions.get_mut(number)
+                    && version.live(now)
+                {
+                    version.deletion_time = Some(now);
+                    changed = Some(());
+                }
+            }
+            Ok(changed)
+        })
+        .await?;
+        Ok(Response::empty())
+    }
+
+    pub(super) async fn undelete_versions(&self, path: &str, fields: &Fields) -> Result<Response, Error> {
+        let numbers = numbers(fields)?;
+        self.change(path, |meta, _, _| {
+            let mut changed = None;
+            for number in &numbers {
+                if let Some(version) = meta.versions.get_mut(number)
+                    && !version.destroyed
+                    && version.deletion_time.take().is_some()
+                {
+                    changed = Some(());
+                }
+            }
+            Ok(changed)
+        })
+        .await?;
+        Ok(Response::empty())
+    }
+
+    pub(super) async fn destroy_versions(&self, path: &str, fields: &Fields) -> Result<Response, Error> {
+        let numbers = numbers(fields)?;
+        self.change(path, |meta, _, txn| {
+            let mut changed = None;
+            for number in &numbers {
+                if let Some(version) = meta.versions.get_mut(number)
+                    && !version.destroyed
+                {
+                    version.destroyed = true;
+                    txn.delete(self.value_path(path, *number));
+                    changed = Some(());
+                }
+            }
+            Ok(changed)
+        })
+        .await?;
+        Ok(Response::empty())
+    }
+}
+
+fn numbers(fields: &Fields) -> Result<Vec<u64>, Error> {
+    let texts = fields.list("versions").unwrap_or_default();
+    if texts.is_empty() {
+        return Err(Error::invalid("No version number provided"));
+    }
+    let parse = |text: &String| {
+        text.parse().map_err(|_| Error::Invalid(format!("field \"versions\": {text:?} is not a version number")))
+    };
+    texts.iter().map(parse).collect()
+}
