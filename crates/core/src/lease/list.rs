@@ -10,9 +10,6 @@ use super::{
     record::{self, Record},
 };
 
-/// Names that one list of a folder asks for.
-const PAGE: usize = 1_000;
-
 /// What may be told of a lease.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LeaseInfo {
@@ -123,16 +120,7 @@ impl Leases {
 
     /// All names directly below a folder of the view.
     pub(crate) async fn names(&self, folder: &str) -> Result<Vec<String>, StoreError> {
-        let mut names: Vec<String> = Vec::new();
-        loop {
-            let after = names.last().cloned().unwrap_or_default();
-            let page = self.view.list(folder, &after, PAGE).await?;
-            let last = page.len() < PAGE;
-            names.extend(page);
-            if last {
-                return Ok(names);
-            }
-        }
+        self.view.list(folder, "", 0).await
     }
 }
 

@@ -25,9 +25,6 @@ const TICK: Duration = Duration::from_secs(1);
 /// How often, in ticks, the buckets before the last one are looked at, and the time is stored.
 const SLOW: u64 = 20;
 
-/// Names that one list asks for.
-const PAGE: usize = 1_000;
-
 /// Entries of one mount that wait in memory; more are found again later.
 const LANE: usize = 1_000;
 
@@ -174,24 +171,16 @@ impl Worker {
 
     async fn look_into(&mut self, leases: &Leases, bucket: i64, now: Timestamp) -> Result<(), StoreError> {
         let folder = due::folder(bucket);
-        let mut after = String::new();
-        loop {
-            let names = leases.view.list(&folder, &after, PAGE).await?;
-            for name in &names {
-                if due::time_of(name).is_none_or(|time| time > now.as_millisecond()) {
-                    return Ok(());
-                }
-                let path = format!("{folder}{name}");
-                if self.known.contains(&path) {
-                    continue;
-                }
+        for name in leases.view.list(&folder, "", 0).await? {
+            if due::time_of(&name).is_none_or(|time| time > now.as_millisecond()) {
+                break;
+            }
+            let path = format!("{folder}{name}");
+            if !self.known.contains(&path) {
                 self.enter(leases, path).await?;
             }
-            match names.last() {
-                Some(last) if names.len() == PAGE => after.clone_from(last),
-                _ => return Ok(()),
-            }
         }
+        Ok(())
     }
 
     async fn enter(&mut self, leases: &Leases, path: String) -> Result<(), StoreError> {
