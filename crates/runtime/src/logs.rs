@@ -1,6 +1,10 @@
 //! Logs to standard error, as text or as one JSON object a line.
 
-use tracing_subscriber::{EnvFilter, fmt, layer::SubscriberExt, util::SubscriberInitExt};
+use std::sync::OnceLock;
+
+use tracing_subscriber::{EnvFilter, Registry, fmt, layer::SubscriberExt, reload, util::SubscriberInitExt};
+
+static FILTER: OnceLock<reload::Handle<EnvFilter, Registry>> = OnceLock::new();
 
 /// Shape of a log line.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -28,12 +32,26 @@ impl std::str::FromStr for LogFormat {
 /// (`info,holdfast_core=debug`); what cannot be read counts as `info`.
 pub fn init_logs(format: LogFormat, filter: &str) {
     let filter = EnvFilter::try_new(filter).unwrap_or_else(|_| EnvFilter::new("info"));
+    let (filter, handle) = reload::Layer::new(filter);
     let registry = tracing_subscriber::registry().with(filter);
     // A second call finds logging started, as tests in one process do.
-    let _ = match format {
+    let started = match format {
         LogFormat::Text => registry.with(fmt::layer().with_writer(std::io::stderr).with_ansi(false)).try_init(),
         LogFormat::Json => {
             registry.with(fmt::layer().json().flatten_event(true).with_writer(std::io::stderr)).try_init()
         }
     };
+    if started.is_ok() {
+        // The first start is the only one that gets here.
+        let _ = FILTER.set(handle);
+    }
+}
+
+/// Changes the filter of running logs. What cannot be read, or logs that [`init_logs`] did not start, change nothing; the
+/// answer says whether the filter is in use now.
+pub fn set_log_filter(filter: &str) -> bool {
+    match (FILTER.get(), EnvFilter::try_new(filter)) {
+        (Some(handle), Ok(filter)) => handle.reload(filter).is_ok(),
+        _ => false,
+    }
 }
