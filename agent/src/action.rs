@@ -1,0 +1,265 @@
+//! What happens after a file has changed: a signal, an HTTP request to the application, a touched file.
+
+use std::{
+    path::{Path, PathBuf},
+    str::FromStr,
+    time::Duration,
+};
+
+use rustix::process::{Pid, Signal};
+use serde::{Deserialize, Serialize};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
+
+use crate::{backoff::Jitter, config::CONTAINER_ENV};
+
+/// Tries of one action.
+const TRIES: u32 = 3;
+/// For one HTTP request.
+const HTTP_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// One action. Written `signal:CONTAINER:HUP`, `http:PORT/path`, `touch` or `touch:FILE`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub enum Action {
+    /// To the first process of a container, or to all processes of this name. Needs a shared process namespace and the
+    /// same user.
+    Signal {
+        /// Container or process name.
+        target: String,
+        /// `HUP`, `USR1` …
+        signal: String,
+    },
+    /// `POST http://127.0.0.1:port/path`, to be answered with a status below 400.
+    Http {
+        /// Port on the pod's loopback.
+        port: u16,
+        /// With its slash.
+        path: String,
+    },
+    /// Writes the file's content anew, so that its time changes.
+    Touch {
+        /// Relative to the status directory, or absolute; default `<item>.changed`.
+        file: Option<PathBuf>,
+    },
+}
+
+/// Why an action failed.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// No process fits.
+    #[error("no process of container or name {0:?}; the pod needs shareProcessNamespace, and the agent its user")]
+    NoProcess(String),
+    /// The application was not reached or refused.
+    #[error("{0}")]
+    Http(String),
+    /// The operating system refused.
+    #[error("{0}")]
+    System(#[from] std::io::Error),
+}
+
+// === impl Action ===
+
+impl Action {
+    /// Runs the action, up to three times.
+    pub async fn run(&self, item: &str, status_dir: &Path, jitter: &Jitter) -> Result<(), Error> {
+        let mut failures = 0;
+        loop {
+            match self.attempt(item, status_dir).await {
+                Ok(()) => return Ok(()),
+                Err(error) if failures + 1 >= TRIES => return Err(error),
+                Err(_) => failures += 1,
+            }
+            tokio::time::sleep(jitter.after_failures(failures)).await;
+        }
+    }
+
+    async fn attempt(&self, item: &str, status_dir: &Path) -> Result<(), Error> {
+        match self {
+            Self::Signal { target, signal } => {
+                let Some(signal) = signal_by_name(signal) else { return Ok(()) };
+                let pids = processes(Path::new("/proc"), target);
+                if pids.is_empty() {
+                    return Err(Error::NoProcess(target.clone()));
+                }
+                for pid in pids {
+                    rustix::process::kill_process(pid, signal).map_err(std::io::Error::from)?;
+                }
+                Ok(())
+            }
+            Self::Http { port, path } => {
+                let exchange = tokio::time::timeout(HTTP_TIMEOUT, post(*port, path));
+                exchange.await.map_err(|_| Error::Http(format!("port {port}{path}: no answer")))?
+            }
+            Self::Touch { file } => {
+                let default = PathBuf::from(format!("{item}.changed"));
+                let path = status_dir.join(file.as_ref().unwrap_or(&default));
+                Ok(std::fs::write(path, b"")?)
+            }
+        }
+    }
+}
+
+/// Known signals, without `SIG`.
+pub fn signal_by_name(name: &str) -> Option<Signal> {
+    Some(match name {
+        "HUP" => Signal::HUP,
+        "INT" => Signal::INT,
+        "QUIT" => Signal::QUIT,
+        "TERM" => Signal::TERM,
+        "USR1" => Signal::USR1,
+        "USR2" => Signal::USR2,
+        "WINCH" => Signal::WINCH,
+        "CONT" => Signal::CONT,
+        _ => return None,
+    })
+}
+
+async fn post(port: u16, path: &str) -> Result<(), Error> {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).await?;
+    let request = format!(
+        "POST {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nUser-Agent: holdfast-agent\r\nContent-Length: \
+         0\r\nConnection: close\r\n\r\n"
+    );
+    stream.write_all(request.as_bytes()).await?;
+    let mut head = Vec::new();
+    (&mut stream).take(1024).read_to_end(&mut head).await?;
+    let line = String::from_utf8_lossy(&head);
+    let status = line.split(' ').nth(1).and_then(|status| status.parse::<u16>().ok());
+    match status {
+        Some(status) if status < 400 => Ok(()),
+        Some(status) => Err(Error::Http(format!("port {port}{path}: status {status}"))),
+        None => Err(Error::Http(format!("port {port}{path}: not an HTTP answer"))),
+    }
+}
+
+/// The first process of the container of this name, or else all processes of this name. Processes of other users
+/// cannot be told by container.
+fn processes(proc: &Path, target: &str) -> Vec<Pid> {
+    let own = i32::try_from(std::process::id()).unwrap_or(0);
+    let marker = format!("{CONTAINER_ENV}={target}");
+    let (mut inside, mut named) = (Vec::new(), Vec::new());
+    let Ok(entries) = std::fs::read_dir(proc) else { return Vec::new() };
+    for entry in entries.flatten() {
+        let Some(number) = entry.file_name().to_str().and_then(|name| name.parse::<i32>().ok()) else { continue };
+        if number == own || number == 1 {
+            continue;
+        }
+        let Some(pid) = Pid::from_raw(number) else { continue };
+        let environ = std::fs::read(entry.path().join("environ")).unwrap_or_default();
+        if environ.split(|byte| *byte == 0).any(|variable| variable == marker.as_bytes()) {
+            inside.push((pid, parent(&entry.path())));
+        }
+        let name = std::fs::read_to_string(entry.path().join("comm")).unwrap_or_default();
+        if name.trim_end() == target.chars().take(15).collect::<String>() {
+            named.push(pid);
+        }
+    }
+    let members: Vec<i32> = inside.iter().map(|(pid, _)| pid.as_raw_nonzero().get()).collect();
+    let first: Vec<Pid> =
+        inside.into_iter().filter(|(_, parent)| !members.contains(parent)).map(|(pid, _)| pid).collect();
+    if first.is_empty() { named } else { first }
+}
+
+fn parent(process: &Path) -> i32 {
+    let stat = std::fs::read_to_string(process.join("stat")).unwrap_or_default();
+    // The name stands in parentheses and may hold any character.
+    let after_name = stat.rsplit_once(") ").map_or("", |(_, rest)| rest);
+    after_name.split(' ').nth(1).and_then(|parent| parent.parse().ok()).unwrap_or(0)
+}
+
+impl FromStr for Action {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let usage = || format!("{text:?}: use signal:CONTAINER:HUP, http:PORT/path, touch or touch:FILE");
+        let (kind, rest) = text.split_once(':').unwrap_or((text, ""));
+        match kind {
+            "signal" => {
+                let (target, signal) = rest.rsplit_once(':').ok_or_else(usage)?;
+                let signal = signal.trim().to_ascii_uppercase();
+                let signal = signal.strip_prefix("SIG").unwrap_or(&signal).to_owned();
+                if signal_by_name(&signal).is_none() {
+                    return Err(format!(
+                        "{text:?}: signal {signal:?} is not known; use HUP, INT, QUIT, TERM, USR1, USR2, WINCH or CONT"
+                    ));
+                }
+                if target.is_empty() {
+                    return Err(usage());
+                }
+                Ok(Self::Signal { target: target.to_owned(), signal })
+            }
+            "http" => {
+                let (port, path) = match rest.split_once('/') {
+                    Some((port, path)) => (port, format!("/{path}")),
+                    None => (rest, "/".to_owned()),
+                };
+                let port = port.parse().ok().filter(|port| *port != 0).ok_or_else(usage)?;
+                if path.chars().any(|c| c.is_control() || c == ' ') {
+                    return Err(usage());
+                }
+                Ok(Self::Http { port, path })
+            }
+            "touch" => Ok(Self::Touch { file: (!rest.is_empty()).then(|| PathBuf::from(rest)) }),
+            _ => Err(usage()),
+        }
+    }
+}
+
+impl TryFrom<String> for Action {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse()
+    }
+}
+
+impl From<Action> for String {
+    fn from(action: Action) -> Self {
+        match action {
+            Action::Signal { target, signal } => format!("signal:{target}:{signal}"),
+            Action::Http { port, path } => format!("http:{port}{path}"),
+            Action::Touch { file: None } => "touch".to_owned(),
+            Action::Touch { file: Some(file) } => format!("touch:{}", file.display()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn actions_read_and_write_the_same_text() {
+        for text in ["signal:app:HUP", "http:8080/-/reload", "http:80/", "touch", "touch:/tmp/x"] {
+            assert_eq!(String::from(text.parse::<Action>().unwrap()), text);
+        }
+        assert_eq!("signal:app:sighup".parse::<Action>().unwrap(), "signal:app:HUP".parse().unwrap());
+        for text in ["", "signal:app", "signal:app:KILLALL", "signal::HUP", "http:/x", "http:99999/", "exec:rm"] {
+            assert!(text.parse::<Action>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn the_first_process_of_a_container_is_found_by_its_marker() {
+        let proc = tempfile::tempdir().unwrap();
+        let process = |pid: u32, parent: u32, name: &str, container: &str| {
+            let dir = proc.path().join(pid.to_string());
+            std::fs::create_dir(&dir).unwrap();
+            std::fs::write(dir.join("environ"), format!("A=b\0{CONTAINER_ENV}={container}\0")).unwrap();
+            std::fs::write(dir.join("comm"), format!("{name}\n")).unwrap();
+            std::fs::write(dir.join("stat"), format!("{pid} ({name} ) x) S {parent} 1 1")).unwrap();
+        };
+        process(1, 0, "pause", "app");
+        process(20, 0, "sh", "app");
+        process(21, 20, "worker", "app");
+        process(30, 0, "sh", "other");
+        process(31, 30, "nginx", "other");
+        let raw = |pids: Vec<Pid>| pids.into_iter().map(|pid| pid.as_raw_nonzero().get()).collect::<Vec<_>>();
+        assert_eq!(raw(processes(proc.path(), "app")), [20]);
+        assert_eq!(raw(processes(proc.path(), "nginx")), [31]);
+        assert!(processes(proc.path(), "absent").is_empty());
+    }
+}

@@ -1,0 +1,334 @@
+//! One path that templates read: polled if it has no lease; else renewed, and replaced near the end of its life.
+//!
+//! A failed renewal never makes a new credential: reads are bound to the pod and the path, so the server answers the
+//! credential that is there, and only a replacement that names the old lease makes another one.
+
+use std::time::Duration;
+
+use holdfast_api_types::{Envelope, header};
+use holdfast_base::{Clock, Timestamp};
+use holdfast_client::{Call as Request, Client, Error as ClientError};
+use holdfast_template::Call;
+use http::Method;
+use serde_json::{Map, Value, json};
+use sha2::{Digest, Sha256};
+use tokio::time::Instant;
+use tracing::{debug, info, warn};
+
+use crate::{
+    backoff::Jitter,
+    failure::{Class, Failure, Who},
+    status::State,
+};
+
+/// Refused renewals in a row after which the lease is replaced instead.
+const REFUSALS: u32 = 2;
+
+/// What the template engine gets, and when to do what about it.
+pub struct Dependency {
+    call: Call,
+    /// Name of the first item that uses it: for messages.
+    item: String,
+    /// Path that is read; has `data/` in it where the template left that out.
+    path: String,
+    looked_for_kv: bool,
+    envelope: Option<Value>,
+    lease: Option<Lease>,
+    due: Option<Instant>,
+    failures: u32,
+    failure: Option<Failure>,
+}
+
+struct Lease {
+    id: String,
+    renewable: bool,
+    /// Longest duration seen.
+    whole: Duration,
+    ends: Instant,
+    ends_wall: Timestamp,
+    /// Renewal no longer prolongs it.
+    last_leg: bool,
+    /// The server does not know it any more.
+    gone: bool,
+    refusals: u32,
+}
+
+/// What all dependencies share in one round.
+#[derive(Clone, Copy)]
+pub struct Round<'a> {
+    /// With the current token.
+    pub client: &'a Client,
+    /// For messages.
+    pub who: &'a Who,
+    /// Wall time.
+    pub clock: &'a dyn Clock,
+    /// For waits.
+    pub jitter: &'a Jitter,
+    /// Between reads of paths without lease.
+    pub refresh: Duration,
+}
+
+impl Dependency {
+    /// Not read yet; due at once.
+    pub fn new(call: Call, item: &str) -> Self {
+        Self {
+            item: item.to_owned(),
+            path: call.path.clone(),
+            call,
+            looked_for_kv: false,
+            envelope: None,
+            lease: None,
+            due: Some(Instant::now()),
+            failures: 0,
+            failure: None,
+        }
+    }
+
+    /// The answer in the API's shape, once there is one.
+    pub fn envelope(&self) -> Option<&Value> {
+        self.envelope.as_ref()
+    }
+
+    /// When [`Dependency::advance`] is to be called; `None` is never.
+    pub fn due(&self) -> Option<Instant> {
+        self.due
+    }
+
+    /// Makes it due now.
+    pub fn hurry(&mut self) {
+        self.due = Some(Instant::now());
+    }
+
+    /// Why the last attempt failed, if it did.
+    pub fn failure(&self) -> Option<&Failure> {
+        self.failure.as_ref()
+    }
+
+    /// How far its value can be trusted.
+    pub fn state(&self) -> State {
+        match (&self.envelope, &self.lease) {
+            (None, _) => State::Waiting,
+            (_, Some(lease)) if lease.ends <= Instant::now() => State::Expired,
+            _ if self.failure.is_some() => State::Stale,
+            _ => State::Fresh,
+        }
+    }
+
+    /// When its lease ends.
+    pub fn expires(&self) -> Option<Timestamp> {
+        self.lease.as_ref().map(|lease| lease.ends_wall)
+    }
+
+    /// The lease id.
+    pub fn lease_id(&self) -> Option<&str> {
+        self.lease.as_ref().map(|lease| lease.id.as_str())
+    }
+
+    /// Reads, renews or replaces, whichever is due.
+    pub async fn advance(&mut self, round: Round<'_>) {
+        let now = Instant::now();
+        let outcome = match &self.lease {
+            Some(lease) if lease.ends > now && !lease.gone => {
+                let id = lease.id.clone();
+                if lease.renewable && !lease.last_leg {
+                    self.renew(&id, round).await
+                } else {
+                    self.replace(&id, round).await
+                }
+            }
+            _ => self.read(None, round).await,
+        };
+        match outcome {
+            Ok(()) => {
+                if self.failures > 0 {
+                    info!(item = self.item, path = self.path, "works again");
+                }
+                self.failures = 0;
+                self.failure = None;
+            }
+            Err(failure) => {
+                let known = self.failure.as_ref().is_some_and(|known| known.text == failure.text);
+                self.failures += 1;
+                let wait = round.jitter.after_failures(self.failures);
+                self.due = Some(Instant::now() + wait);
+                if known {
+                    debug!(reason = %failure, failures = self.failures, "still failing");
+                } else {
+                    warn!(reason = %failure, retry_in_seconds = wait.as_secs_f64(), "failed");
+                }
+                self.failure = Some(failure);
+            }
+        }
+    }
+
+    async fn read(&mut self, replace: Option<&str>, round: Round<'_>) -> Result<(), Failure> {
+        let sent = Instant::now();
+        let mut answer = self.request(replace, round).await;
+        let nothing = matches!(answer, Ok(None) | Err(ClientError::Status { status: 403 | 404, .. }));
+        if nothing && self.envelope.is_none() && self.find_kv_data(round).await {
+            answer = self.request(replace, round).await;
+        }
+        match answer {
+            Ok(Some(envelope)) => {
+                self.accept(envelope, sent, round);
+                Ok(())
+            }
+            Ok(None) => Err(Failure::absent(&self.item, &self.path)),
+            Err(error) => Err(Failure::read(&error, &self.item, &self.path, round.who)),
+        }
+    }
+
+    async fn request(&self, replace: Option<&str>, round: Round<'_>) -> Result<Option<Envelope>, ClientError> {
+        let (path, query) = self.path.split_once('?').unwrap_or((&self.path, ""));
+        let mut headers = vec![(header::ITEM, binding_item(&self.call))];
+        headers.extend(replace.map(|lease| (header::REPLACE, lease.to_owned())));
+        let mut request = Request { path: path.to_owned(), query: query.to_owned(), headers, ..Request::default() };
+        if !self.call.args.is_empty() {
+            let body: Map<String, Value> =
+                self.call.args.iter().map(|(key, value)| (key.clone(), Value::from(value.as_str()))).collect();
+            request.method = Method::PUT;
+            request.body = Some(Value::Object(body));
+        }
+        match round.client.envelope(request).await {
+            Err(ClientError::Status { status: 404, ref errors, .. }) if errors.is_empty() => Ok(None),
+            other => other,
+        }
+    }
+
+    /// `secret/app` of a kv version 2 mount is `secret/data/app`. True if the path has changed.
+    async fn find_kv_data(&mut self, round: Round<'_>) -> bool {
+        if std::mem::replace(&mut self.looked_for_kv, true) || !self.call.args.is_empty() {
+            return false;
+        }
+        let path = self.path.split('?').next().unwrap_or_default();
+        let Ok(Some(envelope)) = round.client.read(&format!("sys/internal/ui/mounts/{path}")).await else {
+            return false;
+        };
+        let data = Value::Object(envelope.data.unwrap_or_default());
+        let version = data.pointer("/options/version").and_then(Value::as_str);
+        let mount = data["path"].as_str().unwrap_or_default();
+        match self.path.strip_prefix(mount) {
+            Some(rest) if version == Some("2") && !mount.is_empty() && !rest.starts_with("data/") => {
+                self.path = format!("{mount}data/{rest}");
+                true
+            }
+            _ => false,
+        }
+    }
+
+    fn accept(&mut self, envelope: Envelope, sent: Instant, round: Round<'_>) {
+        let ttl = Duration::from_secs(envelope.lease_duration);
+        if envelope.lease_id.is_empty() || ttl.is_zero() {
+            self.lease = None;
+            // A write without lease is done once: to do it again would make another certificate each time.
+            self.due = self.call.args.is_empty().then(|| Instant::now() + round.refresh);
+        } else {
+            let same = self.lease.as_ref().filter(|lease| lease.id == envelope.lease_id);
+            if same.is_none() {
+                info!(
+                    item = self.item,
+                    path = self.path,
+                    lease = envelope.lease_id,
+                    ttl_seconds = ttl.as_secs(),
+                    "leased"
+                );
+            }
+            let lease = Lease {
+                whole: same.map_or(ttl, |known| known.whole.max(ttl)),
+                // The server knows it but did not renew it.
+                last_leg: same.is_some_and(|known| known.gone || known.last_leg),
+                id: envelope.lease_id.clone(),
+                renewable: envelope.renewable,
+                ends: sent + ttl,
+                ends_wall: round.clock.now() + ttl,
+                gone: false,
+                refusals: 0,
+            };
+            self.due = Some(sent + due_in(&lease, ttl, round.jitter));
+            self.lease = Some(lease);
+        }
+        self.envelope = Some(json!({
+            "request_id": envelope.request_id,
+            "lease_id": envelope.lease_id,
+            "lease_duration": envelope.lease_duration,
+            "renewable": envelope.renewable,
+            "warnings": envelope.warnings,
+            "data": envelope.data,
+        }));
+    }
+
+    async fn renew(&mut self, id: &str, round: Round<'_>) -> Result<(), Failure> {
+        let sent = Instant::now();
+        let answer = round.client.renew_lease(id, None).await;
+        let Some(lease) = &mut self.lease else { return Ok(()) };
+        match answer {
+            Ok(envelope) => {
+                let ttl = Duration::from_secs(envelope.lease_duration);
+                let ends = sent + ttl;
+                lease.last_leg = ttl < lease.whole.mul_f64(0.9) || ends <= lease.ends + Duration::from_secs(1);
+                lease.whole = lease.whole.max(ttl);
+                lease.ends = ends;
+                lease.ends_wall = round.clock.now() + ttl;
+                lease.refusals = 0;
+                debug!(item = self.item, ttl_seconds = ttl.as_secs(), last_leg = lease.last_leg, "renewed");
+                self.due = Some(sent + due_in(lease, ttl, round.jitter));
+                Ok(())
+            }
+            Err(error) => {
+                match error.status() {
+                    // Unknown or not renewable. The next read says which, and finds what is bound to the pod.
+                    Some(400 | 404) => lease.gone = true,
+                    Some(403) => {
+                        lease.refusals += 1;
+                        lease.last_leg |= lease.refusals >= REFUSALS;
+                    }
+                    _ => {}
+                }
+                let class = if error.status() == Some(403) { Class::Denied } else { Class::Away };
+                Err(Failure::new(class, format!("{}: cannot renew the lease of {}: {error}", self.item, self.path)))
+            }
+        }
+    }
+
+    async fn replace(&mut self, id: &str, round: Round<'_>) -> Result<(), Failure> {
+        self.read(Some(id), round).await
+    }
+}
+
+/// Two thirds of what is left; 85 % where the lease cannot be renewed at all.
+fn due_in(lease: &Lease, left: Duration, jitter: &Jitter) -> Duration {
+    let fraction = if lease.renewable { 2.0 / 3.0 } else { 0.85 };
+    jitter.around(left, fraction).max(Duration::from_millis(500))
+}
+
+/// Under this name the server keeps the credential of the pod: the same after a restart, a new login, and in the init
+/// container. Items that read the same path share it, as templates of one agent always have.
+pub fn binding_item(call: &Call) -> String {
+    let mut item = format!("inject/{}", call.path);
+    if !call.args.is_empty() {
+        let mut hash = Sha256::new();
+        for (key, value) in &call.args {
+            hash.update(format!("{}:{key}{}:{value}", key.len(), value.len()));
+        }
+        item = format!("{item}#{}", hex::encode(&hash.finalize()[..8]));
+    }
+    let plain = |byte: u8| if byte.is_ascii_graphic() { char::from(byte).to_string() } else { format!("%{byte:02X}") };
+    item.bytes().map(plain).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn items_are_stable_and_tell_writes_apart_without_showing_arguments() {
+        let call = |args: &[(&str, &str)]| Call {
+            path: "pki/issue/web ü".to_owned(),
+            args: args.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect(),
+        };
+        assert_eq!(binding_item(&call(&[])), "inject/pki/issue/web%20%C3%BC");
+        let (one, two) = (binding_item(&call(&[("cn", "a")])), binding_item(&call(&[("cn", "b")])));
+        assert_ne!(one, two);
+        assert!(one.starts_with("inject/pki/issue/web%20%C3%BC#"));
+    }
+}

@@ -1,0 +1,144 @@
+//! Why the agent ends, as an exit code and as a text for `kubectl describe`.
+
+use holdfast_client::Error as ClientError;
+
+/// Classes of failures, with the exit code of each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Class {
+    /// The configuration is wrong.
+    Config,
+    /// The login was refused.
+    Auth,
+    /// A path may not be read.
+    Denied,
+    /// There is nothing at a path.
+    NotFound,
+    /// The server was not reached, is sealed or fails.
+    Away,
+    /// A template fails, or a file cannot be written.
+    Template,
+}
+
+/// A failure with all that a person needs to repair it. Holds no secrets.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{text}")]
+pub struct Failure {
+    /// Which kind.
+    pub class: Class,
+    /// One or two sentences.
+    pub text: String,
+}
+
+/// Who is logged in: for messages.
+#[derive(Clone, Debug, Default)]
+pub struct Who {
+    /// The role asked for; may be empty.
+    pub role: String,
+    /// `namespace/name`, if the token says so.
+    pub service_account: String,
+    /// Policies of the login.
+    pub policies: Vec<String>,
+}
+
+impl Class {
+    /// Exit code of the process.
+    pub fn exit_code(self) -> u8 {
+        match self {
+            Self::Config => 2,
+            Self::Auth => 3,
+            Self::Denied => 4,
+            Self::NotFound => 5,
+            Self::Away => 6,
+            Self::Template => 7,
+        }
+    }
+}
+
+impl Failure {
+    /// A failure in its own words.
+    pub fn new(class: Class, text: impl Into<String>) -> Self {
+        Self { class, text: text.into() }
+    }
+
+    /// The server refused the login, or was not there for it.
+    pub fn login(error: &ClientError, mount: &str, who: &Who) -> Self {
+        let role = if who.role.is_empty() {
+            format!("the role of service account {}", who.service_account)
+        } else {
+            format!("role {:?} (service account {})", who.role, who.service_account)
+        };
+        if error.is_transient() || error.status().is_none() {
+            return Self::new(Class::Away, format!("login at auth/{mount} as {role}: {error}"));
+        }
+        Self::new(
+            Class::Auth,
+            format!(
+                "login at auth/{mount} as {role} was refused: {error}. Is there a VaultPolicy with this service account \
+                 among its subjects, and is the role spelt right?"
+            ),
+        )
+    }
+
+    /// A read of `path` for `item` failed.
+    pub fn read(error: &ClientError, item: &str, path: &str, who: &Who) -> Self {
+        match error {
+            ClientError::Status { status: 403, errors, .. } => {
+                let role = if who.role.is_empty() { String::new() } else { format!(" as role {:?}", who.role) };
+                let own: Vec<_> = errors.iter().filter(|text| !text.contains("permission denied")).cloned().collect();
+                let server = if own.is_empty() {
+                    format!("No rule of policies [{}] grants read on that path.", who.policies.join(" "))
+                } else {
+                    format!("{}.", own.join("; ").trim_end_matches('.'))
+                };
+                Self::new(
+                    Class::Denied,
+                    format!(
+                        "{item}: permission denied reading {path}{role} (403). {server} Try: kubectl holdfast explain \
+                         --service-account {} read {path}",
+                        who.service_account
+                    ),
+                )
+            }
+            ClientError::Status { status: 404, .. } => Self::absent(item, path),
+            ClientError::Status { status: 400 | 405, .. } => {
+                Self::new(Class::NotFound, format!("{item}: cannot read {path}: {error}"))
+            }
+            other => Self::new(Class::Away, format!("{item}: cannot read {path}: {other}")),
+        }
+    }
+
+    /// There is nothing at `path`.
+    pub fn absent(item: &str, path: &str) -> Self {
+        Self::new(
+            Class::NotFound,
+            format!("{item}: nothing at {path} (404). Is the path complete (kv version 2 has data/ after the mount)?"),
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_denial_says_who_where_and_what_to_do() {
+        let error = ClientError::Status {
+            status: 403,
+            path: "database/creds/readonly".to_owned(),
+            errors: vec!["1 error occurred: permission denied".to_owned()],
+        };
+        let who = Who {
+            role: "orders".to_owned(),
+            service_account: "shop/orders".to_owned(),
+            policies: vec!["default".to_owned(), "orders".to_owned()],
+        };
+        let failure = Failure::read(&error, "db", "database/creds/readonly", &who);
+        assert_eq!(failure.class.exit_code(), 4);
+        assert_eq!(
+            failure.text,
+            "db: permission denied reading database/creds/readonly as role \"orders\" (403). No rule of policies \
+             [default orders] grants read on that path. Try: kubectl holdfast explain --service-account shop/orders \
+             read database/creds/readonly"
+        );
+    }
+}

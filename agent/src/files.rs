@@ -1,0 +1,93 @@
+//! Files of the shared volume: written aside, then renamed, so that a reader sees the old or the new content whole.
+
+use std::{
+    fs, io,
+    io::Write,
+    os::unix::fs::{OpenOptionsExt, PermissionsExt},
+    path::{Path, PathBuf},
+};
+
+use holdfast_secret::SecretString;
+
+/// New content of a file.
+#[derive(Debug)]
+pub struct Change {
+    /// Where to.
+    pub path: PathBuf,
+    /// Permission bits.
+    pub mode: u32,
+    /// What.
+    pub text: SecretString,
+}
+
+/// Is this what the file holds, with these permissions?
+pub fn holds(path: &Path, text: &str, mode: u32) -> bool {
+    let same_mode = fs::metadata(path).is_ok_and(|data| data.permissions().mode() & 0o7777 == mode);
+    same_mode && fs::read(path).is_ok_and(|held| held == text.as_bytes())
+}
+
+/// Writes all, then renames all, so that files that belong together change within microseconds of each other. On an
+/// error nothing that was not yet renamed changes.
+pub fn swap(changes: &[Change]) -> io::Result<()> {
+    let mut aside = Vec::with_capacity(changes.len());
+    for change in changes {
+        match write_aside(change) {
+            Ok(path) => aside.push(path),
+            Err(error) => {
+                for path in aside {
+                    // What stays behind is overwritten by the next attempt.
+                    let _ = fs::remove_file(path);
+                }
+                return Err(io::Error::new(error.kind(), format!("{}: {error}", change.path.display())));
+            }
+        }
+    }
+    for (from, change) in aside.iter().zip(changes) {
+        fs::rename(from, &change.path)?;
+    }
+    Ok(())
+}
+
+fn write_aside(change: &Change) -> io::Result<PathBuf> {
+    let parent = change.path.parent().unwrap_or(Path::new("/"));
+    fs::create_dir_all(parent)?;
+    let name = change.path.file_name().unwrap_or_default().to_string_lossy();
+    let path = parent.join(format!(".{name}.new"));
+    match fs::remove_file(&path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
+    file.write_all(change.text.expose().as_bytes())?;
+    // Not by the mode of open: the umask would take bits away.
+    file.set_permissions(fs::Permissions::from_mode(change.mode))?;
+    Ok(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn content_and_mode_are_exact_and_nothing_is_left_behind() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("sub/db");
+        let change = |text: &str, mode| Change { path: path.clone(), mode, text: SecretString::new(text) };
+        swap(&[change("one", 0o666)]).unwrap();
+        assert!(holds(&path, "one", 0o666) && !holds(&path, "one", 0o600) && !holds(&path, "two", 0o666));
+        swap(&[change("two", 0o400)]).unwrap();
+        swap(&[change("three", 0o400)]).unwrap();
+        assert!(holds(&path, "three", 0o400));
+        assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_failure_changes_no_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let (good, bad) = (dir.path().join("good"), dir.path().join("file/below"));
+        fs::write(dir.path().join("file"), "").unwrap();
+        let change = |path: &Path| Change { path: path.to_owned(), mode: 0o600, text: SecretString::new("x") };
+        assert!(swap(&[change(&good), change(&bad)]).is_err());
+        assert!(!good.exists() && !dir.path().join(".good.new").exists());
+    }
+}
