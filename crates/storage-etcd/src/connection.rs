@@ -33,6 +33,13 @@ pub struct Connection {
     current: AtomicUsize,
     credentials: Option<Credentials>,
     token: RwLock<Option<MetadataValue<tonic::metadata::Ascii>>>,
+    /// With TLS: what we show of ourselves.
+    tls: Option<Presents>,
+}
+
+enum Presents {
+    Certificate,
+    Nothing,
 }
 
 struct Peer {
@@ -63,6 +70,10 @@ impl Connection {
             current: AtomicUsize::new(0),
             credentials: config.credentials.take(),
             token: RwLock::new(None),
+            tls: config.ca_pem.is_some().then_some(match config.cert_pem {
+                Some(_) => Presents::Certificate,
+                None => Presents::Nothing,
+            }),
         })
     }
 
@@ -89,9 +100,20 @@ impl Connection {
             let client = self.client(&peer.calls);
             let call = ask_status(&client);
             let status = timed(call).await.map(|response| response.into_inner().version);
-            (peer.url.clone(), status.map_err(|status| outcome::describe(&status)))
+            (peer.url.clone(), status.map_err(|status| self.explain(&outcome::describe(&status))))
         });
         futures::future::join_all(ask).await
+    }
+
+    /// In TLS 1.3 a server refuses a client certificate after the handshake is over for the client, which may then see no more
+    /// than a closed connection.
+    fn explain(&self, cause: &str) -> String {
+        let hung_up = ["alert", "broken pipe", "closed", "reset"].iter().any(|word| cause.contains(word));
+        match &self.tls {
+            Some(Presents::Certificate) if hung_up => format!("{cause} (etcd may refuse our client certificate)"),
+            Some(Presents::Nothing) if hung_up => format!("{cause} (etcd may want a client certificate)"),
+            _ => cause.to_owned(),
+        }
     }
 
     /// Asks one endpoint after the other until one answers: a read may be repeated.
@@ -240,7 +262,11 @@ fn tls(config: &Config) -> Result<Option<ClientTlsConfig>, ConnectError> {
     tls = match (&config.cert_pem, &config.key_pem) {
         (Some(cert), Some(key)) => tls.identity(Identity::from_pem(cert, key.expose())),
         (None, None) => tls,
-        _ => return Err(ConnectError::Config("a client certificate needs its key, and a key its certificate".to_owned())),
+        _ => {
+            return Err(ConnectError::Config(
+                "a client certificate needs its key, and a key its certificate".to_owned(),
+            ));
+        }
     };
     Ok(Some(tls))
 }

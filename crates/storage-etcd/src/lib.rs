@@ -86,10 +86,12 @@ impl EtcdStorage {
     /// Drops history up to and including this revision, for the whole etcd cluster. In production etcd does it by itself.
     pub async fn compact(&self, revision: Revision) -> Result<(), Error> {
         let request = pb::CompactionRequest { revision };
-        self.connection.write(|mut client| {
-            let request = request.clone();
-            async move { client.kv().compact(client.request(request)).await }
-        }).await?;
+        self.connection
+            .write(|mut client| {
+                let request = request.clone();
+                async move { client.kv().compact(client.request(request)).await }
+            })
+            .await?;
         Ok(())
     }
 }
@@ -98,10 +100,13 @@ impl EtcdStorage {
 impl Storage for EtcdStorage {
     async fn range(&self, range: Range) -> Result<Page, Error> {
         let request = self.wire.range(&range);
-        let response = self.connection.read(|mut client| {
-            let request = request.clone();
-            async move { client.kv().range(client.request(request)).await }
-        }).await?;
+        let response = self
+            .connection
+            .read(|mut client| {
+                let request = request.clone();
+                async move { client.kv().range(client.request(request)).await }
+            })
+            .await?;
         Ok(self.wire.page(response))
     }
 
@@ -111,10 +116,13 @@ impl Storage for EtcdStorage {
             return Err(Error::TooLarge(format!("request of {bytes} bytes, the limit is {MAX_REQUEST_BYTES}")));
         }
         let request = self.wire.txn(&txn);
-        let response = self.connection.write(|mut client| {
-            let request = request.clone();
-            async move { client.kv().txn(client.request(request)).await }
-        }).await?;
+        let response = self
+            .connection
+            .write(|mut client| {
+                let request = request.clone();
+                async move { client.kv().txn(client.request(request)).await }
+            })
+            .await?;
         Ok(self.wire.reply(response))
     }
 

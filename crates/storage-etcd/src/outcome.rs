@@ -90,16 +90,8 @@ mod tests {
                 "Error, decoded message length too large: found 5 bytes",
                 Error::Unknown("Error, decoded message length too large: found 5 bytes".to_owned()),
             ),
-            (
-                Code::Unavailable,
-                "etcdserver: leader changed",
-                Error::Unknown("etcdserver: leader changed".to_owned()),
-            ),
-            (
-                Code::ResourceExhausted,
-                "etcdserver: too many requests",
-                Error::Failed("too many requests".to_owned()),
-            ),
+            (Code::Unavailable, "etcdserver: leader changed", Error::Unknown("etcdserver: leader changed".to_owned())),
+            (Code::ResourceExhausted, "etcdserver: too many requests", Error::Failed("too many requests".to_owned())),
         ];
         for (code, text, expected) in cases {
             assert_eq!(sort(&Status::new(code, text)), expected, "{text}");

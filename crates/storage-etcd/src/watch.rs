@@ -115,7 +115,8 @@ impl Assembly {
             return Ok(());
         }
         for event in response.events {
-            let event = self.wire.event(event).ok_or_else(|| Error::Failed("a watch event without a key".to_owned()))?;
+            let event =
+                self.wire.event(event).ok_or_else(|| Error::Failed("a watch event without a key".to_owned()))?;
             self.parts.push(event);
         }
         if !response.fragment {

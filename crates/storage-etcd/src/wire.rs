@@ -103,9 +103,7 @@ impl Wire {
 
     fn op(&self, op: &Op) -> pb::RequestOp {
         let request = match op {
-            Op::Put { key, value } => {
-                Request::RequestPut(pb::PutRequest { key: self.key(key), value: value.clone() })
-            }
+            Op::Put { key, value } => Request::RequestPut(pb::PutRequest { key: self.key(key), value: value.clone() }),
             Op::Delete { key } => Request::RequestDeleteRange(pb::DeleteRangeRequest { key: self.key(key) }),
             Op::Get { key } => Request::RequestRange(self.range(&Range::key(key.clone()))),
             Op::Txn(txn) => Request::RequestTxn(self.txn(txn)),

@@ -7,11 +7,15 @@ use bytes::Bytes;
 use crate::{Compare, Condition, Error, KeyValue, Op, OpReply, Range, Revision, Txn, TxnReply};
 
 /// The keys that exist now.
-pub trait Table {
+pub trait Rows {
     /// The value at a key.
     fn get(&self, key: &[u8]) -> Result<Option<KeyValue>, Error>;
     /// The values of a range in byte order; `at` of the range is not looked at, at most `limit` (0: all) are given.
     fn scan(&self, range: &Range) -> Result<Vec<KeyValue>, Error>;
+}
+
+/// The keys that exist now, to be changed.
+pub trait Table: Rows {
     /// Sets a value.
     fn put(&mut self, item: KeyValue) -> Result<(), Error>;
     /// Removes a key.
@@ -71,7 +75,7 @@ fn check_keys<'a>(txn: &'a Txn, written: &mut HashSet<&'a [u8]>) -> Result<(), E
 }
 
 /// All compares see the state before anything is done.
-fn decide<T: Table>(table: &T, txn: &Txn) -> Result<Decision, Error> {
+fn decide<T: Rows>(table: &T, txn: &Txn) -> Result<Decision, Error> {
     let mut succeeded = true;
     for compare in &txn.compares {
         succeeded = succeeded && holds(table, compare)?;
@@ -85,7 +89,7 @@ fn decide<T: Table>(table: &T, txn: &Txn) -> Result<Decision, Error> {
     Ok(Decision { succeeded, nested })
 }
 
-fn holds<T: Table>(table: &T, compare: &Compare) -> Result<bool, Error> {
+fn holds<T: Rows>(table: &T, compare: &Compare) -> Result<bool, Error> {
     let item = table.get(&compare.key)?;
     Ok(match compare.condition {
         Condition::Absent => item.is_none(),

@@ -8,7 +8,7 @@ use futures::StreamExt;
 use parking_lot::Mutex;
 use tokio::sync::mpsc;
 
-use crate::{Change, Error, Event, KeyValue, Range, Revision, Table, Update, Watch};
+use crate::{Change, Error, Event, KeyValue, Range, Revision, Rows, Update, Watch};
 
 /// Changes by revision, newest last, and who watches them. Shared by cloning.
 #[derive(Clone)]
@@ -67,7 +67,7 @@ impl History {
     }
 
     /// Reads a range of `table` (whose state is that of `now`) as it was at `range.at`.
-    pub fn read<T: Table>(&self, table: &T, now: Revision, range: &Range) -> Result<(Vec<KeyValue>, bool), Error> {
+    pub fn read<T: Rows>(&self, table: &T, now: Revision, range: &Range) -> Result<(Vec<KeyValue>, bool), Error> {
         let undo = match range.at {
             Some(at) => self.since(at, now)?,
             None => Vec::new(),

@@ -15,7 +15,7 @@ mod watch;
 
 use async_trait::async_trait;
 pub use error::Error;
-pub use evaluate::{Change, Table, check, evaluate};
+pub use evaluate::{Change, Rows, Table, check, evaluate};
 pub use history::History;
 pub use memory::MemoryStorage;
 pub use model::{Compare, Condition, Event, KeyValue, Op, OpReply, Page, Range, Revision, Txn, TxnReply, after_prefix};

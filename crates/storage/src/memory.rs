@@ -7,7 +7,9 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use parking_lot::Mutex;
 
-use crate::{Error, History, KeyValue, Page, Range, Revision, Storage, Table, Txn, TxnReply, Watch, check, evaluate};
+use crate::{
+    Error, History, KeyValue, Page, Range, Revision, Rows, Storage, Table, Txn, TxnReply, Watch, check, evaluate,
+};
 
 /// Revisions kept for watches and old reads.
 const HISTORY: usize = 10_000;
@@ -90,7 +92,7 @@ impl Storage for MemoryStorage {
     }
 }
 
-impl Table for Live {
+impl Rows for Live {
     fn get(&self, key: &[u8]) -> Result<Option<KeyValue>, Error> {
         Ok(self.0.get(key).cloned())
     }
@@ -100,7 +102,9 @@ impl Table for Live {
         let from = self.0.range(range.start.clone()..);
         Ok(from.map(|(_, item)| item).take_while(|item| range.contains(&item.key)).take(limit).cloned().collect())
     }
+}
 
+impl Table for Live {
     fn put(&mut self, item: KeyValue) -> Result<(), Error> {
         self.0.insert(item.key.clone(), item);
         Ok(())

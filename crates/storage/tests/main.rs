@@ -1,0 +1,20 @@
+//! The memory store passes the suite.
+
+use std::sync::Arc;
+
+use holdfast_storage::MemoryStorage;
+use holdfast_storage::conformance::{Subject, run};
+
+#[tokio::test]
+async fn memory_passes() {
+    run(|| async {
+        let storage = MemoryStorage::new();
+        let other = storage.clone();
+        let compact = Box::new(move |revision| {
+            other.compact(revision);
+            Box::pin(std::future::ready(())) as futures::future::BoxFuture<'static, ()>
+        });
+        Subject { storage: Arc::new(storage), compact }
+    })
+    .await;
+}
