@@ -4,6 +4,7 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
+use holdfast_api_types::header;
 use holdfast_base::{Entropy, id};
 use holdfast_core::{Answer, Raw, Verb};
 use holdfast_logical::Connection;
@@ -95,10 +96,15 @@ impl Site {
         let bytes = self.read_body(parts, body).await;
         let raw = head.with_body(bytes, self.connection(peer, parts));
         let verb = Some(raw.verb);
-        if raw.path == "sys/metrics" && raw.verb == Verb::Read && raw.fault.is_none() {
-            return (verb, self.metrics(raw).await);
+        let mut response = if raw.path == "sys/metrics" && raw.verb == Verb::Read && raw.fault.is_none() {
+            self.metrics(raw).await
+        } else {
+            answer::write(self.run(raw).await)
+        };
+        if let Some(namespace) = parts.headers.get(header::NAMESPACE) {
+            response.headers_mut().insert(header::NAMESPACE, namespace.clone());
         }
-        (verb, answer::write(self.run(raw).await))
+        (verb, response)
     }
 
     async fn read_body<B>(&self, parts: &Parts, body: B) -> Result<Bytes, Reject>
