@@ -1,3 +1,1 @@
-//! CSI node plugin: leased secrets as files in pods.
-
 fn main() {}

@@ -1,0 +1,291 @@
+//! From what was read to the bytes of the files. Pure.
+
+use std::collections::BTreeMap;
+
+use base64::{Engine, prelude::BASE64_STANDARD};
+use holdfast_secret::SecretBytes;
+use holdfast_template::{Lookup, Source};
+use serde_json::{Map, Value};
+
+use crate::{
+    attributes::{Content, File, Origin, Plan, check_file_name},
+    status::Failure,
+};
+
+/// All files of a volume by their path below its root.
+pub type Payload = BTreeMap<String, Entry>;
+
+/// One file.
+#[derive(Debug)]
+pub struct Entry {
+    /// Its content.
+    pub bytes: SecretBytes,
+    /// Its permission bits.
+    pub mode: u32,
+}
+
+/// What the server answered for one origin.
+pub struct Reading {
+    /// The answer as templates see it: `lease_id`, `lease_duration`, `renewable`, `data`.
+    envelope: Value,
+}
+
+/// All that was read so far.
+pub type Readings = BTreeMap<Origin, Reading>;
+
+/// Why there is no payload.
+#[derive(Debug)]
+pub enum Incomplete {
+    /// Templates ask for these paths too.
+    Missing(Vec<Origin>),
+    /// It can't be made.
+    Failed(Failure),
+}
+
+// === impl Reading ===
+
+impl Reading {
+    /// Takes an answer apart.
+    pub fn new(lease_id: &str, lease_duration: u64, renewable: bool, data: Map<String, Value>) -> Self {
+        Self {
+            envelope: serde_json::json!({
+                "lease_id": lease_id, "lease_duration": lease_duration, "renewable": renewable, "data": data,
+            }),
+        }
+    }
+
+    /// The fields that people mean: of kv version 2 those of the value, not the wrapper's.
+    fn fields(&self) -> Option<&Map<String, Value>> {
+        let data = self.envelope["data"].as_object()?;
+        match (data.get("data"), data.get("metadata")) {
+            (Some(Value::Object(inner)), Some(Value::Object(_))) => Some(inner),
+            _ => Some(data),
+        }
+    }
+
+    /// Do two readings hold the same values? Lease ids and durations don't count.
+    pub fn same_values(&self, other: &Self) -> bool {
+        self.envelope["data"] == other.envelope["data"]
+    }
+}
+
+impl std::fmt::Debug for Reading {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Reading([redacted])")
+    }
+}
+
+struct Paths<'a>(&'a Readings);
+
+impl Source for Paths<'_> {
+    fn secret(&self, path: &str, _args: &[(String, String)]) -> Lookup {
+        match self.0.get(&Origin::Path(plain(path))) {
+            Some(reading) => Lookup::Ready(reading.envelope.clone()),
+            None => Lookup::Missing,
+        }
+    }
+}
+
+fn plain(path: &str) -> String {
+    path.trim_matches('/').to_owned()
+}
+
+/// Makes the files of `plan`. With a `group` every file is readable by it (0440 unless the plan says more), else by all
+/// (0444): the volume is seen by the pod alone.
+pub fn assemble(plan: &Plan, readings: &Readings, group: Option<u32>) -> Result<Payload, Incomplete> {
+    let mut payload = Payload::new();
+    let mut missing = Vec::new();
+    for file in &plan.files {
+        match files_of(file, readings, group) {
+            Ok(files) => {
+                for (name, entry) in files {
+                    if payload.insert(name.clone(), entry).is_some() {
+                        return Err(Incomplete::Failed(Failure::Invalid(format!("file {name:?} is made twice"))));
+                    }
+                }
+            }
+            Err(Incomplete::Missing(more)) => missing.extend(more),
+            Err(failed) => return Err(failed),
+        }
+    }
+    if missing.is_empty() { Ok(payload) } else { Err(Incomplete::Missing(missing)) }
+}
+
+fn files_of(file: &File, readings: &Readings, group: Option<u32>) -> Result<Vec<(String, Entry)>, Incomplete> {
+    let fail = |failure: Failure| Incomplete::Failed(failure.context(&format!("file {:?}", file.name)));
+    let reading = match &file.origin {
+        Some(origin) => {
+            Some(readings.get(origin).ok_or_else(|| Incomplete::Missing(vec![origin.clone()]))?)
+        }
+        None => None,
+    };
+    let empty = Map::new();
+    let fields = reading.and_then(Reading::fields).unwrap_or(&empty);
+    let entry = |bytes: Vec<u8>| Entry { bytes: SecretBytes::new(bytes), mode: effective_mode(file.mode, group) };
+    let origin = file.origin.as_ref().map(Origin::name).unwrap_or_default();
+    let field = |key: &str| fields.get(key).ok_or_else(|| fail(no_such_field(origin, key, fields)));
+    let one = |bytes: Vec<u8>| Ok(vec![(file.name.clone(), entry(bytes))]);
+    match &file.content {
+        Content::Directory => fields
+            .iter()
+            .map(|(key, value)| {
+                let name = format!("{}/{key}", file.name);
+                check_file_name(&name).map_err(|reason| fail(Failure::Invalid(format!("of {origin}: {reason}"))))?;
+                Ok((name, entry(bytes_of(value))))
+            })
+            .collect(),
+        Content::Field(key) => one(bytes_of(field(key)?)),
+        Content::Decoded(key) => {
+            let text = bytes_of(field(key)?);
+            let decoded = BASE64_STANDARD.decode(text.trim_ascii());
+            one(decoded.map_err(|_| fail(Failure::Invalid(format!("key {key:?} of {origin} is not base64"))))?)
+        }
+        Content::Json => one(Value::Object(fields.clone()).to_string().into_bytes()),
+        Content::Env => one(env_lines(fields).into_bytes()),
+        Content::Template(template) => {
+            match template.render(&Value::Object(fields.clone()), &Paths(readings)) {
+                Ok(text) => one(text.expose().as_bytes().to_vec()),
+                Err(holdfast_template::Error::Missing(calls)) => {
+                    if let Some(call) = calls.iter().find(|call| !call.args.is_empty()) {
+                        return Err(fail(Failure::Invalid(format!(
+                            "secret {:?} with arguments would be a write: a volume only reads",
+                            call.path
+                        ))));
+                    }
+                    Err(Incomplete::Missing(calls.iter().map(|call| Origin::Path(plain(&call.path))).collect()))
+                }
+                Err(error) => Err(fail(Failure::Invalid(error.to_string()))),
+            }
+        }
+    }
+}
+
+fn no_such_field(origin: &str, key: &str, fields: &Map<String, Value>) -> Failure {
+    let names = fields.keys().take(10).map(String::as_str).collect::<Vec<_>>().join(", ");
+    Failure::NotFound(format!("{origin} has no key {key:?}; it has {}", if names.is_empty() { "none" } else { &names }))
+}
+
+fn effective_mode(asked: Option<u32>, group: Option<u32>) -> u32 {
+    match (asked, group) {
+        (None, None) => 0o444,
+        (None, Some(_)) => 0o440,
+        (Some(mode), None) => mode,
+        // As kubelet does for Secret volumes: the group may read what the owner may.
+        (Some(mode), Some(_)) => mode | ((mode & 0o400) >> 3),
+    }
+}
+
+fn bytes_of(value: &Value) -> Vec<u8> {
+    match value {
+        Value::String(text) => text.as_bytes().to_vec(),
+        Value::Null => Vec::new(),
+        other => other.to_string().into_bytes(),
+    }
+}
+
+fn env_lines(fields: &Map<String, Value>) -> String {
+    let mut text = String::new();
+    for (key, value) in fields {
+        let name: String =
+            key.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_uppercase() } else { '_' }).collect();
+        let value = String::from_utf8_lossy(&bytes_of(value))
+            .replace('\\', "\\\\")
+            .replace('"', "\\\"")
+            .replace('$', "\\$")
+            .replace('`', "\\`")
+            .replace('\n', "\\n");
+        text.push_str(&format!("{name}=\"{value}\"\n"));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn plan(attributes: &[(&str, &str)]) -> Plan {
+        let map: BTreeMap<String, String> =
+            attributes.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+        Plan::parse(map.iter()).unwrap()
+    }
+
+    fn reading(data: Value) -> Reading {
+        Reading::new("", 0, false, data.as_object().unwrap().clone())
+    }
+
+    fn text<'a>(payload: &'a Payload, name: &str) -> &'a str {
+        std::str::from_utf8(payload[name].bytes.expose()).unwrap()
+    }
+
+    fn credential() -> (Origin, Reading) {
+        (Origin::Credential("orders-ro".into()), reading(json!({"username": "v-1", "password": "p$\"1"})))
+    }
+
+    #[test]
+    fn a_credential_is_a_directory_and_a_template() {
+        let plan = plan(&[
+            ("credentials", "orders-ro"),
+            ("items", "- {template: '{{ .username }}:{{ .password }}', credential: orders-ro, file: url}"),
+        ]);
+        let readings = Readings::from([credential()]);
+        let payload = assemble(&plan, &readings, None).unwrap();
+        assert_eq!(payload.keys().collect::<Vec<_>>(), ["orders-ro/password", "orders-ro/username", "url"]);
+        assert_eq!((text(&payload, "url"), payload["url"].mode), ("v-1:p$\"1", 0o444));
+    }
+
+    #[test]
+    fn kv_version_2_is_unwrapped_and_version_1_is_not() {
+        let plan = plan(&[("items", "- {path: kv/data/a, key: token, file: t, mode: \"0400\"}\n- {path: kv1/a, file: j}")]);
+        let readings = Readings::from([
+            (Origin::Path("kv/data/a".into()), reading(json!({"data": {"token": "s"}, "metadata": {"version": 1}}))),
+            (Origin::Path("kv1/a".into()), reading(json!({"data": "x", "n": 12345678901234567890123u128.to_string()}))),
+        ]);
+        let payload = assemble(&plan, &readings, Some(2000)).unwrap();
+        assert_eq!((text(&payload, "t"), payload["t"].mode), ("s", 0o440));
+        assert_eq!(text(&payload, "j"), r#"{"data":"x","n":"12345678901234567890123"}"#);
+    }
+
+    #[test]
+    fn formats_are_as_they_say() {
+        let plan = plan(&[(
+            "items",
+            "- {credential: orders-ro, file: env, format: env}\n- {path: kv/b, key: b, file: bin, format: base64}",
+        )]);
+        let readings = Readings::from([credential(), (Origin::Path("kv/b".into()), reading(json!({"b": "AAH/"})))]);
+        let payload = assemble(&plan, &readings, None).unwrap();
+        assert_eq!(text(&payload, "env"), "PASSWORD=\"p\\$\\\"1\"\nUSERNAME=\"v-1\"\n");
+        assert_eq!(payload["bin"].bytes.expose(), [0, 1, 255]);
+    }
+
+    #[test]
+    fn a_template_names_the_paths_it_needs() {
+        let plan = plan(&[("items", "- {template: '{{ with secret \"kv/data/a\" }}{{ .Data.data.x }}{{ end }}', file: f}")]);
+        let Err(Incomplete::Missing(paths)) = assemble(&plan, &Readings::new(), None) else { panic!() };
+        assert_eq!(paths, [Origin::Path("kv/data/a".into())]);
+        let readings = Readings::from([(
+            Origin::Path("kv/data/a".into()),
+            reading(json!({"data": {"x": "y"}, "metadata": {}})),
+        )]);
+        assert_eq!(text(&assemble(&plan, &readings, None).unwrap(), "f"), "y");
+    }
+
+    #[test]
+    fn what_is_not_there_is_named() {
+        let plan_of = |items: &str| plan(&[("items", items)]);
+        let readings = Readings::from([credential()]);
+        let Err(Incomplete::Failed(failure)) =
+            assemble(&plan_of("- {credential: orders-ro, key: user, file: u}"), &readings, None)
+        else {
+            panic!()
+        };
+        assert_eq!(failure.to_string(), "file \"u\": orders-ro has no key \"user\"; it has password, username");
+        let Err(Incomplete::Failed(failure)) =
+            assemble(&plan_of("- {credential: orders-ro, template: '{{ .user }}', file: u}"), &readings, None)
+        else {
+            panic!()
+        };
+        assert!(failure.to_string().contains("template"), "{failure}");
+    }
+}
