@@ -8,7 +8,8 @@ use serde_json::{Map, Value};
 
 use crate::{Clock, Entropy, Error, Grant, PathTable, Request, Response, View};
 
-/// Work in an outside system that the core runs when the intent is stored.
+/// Work in an outside system that the core runs when the intent is stored. Its error tells what is to be undone:
+/// `Status` 503 says that nothing was begun, `Unavailable` that what was begun may go on, all others that it has ended.
 pub type Outside = Box<dyn FnOnce() -> BoxFuture<'static, Result<(), Error>> + Send>;
 
 /// Makes the backend of one mount.

@@ -43,6 +43,13 @@ impl Leases {
         }
     }
 
+    /// Forgets an intent of which nothing was begun outside.
+    pub(super) async fn never_begun(&self, intent: &Intent, stored: Revision) {
+        if let Err(error) = self.forget(intent, stored).await {
+            tracing::warn!(lease = intent.id, %error, "the intent stays until it is swept");
+        }
+    }
+
     /// An intent's time has come: its maker is given up, what it made is revoked.
     pub(super) async fn sweep(&self, serial: &str) -> Result<(), Error> {
         let Some((mut intent, revision)) = self.view.get_json::<Intent>(&record::intent_path(serial)).await? else {

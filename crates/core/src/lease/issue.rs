@@ -75,9 +75,11 @@ impl Leases {
         match tokio::time::timeout(OUTSIDE_DEADLINE, create()).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => {
-                // An answer of the outside system ends its work; without one it may still be at it.
-                let ended = !matches!(error, BackendError::Unavailable(_));
-                self.take_back(&mut intent, stored, ended).await;
+                match error {
+                    BackendError::Status { code: 503, .. } => self.never_begun(&intent, stored).await,
+                    BackendError::Unavailable(_) => self.take_back(&mut intent, stored, false).await,
+                    _ => self.take_back(&mut intent, stored, true).await,
+                }
                 return Err(error.into());
             }
             Err(_) => {
