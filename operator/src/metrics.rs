@@ -1,0 +1,50 @@
+//! Counters of the admin listener.
+
+use std::sync::atomic::AtomicI64;
+
+use prometheus_client::{
+    encoding::EncodeLabelSet,
+    metrics::{counter::Counter, family::Family, gauge::Gauge},
+    registry::Registry,
+};
+
+/// What one reconciliation came to.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub struct Outcome {
+    /// Kind of the object.
+    pub kind: &'static str,
+    /// `ok`, or the reason of the failure.
+    pub outcome: &'static str,
+}
+
+/// Counters of the operator.
+#[derive(Clone, Debug, Default)]
+pub struct Metrics {
+    /// Reconciliations by kind and outcome.
+    pub reconciles: Family<Outcome, Counter>,
+    /// Revocations in the ledger.
+    pub pending: Gauge<i64, AtomicI64>,
+    /// Pods whose credentials were taken back.
+    pub released_pods: Counter,
+    /// 1 while this replica leads.
+    pub leading: Gauge<i64, AtomicI64>,
+}
+
+impl Metrics {
+    /// Counters that are registered.
+    pub fn register(registry: &mut Registry) -> Self {
+        let metrics = Self::default();
+        let reconciles = metrics.reconciles.clone();
+        registry.register("holdfast_operator_reconciles", "Reconciliations by kind and outcome", reconciles);
+        let pending = metrics.pending.clone();
+        registry.register(
+            "holdfast_operator_pending_revocations",
+            "Revocations left for objects that are gone",
+            pending,
+        );
+        let released = metrics.released_pods.clone();
+        registry.register("holdfast_operator_released_pods", "Pods whose credentials were taken back", released);
+        registry.register("holdfast_operator_leading", "1 while this replica leads", metrics.leading.clone());
+        metrics
+    }
+}
