@@ -31,6 +31,35 @@ impl Error {
         Self::Logical(Logical::Denied("permission denied".to_owned()))
     }
 
+    /// 403 because of the policies.
+    pub(crate) fn denied_by_policy() -> Self {
+        Self::Logical(Logical::Denied("1 error occurred:\n\t* permission denied\n\n".to_owned()))
+    }
+
+    /// 403 because of the token.
+    pub(crate) fn invalid_token() -> Self {
+        let text = "2 errors occurred:\n\t* permission denied\n\t* invalid token\n\n";
+        Self::Logical(Logical::Denied(text.to_owned()))
+    }
+
+    /// A second copy: errors have no `Clone`, since they usually move.
+    pub(crate) fn duplicate(&self) -> Self {
+        match self {
+            Self::Sealed => Self::Sealed,
+            Self::NotInitialized => Self::NotInitialized,
+            Self::Audit(what) => Self::Audit(what),
+            Self::Logical(Logical::Invalid(text)) => Self::Logical(Logical::Invalid(text.clone())),
+            Self::Logical(Logical::Denied(text)) => Self::Logical(Logical::Denied(text.clone())),
+            Self::Logical(Logical::NotFound(text)) => Self::Logical(Logical::NotFound(text.clone())),
+            Self::Logical(Logical::UnsupportedOperation) => Self::Logical(Logical::UnsupportedOperation),
+            Self::Logical(Logical::Status { code, message }) => {
+                Self::Logical(Logical::Status { code: *code, message: message.clone() })
+            }
+            Self::Logical(Logical::Unavailable(text)) => Self::Logical(Logical::Unavailable(text.clone())),
+            Self::Logical(Logical::Internal(text)) => Self::Logical(Logical::Internal(text.clone())),
+        }
+    }
+
     /// 404 with an empty `errors` list.
     pub fn not_found() -> Self {
         Self::Logical(Logical::NotFound(None))

@@ -3,13 +3,31 @@
 //! Read [`pipeline`] first: one request from top to bottom.
 
 pub mod answer;
+pub mod audit;
 pub mod binding;
+pub mod call;
+mod cidr;
+pub mod config;
+pub mod core;
+mod cubbyhole;
 pub mod error;
 pub mod lease;
+mod lifecycle;
+pub mod metrics;
+pub mod mounts;
+pub mod open;
+pub mod pipeline;
+pub mod policies;
 pub mod raw;
 pub mod registry;
+mod storage;
+mod sys;
+pub mod token;
 
 pub use answer::Answer;
+pub use config::{CoreConfig, InitStep, SYSTEM_TTL};
+pub use core::Core;
 pub use error::Error;
+pub use metrics::Metrics;
 pub use raw::{Raw, Verb};
 pub use registry::{Class, Registry};

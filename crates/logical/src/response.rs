@@ -70,7 +70,8 @@ pub enum TokenKind {
 }
 
 /// A login that succeeded: what the token is to be like. The method never makes the token.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, serde::Serialize, serde::Deserialize)]
+#[serde(default)]
 pub struct Grant {
     /// Who logged in, unique within the mount (for the identity store).
     pub alias: String,

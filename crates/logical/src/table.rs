@@ -37,7 +37,7 @@ pub enum Auth {
 }
 
 /// One field.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct Field {
     /// Name in path, query or body.
     pub name: &'static str,

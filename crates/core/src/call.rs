@@ -1,0 +1,130 @@
+//! A request to the core's own paths (`sys/`, `auth/token/`), and the answer of any path before it goes on the wire.
+
+use std::{sync::Arc, time::Duration};
+
+use futures::future::BoxFuture;
+use holdfast_api_types::{AuthInfo, WrapInfo};
+use holdfast_logical::{PathTable, Request, Response, Row, table};
+use holdfast_policy::PolicySet;
+use holdfast_secret::SecretString;
+
+use crate::{Error, open::Open, token::Token};
+
+/// Paths of one noun and who answers them.
+pub struct Noun {
+    /// Its paths.
+    pub rows: &'static PathTable,
+    /// Serves a request that matched one of the rows.
+    pub handle: fn(Call) -> BoxFuture<'static, Result<Reply, Error>>,
+}
+
+/// A request to the core itself.
+pub struct Call {
+    /// The unsealed server.
+    pub open: Arc<Open>,
+    /// Routed, coerced, authorised.
+    pub request: Request,
+    /// Who asks; none on open paths.
+    pub holder: Option<Arc<Holder>>,
+    /// Do the policies grant `sudo` on the path?
+    pub sudo: bool,
+    /// What X-Vault-Wrap-TTL said.
+    pub wrap_ttl: Option<Duration>,
+    /// The token header, also when it is no token that could come in (a wrapping token on its own paths).
+    pub presented: Option<SecretString>,
+}
+
+/// A token that came in.
+pub struct Holder {
+    /// The id; empty for the server itself.
+    pub id: SecretString,
+    /// Its hash; empty for the server itself.
+    pub hash: String,
+    /// Its entry, after the use that this request is.
+    pub token: Token,
+    /// Its policies, compiled.
+    pub policies: Arc<PolicySet>,
+}
+
+/// What a path answered, with what only the core can add.
+#[derive(Debug, Default)]
+pub struct Reply {
+    /// `data`, warnings, status.
+    pub response: Response,
+    /// `auth` of the envelope.
+    pub auth: Option<AuthInfo>,
+    /// `wrap_info`: the answer is a wrapping token already.
+    pub wrap: Option<WrapInfo>,
+    /// Lease of the credential in `data`.
+    pub lease: Option<LeaseShown>,
+    /// What is to be revoked if the answer cannot be audited.
+    pub made: Made,
+    /// Content-Type and body of an unwrapped answer, sent as it is.
+    pub verbatim: Option<(String, Vec<u8>)>,
+    /// `data` is the whole body, with this status.
+    pub bare: Option<u16>,
+    /// Display name behind `auth`, for the audit log.
+    pub display_name: String,
+}
+
+/// The lease keys of the envelope.
+#[derive(Debug, Default)]
+pub struct LeaseShown {
+    /// `lease_id`.
+    pub id: String,
+    /// `lease_duration`, seconds.
+    pub seconds: u64,
+    /// `renewable`.
+    pub renewable: bool,
+}
+
+/// What a request made.
+#[derive(Debug, Default)]
+pub struct Made {
+    /// Lease id.
+    pub lease: Option<String>,
+    /// Token hashes.
+    pub tokens: Vec<String>,
+}
+
+impl Call {
+    /// Who asks, or 403.
+    pub fn holder(&self) -> Result<&Arc<Holder>, Error> {
+        self.holder.as_ref().ok_or_else(Error::denied)
+    }
+
+    /// The full path of the request.
+    pub fn full_path(&self) -> String {
+        format!("{}{}", self.request.mount.path, self.request.path)
+    }
+}
+
+impl Reply {
+    /// Is there nothing to be sent?
+    pub fn is_empty(&self) -> bool {
+        let response = &self.response;
+        response.data.is_none()
+            && response.warnings.is_empty()
+            && response.raw.is_none()
+            && response.issue.is_none()
+            && response.grant.is_none()
+            && self.auth.is_none()
+            && self.wrap.is_none()
+            && self.lease.is_none()
+            && self.verbatim.is_none()
+    }
+}
+
+impl From<Response> for Reply {
+    fn from(response: Response) -> Self {
+        Self { response, ..Self::default() }
+    }
+}
+
+/// Finds the noun and the row of a path below a mount of the core.
+pub fn find<'p>(
+    nouns: &'static [Noun],
+    path: &'p str,
+) -> Option<(&'static Noun, &'static Row, std::collections::BTreeMap<&'static str, &'p str>)> {
+    nouns.iter().find_map(|noun| table::find(noun.rows, path).map(|(row, captures)| (noun, row, captures)))
+}

@@ -1,0 +1,164 @@
+//! [`Core`]: the server behind the listener, sealed or open.
+
+use std::{
+    sync::{
+        Arc, Weak,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use arc_swap::ArcSwapOption;
+use tokio::sync::{Mutex, Notify};
+use tokio_util::sync::CancellationToken;
+
+use crate::{CoreConfig, Error, Metrics, lifecycle::Ceremony, open::Open};
+
+/// The server. One per process.
+pub struct Core {
+    config: Arc<CoreConfig>,
+    this: Weak<Self>,
+    open: ArcSwapOption<Open>,
+    /// Held by whoever initialises, unseals or seals; holds what people have given so far.
+    pub(crate) ceremony: Mutex<Ceremony>,
+    /// Sealed by a request: it stays so until somebody unseals it.
+    held: AtomicBool,
+    wake: Notify,
+}
+
+/// Waits between attempts to unseal.
+const RETRY: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(15));
+
+impl Core {
+    /// A sealed server. Nothing happens before [`Core::run`] or a request.
+    pub fn new(config: CoreConfig) -> Arc<Self> {
+        Arc::new_cyclic(|this| Self {
+            config: Arc::new(config),
+            this: this.clone(),
+            open: ArcSwapOption::empty(),
+            ceremony: Mutex::default(),
+            held: AtomicBool::new(false),
+            wake: Notify::new(),
+        })
+    }
+
+    /// What it was made of.
+    pub fn config(&self) -> &CoreConfig {
+        &self.config
+    }
+
+    /// The same, to be kept.
+    pub(crate) fn shared_config(&self) -> Arc<CoreConfig> {
+        self.config.clone()
+    }
+
+    /// Its counters.
+    pub fn metrics(&self) -> &Metrics {
+        &self.config.metrics
+    }
+
+    /// Does it serve?
+    pub fn is_unsealed(&self) -> bool {
+        self.open().is_some()
+    }
+
+    /// Is the store initialised? Asks the store unless the server is open.
+    pub async fn is_initialized(&self) -> Result<bool, Error> {
+        Ok(self.is_unsealed() || self.config.barrier.initialized().await?)
+    }
+
+    /// Opens the files of the audit devices again, after a rotation.
+    pub async fn reopen_audit(&self) {
+        if let Some(open) = self.open() {
+            open.audit.reopen().await;
+        }
+    }
+
+    /// The unsealed server, if it is one.
+    pub(crate) fn open(&self) -> Option<Arc<Open>> {
+        self.open.load_full().filter(|_| !self.config.barrier.is_sealed())
+    }
+
+    /// Starts to serve: the barrier is open.
+    pub(crate) async fn activate(&self) -> Result<Arc<Open>, Error> {
+        self.deactivate();
+        let open = Open::load(self.this.clone(), self.config.clone()).await?;
+        open.start();
+        self.open.store(Some(open.clone()));
+        self.held.store(false, Ordering::Relaxed);
+        self.config.metrics.unsealed.set(1);
+        tracing::info!(cluster = %open.cluster.name, "unsealed");
+        Ok(open)
+    }
+
+    fn deactivate(&self) {
+        self.config.metrics.unsealed.set(0);
+        if let Some(open) = self.open.swap(None) {
+            open.shutdown.cancel();
+        }
+    }
+
+    /// Forgets all keys and stays sealed until somebody unseals.
+    pub async fn seal(&self) {
+        let _ceremony = self.ceremony.lock().await;
+        self.held.store(true, Ordering::Relaxed);
+        self.deactivate();
+        self.config.barrier.seal().await;
+        tracing::info!("sealed");
+    }
+
+    /// Lets [`Core::run`] unseal again after [`Core::seal`].
+    pub(crate) fn release(&self) {
+        self.held.store(false, Ordering::Relaxed);
+        self.wake.notify_one();
+    }
+
+    /// Unseals at the start and again whenever the barrier was sealed by something other than a request, initialises a
+    /// new server that has `initialize` steps, and runs what is left of these. Needs a seal with stored keys; with
+    /// another it only waits for the end. Returns after `shutdown`.
+    pub async fn run(self: Arc<Self>, shutdown: CancellationToken) {
+        let mut wait = RETRY.0;
+        while !shutdown.is_cancelled() {
+            let next = match self.keep_open().await {
+                Ok(()) => {
+                    wait = RETRY.0;
+                    RETRY.1
+                }
+                Err(error) => {
+                    tracing::warn!(%error, retry_in = ?wait, "not serving yet");
+                    wait = (wait * 2).min(RETRY.1);
+                    wait / 2
+                }
+            };
+            tokio::select! {
+                () = shutdown.cancelled() => {}
+                () = self.wake.notified() => {}
+                () = tokio::time::sleep(next) => {}
+            }
+        }
+        self.deactivate();
+    }
+
+    /// One round of [`Core::run`]. Nothing happens when all is well.
+    pub async fn keep_open(self: &Arc<Self>) -> Result<(), Error> {
+        if !self.config.seal.stored_keys() {
+            if !self.config.initialize.is_empty() && !self.is_initialized().await? {
+                return Err(Error::internal("initialize steps need a seal with stored keys, such as static"));
+            }
+            return Ok(());
+        }
+        if self.held.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        if self.open().is_none() {
+            if !self.is_initialized().await? {
+                if self.config.initialize.is_empty() {
+                    return Ok(());
+                }
+                self.initialize_itself().await?;
+            }
+            self.unseal_with_stored_key().await?;
+        }
+        self.run_initial_steps().await
+    }
+}

@@ -1,0 +1,184 @@
+//! Initialising a new store.
+
+use base64::{Engine, engine::general_purpose::STANDARD};
+use holdfast_api_types::{InitRequest, InitResponse};
+use holdfast_barrier::InitError;
+use holdfast_logical::StoreError;
+use holdfast_seal::ShareConfig;
+use holdfast_secret::SecretBytes;
+
+use super::{KEYHOLDERS, ROOT_KEY, SEAL_CONFIG, SELF_INIT, SealConfig};
+use crate::{Core, Error, open::Open};
+
+/// What is made in memory before anything is stored.
+struct Plan {
+    root_key: SecretBytes,
+    /// What the shares of people combine to: the root key or the recovery key.
+    held: Option<SecretBytes>,
+    shares: Vec<SecretBytes>,
+    clear: Vec<(String, Vec<u8>)>,
+}
+
+impl Core {
+    /// `PUT sys/init`: makes keyring, shares and the first root token. A server whose seal stores the key is open
+    /// afterwards, one with unseal shares is sealed.
+    pub async fn initialize(&self, request: InitRequest) -> Result<InitResponse, Error> {
+        let ceremony = self.ceremony.lock().await;
+        if self.config().barrier.initialized().await? {
+            return Err(Error::invalid("Vault is already initialized"));
+        }
+        let stored = self.config().seal.stored_keys();
+        let plan = self.plan(shares_wanted(&request, stored, self.config().seal.kind())?, false).await?;
+        self.store(&plan).await?;
+        let root_token = match stored {
+            true => {
+                let open = self.activate().await?;
+                keep_check(&open, plan.held.as_ref()).await?;
+                open.root_token(None).await?
+            }
+            // Sealed again at once: only what is written counts, no background work starts.
+            false => {
+                let open = Open::load(std::sync::Weak::new(), self.shared_config()).await?;
+                keep_check(&open, plan.held.as_ref()).await?;
+                let token = open.root_token(None).await;
+                self.config().barrier.seal().await;
+                token?
+            }
+        };
+        drop(ceremony);
+        tracing::info!(seal = self.config().seal.kind(), shares = plan.shares.len(), "initialized");
+        let hexadecimal: Vec<_> = plan.shares.iter().map(|share| hex::encode(share.expose())).collect();
+        let base64: Vec<_> = plan.shares.iter().map(|share| STANDARD.encode(share.expose())).collect();
+        let root_token = root_token.id.expose().to_owned();
+        Ok(match stored {
+            true => InitResponse {
+                recovery_keys: hexadecimal,
+                recovery_keys_base64: base64,
+                root_token,
+                ..InitResponse::default()
+            },
+            false => InitResponse { keys: hexadecimal, keys_base64: base64, root_token, ..InitResponse::default() },
+        })
+    }
+
+    /// Initialises without shares and without a root token; the marker for the `initialize` steps is stored in the same
+    /// transaction. Nothing happens if another replica was faster.
+    pub(super) async fn initialize_quietly(&self) -> Result<(), Error> {
+        let _ceremony = self.ceremony.lock().await;
+        let plan = self.plan(None, true).await?;
+        match self.config().barrier.initialize_with(&plan.root_key, plan.clear).await {
+            Ok(()) => {
+                tracing::info!(steps = self.config().initialize.len(), "initialized itself");
+                Ok(())
+            }
+            Err(InitError::AlreadyInitialized) => Ok(()),
+            Err(error) => Err(init_error(error)),
+        }
+    }
+
+    async fn plan(&self, config: Option<ShareConfig>, steps: bool) -> Result<Plan, Error> {
+        let (seal, entropy) = (&self.config().seal, self.config().entropy.as_ref());
+        let fresh = || {
+            let mut key = vec![0u8; holdfast_seal::ROOT_KEY];
+            entropy.fill(&mut key);
+            SecretBytes::new(key)
+        };
+        let root_key = fresh();
+        let (shares, threshold) = config.map_or((0, 0), |config| (config.shares(), config.threshold()));
+        let mut clear = Vec::new();
+        let (held, stored) = match seal.stored_keys() {
+            true => {
+                let wrapped = seal.wrap(&root_key).await.map_err(|error| Error::internal(error.to_string()))?;
+                clear.push((ROOT_KEY.to_owned(), wrapped));
+                let stored = SealConfig {
+                    kind: seal.kind().to_owned(),
+                    shares: 1,
+                    threshold: 1,
+                    recovery_shares: shares,
+                    recovery_threshold: threshold,
+                };
+                (config.map(|_| fresh()), stored)
+            }
+            false => {
+                let stored = SealConfig {
+                    kind: seal.kind().to_owned(),
+                    shares,
+                    threshold,
+                    recovery_shares: 0,
+                    recovery_threshold: 0,
+                };
+                (Some(root_key.duplicate()), stored)
+            }
+        };
+        let text =
+            serde_json::to_vec(&stored).map_err(|_| Error::internal("the seal configuration does not encode"))?;
+        clear.push((SEAL_CONFIG.to_owned(), text));
+        if steps {
+            clear.push((SELF_INIT.to_owned(), b"0".to_vec()));
+        }
+        let shares = match (config, &held) {
+            (Some(config), Some(held)) => {
+                config.split(held, entropy).map_err(|error| Error::internal(error.to_string()))?
+            }
+            _ => Vec::new(),
+        };
+        Ok(Plan { root_key, held, shares, clear })
+    }
+
+    async fn store(&self, plan: &Plan) -> Result<(), Error> {
+        let barrier = &self.config().barrier;
+        barrier.initialize_with(&plan.root_key, plan.clear.clone()).await.map_err(init_error)?;
+        barrier.unseal(plan.root_key.duplicate()).await.map_err(super::unseal::error)
+    }
+}
+
+/// Stores a keyed hash of what people hold, so that they can prove it to a running server.
+pub(super) async fn keep_check(open: &Open, held: Option<&SecretBytes>) -> Result<(), Error> {
+    if let Some(held) = held {
+        let check = check_of(open, held)?;
+        open.root.below("core").put_json(KEYHOLDERS, &check).await?;
+    }
+    Ok(())
+}
+
+/// Is this what people hold?
+pub(super) async fn holds(open: &Open, key: &SecretBytes) -> Result<bool, Error> {
+    let stored: Option<(String, _)> = open.root.below("core").get_json(KEYHOLDERS).await?;
+    let check = check_of(open, key)?;
+    Ok(stored.is_some_and(|(stored, _)| subtle::ConstantTimeEq::ct_eq(stored.as_bytes(), check.as_bytes()).into()))
+}
+
+fn check_of(open: &Open, key: &SecretBytes) -> Result<String, StoreError> {
+    let by = open.config.barrier.derive_key("keyholders")?;
+    Ok(hex::encode(crate::token::hmac(&by, key.expose())))
+}
+
+fn shares_wanted(request: &InitRequest, stored: bool, kind: &str) -> Result<Option<ShareConfig>, Error> {
+    let given = |number: Option<u64>| number.filter(|number| *number > 0);
+    let unseal = (given(request.secret_shares), given(request.secret_threshold));
+    let recovery = (given(request.recovery_shares), given(request.recovery_threshold));
+    let (wanted, other, names) = match stored {
+        true => (recovery, unseal, "secret_shares,secret_threshold"),
+        false => (unseal, recovery, "recovery_shares,recovery_threshold"),
+    };
+    // Clients send 1 of 1 for the family that does not apply.
+    if other.0.is_some_and(|shares| shares > 1) || other.1.is_some_and(|threshold| threshold > 1) {
+        return Err(Error::invalid(format!("parameters {names} not applicable to seal type {kind}")));
+    }
+    if stored && wanted == (None, None) {
+        return Ok(None);
+    }
+    let small = |number: Option<u64>| {
+        u8::try_from(number.unwrap_or(0)).map_err(|_| Error::invalid("shares must be at most 255"))
+    };
+    let config = ShareConfig::new(small(wanted.0)?, small(wanted.1)?);
+    config.map(Some).map_err(|error| Error::invalid(format!("invalid seal configuration: {error}")))
+}
+
+fn init_error(error: InitError) -> Error {
+    match error {
+        InitError::AlreadyInitialized => Error::invalid("Vault is already initialized"),
+        InitError::RootKeyLength => Error::internal(error.to_string()),
+        InitError::Store(error) => error.into(),
+    }
+}

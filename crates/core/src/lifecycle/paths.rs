@@ -1,0 +1,152 @@
+//! The paths that need neither a token nor an unsealed server. Their bodies are bare objects.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use holdfast_api_types::InitRequest;
+use holdfast_logical::{Auth, Field, Fields, Kind, Operation, PathTable, Row, table};
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use crate::{Answer, Core, Error, Raw, Verb};
+
+/// All of them, without `sys/` in front.
+pub const ROWS: &PathTable = &[
+    row("init", &[Operation::Read, Operation::Update], INIT, "Initialises a new server."),
+    row("seal-status", &[Operation::Read], &[], "Is the server sealed?"),
+    row("unseal", &[Operation::Update], UNSEAL, "Takes one unseal share."),
+    row("health", &[Operation::Read], HEALTH, "Does the server serve?"),
+    row("leader", &[Operation::Read], &[], "Which replica leads? Each one does."),
+    row(
+        "generate-root/attempt",
+        &[Operation::Read, Operation::Update, Operation::Delete],
+        &[
+            Field::sensitive("otp", Kind::String, "One-time password; made up if not given."),
+            Field::new("pgp_key", Kind::String, "Not served."),
+        ],
+        "A new root token by the holders of the shares.",
+    ),
+    row("generate-root/update", &[Operation::Update], UNSEAL, "Takes one share for a new root token."),
+];
+
+const INIT: &[Field] = &[
+    Field::new("secret_shares", Kind::Int, "Unseal shares."),
+    Field::new("secret_threshold", Kind::Int, "How many of them unseal."),
+    Field::new("recovery_shares", Kind::Int, "Recovery shares, where the seal stores the key."),
+    Field::new("recovery_threshold", Kind::Int, "How many of them recover."),
+    Field::new("pgp_keys", Kind::StringList, "Not served."),
+    Field::new("recovery_pgp_keys", Kind::StringList, "Not served."),
+    Field::new("root_token_pgp_key", Kind::String, "Not served."),
+];
+const UNSEAL: &[Field] = &[
+    Field::sensitive("key", Kind::String, "A share, hexadecimal or base64."),
+    Field::new("reset", Kind::Bool, "Forget the shares given so far."),
+    Field::new("migrate", Kind::Bool, "Not served."),
+    Field::new("nonce", Kind::String, "Nonce of the attempt."),
+];
+const HEALTH: &[Field] = &[
+    Field::new("activecode", Kind::Int, "Status when it serves; 200."),
+    Field::new("standbycode", Kind::Int, "Accepted; there are no standbys."),
+    Field::new("sealedcode", Kind::Int, "Status when sealed; 503."),
+    Field::new("uninitcode", Kind::Int, "Status when not initialised; 501."),
+    Field::new("drsecondarycode", Kind::Int, "Accepted; there are none."),
+    Field::new("performancestandbycode", Kind::Int, "Accepted; there are none."),
+    Field::new("standbyok", Kind::Any, "Accepted; there are no standbys."),
+    Field::new("perfstandbyok", Kind::Any, "Accepted; there are none."),
+];
+
+const fn row(id: &'static str, operations: &'static [Operation], fields: &'static [Field], help: &'static str) -> Row {
+    Row { id, pattern: id, operations, fields, auth: Auth::None, help }
+}
+
+/// Serves the request if it is to one of these paths.
+pub(crate) async fn serve(core: &Arc<Core>, raw: &Raw) -> Option<Result<Answer, Error>> {
+    let namespace = raw.namespace.as_deref().unwrap_or_default().trim_matches('/');
+    if !matches!(namespace, "" | "root") {
+        return None;
+    }
+    let (row, captures) = table::find(ROWS, raw.path.trim_start_matches('/').strip_prefix("sys/")?)?;
+    if raw.verb == Verb::Help {
+        return Some(Ok(bare(200, &json!({ "help": row.help, "see_also": "" }))));
+    }
+    if let Some(fault) = &raw.fault {
+        return Some(Err(fault.duplicate()));
+    }
+    if !row.serves(raw.verb.operation()) {
+        return Some(Err(holdfast_logical::Error::UnsupportedOperation.into()));
+    }
+    let fields = match row.fields(&captures, raw.body.clone()) {
+        Ok(fields) => fields,
+        Err(error) => return Some(Err(error.into())),
+    };
+    Some(answer(core, row.id, raw.verb, &fields).await)
+}
+
+async fn answer(core: &Arc<Core>, route: &str, verb: Verb, fields: &Fields) -> Result<Answer, Error> {
+    match (route, verb) {
+        ("init", Verb::Write) => Ok(bare(200, &core.initialize(init_request(fields)?).await?)),
+        ("init", _) => Ok(bare(200, &json!({ "initialized": core.is_initialized().await? }))),
+        ("unseal", _) => {
+            if fields.bool("migrate") == Some(true) {
+                return Err(Error::invalid("seal migration is not served by this version"));
+            }
+            let reset = fields.bool("reset").unwrap_or(false);
+            Ok(bare(200, &core.take_share(fields.string("key"), reset).await?))
+        }
+        ("health", _) => {
+            let (status, health) = core.health(&codes(fields)?).await;
+            Ok(bare(status, &health))
+        }
+        ("leader", _) => Ok(bare(200, &core.leader())),
+        ("generate-root/attempt", Verb::Write) => {
+            let pgp = fields.string("pgp_key").is_some_and(|key| !key.is_empty());
+            Ok(bare(200, &core.start_generation(fields.string("otp"), pgp).await?))
+        }
+        ("generate-root/attempt", Verb::Delete) => {
+            core.cancel_generation().await;
+            Ok(Answer::Empty)
+        }
+        ("generate-root/attempt", _) => Ok(bare(200, &core.generation().await?)),
+        ("generate-root/update", _) => {
+            let nonce = fields.string("nonce").unwrap_or_default();
+            Ok(bare(200, &core.continue_generation(fields.required("key")?, nonce).await?))
+        }
+        _ => Ok(bare(200, &core.seal_status().await?)),
+    }
+}
+
+fn init_request(fields: &Fields) -> Result<InitRequest, Error> {
+    let number = |name: &str| match fields.int(name) {
+        Some(number) => match u64::try_from(number) {
+            Ok(number) => Ok(Some(number)),
+            Err(_) => Err(Error::invalid(format!("{name} cannot be negative"))),
+        },
+        None => Ok(None),
+    };
+    let pgp =
+        ["pgp_keys", "recovery_pgp_keys"].iter().any(|name| fields.list(name).is_some_and(|keys| !keys.is_empty()))
+            || fields.string("root_token_pgp_key").is_some_and(|key| !key.is_empty());
+    if pgp {
+        return Err(Error::invalid("PGP keys are not served by this version"));
+    }
+    Ok(InitRequest {
+        secret_shares: number("secret_shares")?,
+        secret_threshold: number("secret_threshold")?,
+        recovery_shares: number("recovery_shares")?,
+        recovery_threshold: number("recovery_threshold")?,
+    })
+}
+
+fn codes(fields: &Fields) -> Result<BTreeMap<&'static str, u16>, Error> {
+    let mut codes = BTreeMap::new();
+    for field in HEALTH.iter().filter(|field| field.kind == Kind::Int) {
+        if let Some(code) = fields.int(field.name) {
+            let code = u16::try_from(code).ok().filter(|code| (100..=999).contains(code));
+            codes.insert(field.name, code.ok_or_else(|| Error::invalid(format!("bad value for {}", field.name)))?);
+        }
+    }
+    Ok(codes)
+}
+
+fn bare(status: u16, body: &impl Serialize) -> Answer {
+    Answer::Bare { status, body: serde_json::to_value(body).unwrap_or(Value::Null) }
+}

@@ -1,0 +1,91 @@
+//! What a server says of itself without a token.
+
+use std::collections::BTreeMap;
+
+use holdfast_api_types::{Health, SealStatus};
+use serde_json::{Value, json};
+
+use crate::{Core, Error};
+
+impl Core {
+    /// `GET sys/seal-status`.
+    pub async fn seal_status(&self) -> Result<SealStatus, Error> {
+        let (config, open) = (self.config(), self.open());
+        let stored = self.seal_config().await?;
+        let (progress, nonce) = match &self.ceremony.lock().await.unseal {
+            Some(attempt) => (u64::from(attempt.shares.count()), attempt.nonce.clone()),
+            None => (0, String::new()),
+        };
+        let (cluster_name, cluster_id) = match &open {
+            Some(open) => (open.cluster.name.clone(), open.cluster.id.clone()),
+            None => Default::default(),
+        };
+        Ok(SealStatus {
+            kind: config.seal.kind().to_owned(),
+            initialized: stored.is_some(),
+            sealed: open.is_none(),
+            t: stored.as_ref().map_or(0, |stored| u64::from(stored.threshold)),
+            n: stored.as_ref().map_or(0, |stored| u64::from(stored.shares)),
+            progress,
+            nonce,
+            version: config.version.clone(),
+            build_date: config.build_date.clone(),
+            migration: false,
+            cluster_name,
+            cluster_id,
+            recovery_seal: config.seal.stored_keys(),
+            storage_type: config.storage_kind.clone(),
+        })
+    }
+
+    /// `GET sys/health`: status and body. The parameters choose other status codes.
+    pub async fn health(&self, parameters: &BTreeMap<&str, u16>) -> (u16, Health) {
+        let (config, open) = (self.config(), self.open());
+        let code = |name: &str, default: u16| parameters.get(name).copied().unwrap_or(default);
+        // A store that does not answer looks like a sealed server: it does not serve, and trying again may help.
+        let initialized = open.is_some() || config.barrier.initialized().await.unwrap_or(true);
+        let status = match (&open, initialized) {
+            (Some(_), _) => code("activecode", 200),
+            (None, true) => code("sealedcode", 503),
+            (None, false) => code("uninitcode", 501),
+        };
+        let (cluster_name, cluster_id) = match &open {
+            Some(open) => (open.cluster.name.clone(), open.cluster.id.clone()),
+            None => Default::default(),
+        };
+        let health = Health {
+            initialized,
+            sealed: open.is_none(),
+            standby: open.is_none(),
+            performance_standby: false,
+            replication_performance_mode: "disabled".to_owned(),
+            replication_dr_mode: "disabled".to_owned(),
+            server_time_utc: config.clock.now().as_second(),
+            version: config.version.clone(),
+            cluster_name,
+            cluster_id,
+            ..Health::default()
+        };
+        (status, health)
+    }
+
+    /// `GET sys/leader`: every unsealed replica serves, so each is its own leader.
+    pub(super) fn leader(&self) -> Value {
+        let config = self.config();
+        if config.storage_kind != "etcd" {
+            return json!({
+                "ha_enabled": false, "is_self": false, "leader_address": "", "leader_cluster_address": "",
+                "performance_standby": false, "performance_standby_last_remote_wal": 0,
+            });
+        }
+        json!({
+            "ha_enabled": true,
+            "is_self": self.is_unsealed(),
+            "active_time": "0001-01-01T00:00:00Z",
+            "leader_address": config.api_addr,
+            "leader_cluster_address": config.api_addr,
+            "performance_standby": false,
+            "performance_standby_last_remote_wal": 0,
+        })
+    }
+}

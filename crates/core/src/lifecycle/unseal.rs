@@ -1,0 +1,89 @@
+//! Unsealing: by shares that people give, or by the stored root key.
+
+use holdfast_api_types::SealStatus;
+use holdfast_barrier::UnsealError;
+use holdfast_base::id;
+use holdfast_seal::{Collector, Progress};
+use holdfast_secret::SecretBytes;
+
+use super::{Attempt, ROOT_KEY, decode_key, init};
+use crate::{Core, Error};
+
+impl Core {
+    /// `PUT sys/unseal`: takes one share, or forgets those that were given.
+    pub(super) async fn take_share(&self, key: Option<&str>, reset: bool) -> Result<SealStatus, Error> {
+        let mut ceremony = self.ceremony.lock().await;
+        if reset {
+            if self.is_unsealed() {
+                return Err(Error::invalid("reset is not possible while unsealed"));
+            }
+            ceremony.unseal = None;
+            drop(ceremony);
+            return self.seal_status().await;
+        }
+        let Some(key) = key.filter(|key| !key.is_empty()) else {
+            return Err(Error::invalid("'key' must be specified in request body as JSON, or 'reset' set to true"));
+        };
+        let key = decode_key(key)?;
+        if self.is_unsealed() {
+            drop(ceremony);
+            return self.seal_status().await;
+        }
+        let Some(config) = self.seal_config().await? else { return Err(Error::NotInitialized) };
+        if self.config().seal.stored_keys() {
+            // The stored key opens it; what was given only says that somebody wants that.
+            drop(ceremony);
+            self.unseal_with_stored_key().await?;
+            self.release();
+            return self.seal_status().await;
+        }
+        let entropy = &self.config().entropy;
+        let attempt = ceremony.unseal.get_or_insert_with(|| Attempt {
+            nonce: id::uuid(entropy.as_ref()),
+            shares: Collector::new(config.threshold),
+        });
+        match attempt.shares.add(key) {
+            Ok(Progress::Waiting(_)) => {}
+            Ok(Progress::Complete(key)) => {
+                ceremony.unseal = None;
+                let check = key.duplicate();
+                self.config().barrier.unseal(key).await.map_err(error)?;
+                let open = self.activate().await?;
+                init::keep_check(&open, Some(&check)).await?;
+            }
+            Err(error) => {
+                if attempt.shares.count() == 0 {
+                    ceremony.unseal = None;
+                }
+                return Err(Error::invalid(format!("Unseal failed, invalid key: {error}")));
+            }
+        }
+        drop(ceremony);
+        self.seal_status().await
+    }
+
+    /// Unseals with the root key that the seal keeps. Nothing happens if it is open.
+    pub(crate) async fn unseal_with_stored_key(&self) -> Result<(), Error> {
+        let _ceremony = self.ceremony.lock().await;
+        if self.is_unsealed() {
+            return Ok(());
+        }
+        let Some((wrapped, _)) = self.config().barrier.read_clear(ROOT_KEY).await? else {
+            return Err(Error::NotInitialized);
+        };
+        let key: SecretBytes =
+            self.config().seal.unwrap(&wrapped).await.map_err(|error| Error::internal(error.to_string()))?;
+        self.config().barrier.unseal(key).await.map_err(error)?;
+        self.activate().await?;
+        Ok(())
+    }
+}
+
+pub(super) fn error(error: UnsealError) -> Error {
+    match error {
+        UnsealError::NotInitialized => Error::NotInitialized,
+        UnsealError::WrongKey => Error::invalid("Unseal failed, invalid key"),
+        UnsealError::Damaged(_) => Error::internal(error.to_string()),
+        UnsealError::Store(error) => error.into(),
+    }
+}

@@ -1,0 +1,205 @@
+//! The mount tables: secret engines in one key, auth methods in another, each changed by compare.
+//!
+//! The tables in the store are the truth. [`Mounts::current`] reads their revisions and rebuilds the [`Router`] when
+//! one moved, so a mount made through another replica serves here with the next request.
+
+mod edit;
+pub mod record;
+pub mod router;
+
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use arc_swap::ArcSwap;
+use holdfast_logical::{Backend, Clock, Entropy, MountInfo, Revision, Services, StoreError, View};
+use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
+
+pub use self::{
+    edit::NewMount,
+    record::{Record, Tuning},
+    router::{Mounted, Router, Target},
+};
+use crate::{Class, Registry, cubbyhole, sys, token};
+
+/// What one key holds.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Table {
+    /// Sorted by path.
+    pub mounts: Vec<Record>,
+    /// Storage of unmounted ones that is still to be wiped: `logical/<uuid>`.
+    #[serde(default)]
+    pub trash: Vec<String>,
+}
+
+/// What mounts are made with.
+pub struct MountParts {
+    /// The whole key space.
+    pub root: View,
+    /// The plug-ins.
+    pub registry: Registry,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// Random bytes.
+    pub entropy: Arc<dyn Entropy>,
+    /// (default, max) lease TTL of the system.
+    pub ttls: (Duration, Duration),
+}
+
+/// The mounts of an unsealed server.
+pub struct Mounts {
+    parts: MountParts,
+    view: View,
+    current: ArcSwap<Router>,
+    /// Live backends by uuid; only touched with `reload` held or for a mount that is not in the table yet.
+    backends: Mutex<HashMap<String, Arc<dyn Backend>>>,
+    reload: tokio::sync::Mutex<()>,
+}
+
+impl Mounts {
+    /// No mounts yet: [`Mounts::current`] reads them.
+    pub fn new(parts: MountParts) -> Self {
+        Self {
+            view: View::clone(&parts.root).below("core"),
+            parts,
+            current: ArcSwap::default(),
+            backends: Mutex::default(),
+            reload: tokio::sync::Mutex::default(),
+        }
+    }
+
+    /// The mounts as they are now in the store.
+    pub async fn current(&self) -> Result<Arc<Router>, StoreError> {
+        let (secret, auth) = futures::try_join!(self.view.get(key(Class::Secret)), self.view.get(key(Class::Auth)))?;
+        let revision = |entry: &Option<holdfast_logical::Entry>| entry.as_ref().map_or(0, |entry| entry.revision);
+        let revisions = [revision(&secret), revision(&auth)];
+        let current = self.current.load_full();
+        if current.revisions == revisions {
+            return Ok(current);
+        }
+        let _reload = self.reload.lock().await;
+        let current = self.current.load_full();
+        if current.revisions[0] >= revisions[0] && current.revisions[1] >= revisions[1] {
+            return Ok(current);
+        }
+        self.rebuild(&current).await
+    }
+
+    /// The mounts as they were at the last request, without a look at the store.
+    pub fn cached(&self) -> Arc<Router> {
+        self.current.load_full()
+    }
+
+    /// (default, max) lease TTL of the system.
+    pub fn system_ttls(&self) -> (Duration, Duration) {
+        self.parts.ttls
+    }
+
+    pub(crate) async fn table(&self, class: Class) -> Result<(Table, Revision), StoreError> {
+        Ok(self.view.get_json(key(class)).await?.unwrap_or_default())
+    }
+
+    async fn rebuild(&self, old: &Router) -> Result<Arc<Router>, StoreError> {
+        let (secret, auth) = futures::try_join!(self.table(Class::Secret), self.table(Class::Auth))?;
+        let revisions = [secret.1, auth.1];
+        let mut mounts = Vec::new();
+        for record in secret.0.mounts.into_iter().chain(auth.0.mounts) {
+            mounts.push(match old.by_uuid(&record.uuid) {
+                Some(mounted) if mounted.record == record => mounted.clone(),
+                Some(_) => self.retune(record).await,
+                None => self.start(record),
+            });
+        }
+        let router = Arc::new(Router::new(revisions, mounts));
+        self.backends.lock().retain(|uuid, _| router.by_uuid(uuid).is_some());
+        self.current.store(router.clone());
+        Ok(router)
+    }
+
+    async fn retune(&self, record: Record) -> Arc<Mounted> {
+        let mounted = self.start(record);
+        if let Target::Engine(backend) = &mounted.target {
+            backend.tuned(mounted.info.clone()).await;
+        }
+        mounted
+    }
+
+    fn start(&self, record: Record) -> Arc<Mounted> {
+        let info = self.info(&record);
+        let target = match (record.class, record.kind.as_str()) {
+            (Class::Secret, "system") => Target::Core(sys::NOUNS),
+            (Class::Auth, "token") => Target::Core(token::NOUNS),
+            _ => match self.backend(&record, &info) {
+                Ok(backend) => Target::Engine(backend),
+                Err(error) => {
+                    tracing::error!(mount = %info.path, kind = %info.kind, %error, "a mount cannot be started");
+                    Target::Broken(error.to_string())
+                }
+            },
+        };
+        Arc::new(Mounted { record, info, target })
+    }
+
+    /// The live backend of a mount, made if there is none.
+    fn backend(&self, record: &Record, info: &Arc<MountInfo>) -> Result<Arc<dyn Backend>, holdfast_logical::Error> {
+        if let Some(backend) = self.backends.lock().get(&record.uuid) {
+            return Ok(backend.clone());
+        }
+        let factory = match (record.class, record.kind.as_str()) {
+            (Class::Secret, "cubbyhole") => cubbyhole::factory,
+            (class, kind) => self.parts.registry.get(class, kind).ok_or_else(|| unknown_kind(class, kind))?,
+        };
+        let services = Services {
+            view: self.storage(record),
+            clock: self.parts.clock.clone(),
+            entropy: self.parts.entropy.clone(),
+        };
+        let backend = factory(info.clone(), services)?;
+        self.backends.lock().insert(record.uuid.clone(), backend.clone());
+        Ok(backend)
+    }
+
+    /// The storage of a mount.
+    pub fn storage(&self, record: &Record) -> View {
+        self.parts.root.below(folder(record.class)).below(&record.uuid)
+    }
+
+    fn info(&self, record: &Record) -> Arc<MountInfo> {
+        let (default_ttl, max_ttl) = record.tuning.effective(self.parts.ttls);
+        Arc::new(MountInfo {
+            kind: record.kind.clone(),
+            path: record.full_path(),
+            accessor: record.accessor.clone(),
+            uuid: record.uuid.clone(),
+            options: record.options.clone(),
+            default_ttl,
+            max_ttl,
+        })
+    }
+}
+
+/// Path below `core/` that exists exactly as long as a mount serves; what a mount makes is committed only with it.
+pub fn live_key(uuid: &str) -> String {
+    format!("core/live/{uuid}")
+}
+
+fn key(class: Class) -> &'static str {
+    match class {
+        Class::Secret => "mounts",
+        Class::Auth => "auth",
+    }
+}
+
+fn folder(class: Class) -> &'static str {
+    match class {
+        Class::Secret => "logical",
+        Class::Auth => "auth",
+    }
+}
+
+fn unknown_kind(class: Class, kind: &str) -> holdfast_logical::Error {
+    let what = match class {
+        Class::Secret => "secrets",
+        Class::Auth => "auth",
+    };
+    holdfast_logical::Error::Invalid(format!("plugin not found in the catalog: {kind} (no such {what} type)"))
+}

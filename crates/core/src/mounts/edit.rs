@@ -1,0 +1,279 @@
+//! Changes of the mount tables: each one reads, decides and commits by compare, and starts over when another replica
+//! was faster.
+
+use std::collections::BTreeMap;
+
+use holdfast_base::id;
+use holdfast_logical::{Check, StoreError, Txn};
+
+use super::{Mounts, Record, Table, Tuning, folder, key, live_key};
+use crate::{Class, Error, storage};
+
+/// Attempts before a busy table is reported as such.
+const ATTEMPTS: usize = 16;
+
+/// Paths that nobody may mount on or below.
+const PROTECTED: &[&str] = &["auth/", "sys/", "identity/", "cubbyhole/", "audit/"];
+
+/// A mount that is asked for.
+#[derive(Clone, Debug)]
+pub struct NewMount {
+    /// Secret engine or auth method.
+    pub class: Class,
+    /// Slash at the end or not; without `auth/`.
+    pub path: String,
+    /// Type name; `generic`, `kv-v1` and `kv-v2` are names of `kv`.
+    pub kind: String,
+    /// For people.
+    pub description: String,
+    /// Values as strings.
+    pub options: BTreeMap<String, String>,
+    /// TTLs and the rest.
+    pub tuning: Tuning,
+    /// Shown as given.
+    pub local: bool,
+    /// Shown as given.
+    pub seal_wrap: bool,
+}
+
+impl Mounts {
+    /// Writes the tables of a new server into `txn`: `sys/`, `cubbyhole/`, `auth/token/`.
+    pub fn first_tables(&self, txn: &mut Txn) -> Result<(), StoreError> {
+        let secret = [
+            ("cubbyhole/", "cubbyhole", "per-token private secret storage"),
+            ("sys/", "system", "system endpoints used for control, policy and debugging"),
+        ];
+        let auth = [("token/", "token", "token based credentials")];
+        for (class, rows) in [(Class::Secret, &secret[..]), (Class::Auth, &auth[..])] {
+            let mut table = Table::default();
+            for (path, kind, description) in rows {
+                let record = self.record(NewMount {
+                    class,
+                    path: (*path).to_owned(),
+                    kind: (*kind).to_owned(),
+                    description: (*description).to_owned(),
+                    options: BTreeMap::new(),
+                    tuning: Tuning::default(),
+                    local: *kind == "cubbyhole",
+                    seal_wrap: false,
+                });
+                txn.put_json(live_key(&record.uuid), &())?;
+                table.mounts.push(record);
+            }
+            txn.check(self.view.path(key(class)), Check::Absent);
+            txn.put_json(self.view.path(key(class)), &table)?;
+        }
+        Ok(())
+    }
+
+    /// Adds a mount.
+    pub async fn mount(&self, new: NewMount) -> Result<(), Error> {
+        let new = normalise(new)?;
+        new.tuning.check(self.parts.ttls)?;
+        let record = self.record(new);
+        // Made now, so that a type that is not there or an option that it refuses is the answer to this request.
+        self.backend(&record, &self.info(&record))?;
+        let done = self
+            .edit(record.class, |table, txn| {
+                if let Some(other) = table.mounts.iter().find(|other| overlap(&other.path, &record.path)) {
+                    return Err(Error::invalid(format!("path is already in use at {}", other.full_path())));
+                }
+                table.mounts.push(record.clone());
+                txn.put_json(live_key(&record.uuid), &())?;
+                Ok(())
+            })
+            .await;
+        if done.is_err() {
+            self.backends.lock().remove(&record.uuid);
+        }
+        done
+    }
+
+    /// Stops a mount from serving and from making leases; its row and storage stay. False: there is none.
+    pub async fn close(&self, class: Class, path: &str) -> Result<Option<Record>, Error> {
+        self.mark(class, path, true).await
+    }
+
+    /// Takes [`Mounts::close`] back.
+    pub async fn reopen(&self, record: &Record) -> Result<(), Error> {
+        self.mark(record.class, &record.path, false).await.map(drop)
+    }
+
+    async fn mark(&self, class: Class, path: &str, leaving: bool) -> Result<Option<Record>, Error> {
+        let path = with_slash(path);
+        self.edit(class, |table, txn| {
+            let Some(record) = table.mounts.iter_mut().find(|record| record.path == path) else { return Ok(None) };
+            record.leaving = leaving;
+            match leaving {
+                true => txn.delete(live_key(&record.uuid)),
+                false => txn.put_json(live_key(&record.uuid), &())?,
+            };
+            Ok(Some(record.clone()))
+        })
+        .await
+    }
+
+    /// Removes a closed mount, then its storage.
+    pub async fn remove(&self, record: &Record) -> Result<(), Error> {
+        self.edit(record.class, |table, _| {
+            table.mounts.retain(|other| other.uuid != record.uuid);
+            table.trash.push(record.uuid.clone());
+            Ok(())
+        })
+        .await?;
+        self.empty_trash(record.class).await
+    }
+
+    /// Wipes the storage of unmounted mounts, also of those that a crash left over.
+    pub async fn empty_trash(&self, class: Class) -> Result<(), Error> {
+        for uuid in self.table(class).await?.0.trash {
+            storage::wipe(&self.parts.root.below(folder(class)).below(&uuid)).await?;
+            self.edit(class, |table, _| {
+                table.trash.retain(|other| *other != uuid);
+                Ok(())
+            })
+            .await?;
+        }
+        Ok(())
+    }
+
+    /// Changes description, options and tuning.
+    pub async fn tune(
+        &self,
+        class: Class,
+        path: &str,
+        change: impl Fn(&mut Record) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        let path = with_slash(path);
+        self.edit(class, |table, _| {
+            let Some(record) = table.mounts.iter_mut().find(|record| record.path == path) else {
+                return Err(Error::invalid(format!("no mount entry found for path {path:?}")));
+            };
+            change(record)?;
+            record.tuning.check(self.parts.ttls)
+        })
+        .await
+    }
+
+    /// Moves a mount of a class to another path. The leases must be gone.
+    pub async fn rename(&self, class: Class, from: &str, to: &str) -> Result<(), Error> {
+        let (from, to) = (with_slash(from), valid_path(class, to)?);
+        self.edit(class, |table, _| {
+            let taken = table.mounts.iter().find(|other| other.path != from && overlap(&other.path, &to));
+            if let Some(other) = taken {
+                return Err(Error::invalid(format!("path is already in use at {}", other.full_path())));
+            }
+            let record = table.mounts.iter_mut().find(|record| record.path == from);
+            let record = record.ok_or_else(|| Error::invalid(format!("no matching mount at {from:?}")))?;
+            record.path.clone_from(&to);
+            Ok(())
+        })
+        .await
+    }
+
+    async fn edit<T>(
+        &self,
+        class: Class,
+        change: impl Fn(&mut Table, &mut Txn) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        for _ in 0..ATTEMPTS {
+            let (mut table, revision) = self.table(class).await?;
+            let mut txn = Txn::new();
+            let value = change(&mut table, &mut txn)?;
+            table.mounts.sort_by(|a, b| a.path.cmp(&b.path));
+            txn.check(self.view.path(key(class)), Check::At(revision));
+            txn.put_json(self.view.path(key(class)), &table)?;
+            match self.view.commit(txn).await {
+                Ok(_) => {
+                    self.current().await?;
+                    return Ok(value);
+                }
+                Err(StoreError::Conflict) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Err(StoreError::Conflict.into())
+    }
+
+    fn record(&self, new: NewMount) -> Record {
+        let entropy = self.parts.entropy.as_ref();
+        Record {
+            accessor: format!("{}_{}", new.kind, id::hex(entropy, 4)),
+            uuid: id::uuid(entropy),
+            path: new.path,
+            class: new.class,
+            kind: new.kind,
+            description: new.description,
+            options: new.options,
+            tuning: new.tuning,
+            local: new.local,
+            seal_wrap: new.seal_wrap,
+            leaving: false,
+        }
+    }
+}
+
+fn normalise(mut new: NewMount) -> Result<NewMount, Error> {
+    new.path = valid_path(new.class, &new.path)?;
+    let version = match new.kind.as_str() {
+        "" => return Err(Error::invalid("backend type must be specified as a string")),
+        "generic" | "kv-v1" => Some("1"),
+        "kv-v2" => Some("2"),
+        _ => None,
+    };
+    if let Some(version) = version {
+        new.kind = "kv".to_owned();
+        new.options.insert("version".to_owned(), version.to_owned());
+    }
+    if matches!((new.class, new.kind.as_str()), (Class::Secret, "system" | "cubbyhole" | "identity") | (_, "token")) {
+        return Err(Error::invalid(format!("{:?} is built in and mounted once", new.kind)));
+    }
+    Ok(new)
+}
+
+fn valid_path(class: Class, path: &str) -> Result<String, Error> {
+    let path = with_slash(path);
+    let well_formed = path.trim_end_matches('/').split('/').all(|segment| {
+        !segment.is_empty()
+            && segment != ".."
+            && !segment.chars().any(|character| character.is_control() || "*+ ".contains(character))
+    });
+    if !well_formed {
+        return Err(Error::invalid(format!(
+            "{path:?} is not a mount path: segments of printable characters, no '*' or '+'"
+        )));
+    }
+    if class == Class::Secret && PROTECTED.iter().any(|protected| path.starts_with(protected)) {
+        return Err(Error::invalid(format!("cannot mount {path:?}")));
+    }
+    Ok(path)
+}
+
+fn with_slash(path: &str) -> String {
+    format!("{}/", path.trim_matches('/'))
+}
+
+fn overlap(a: &str, b: &str) -> bool {
+    a.starts_with(b) || b.starts_with(a)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn protected_and_malformed_paths_are_refused() {
+        for path in ["sys/x", "auth/kubernetes", "", "a//b", "a/../b", "a*", "identity"] {
+            assert!(valid_path(Class::Secret, path).is_err(), "{path}");
+        }
+        assert_eq!(valid_path(Class::Auth, "kubernetes").unwrap(), "kubernetes/");
+        assert_eq!(valid_path(Class::Secret, "k8s/shop/db/").unwrap(), "k8s/shop/db/");
+    }
+
+    #[test]
+    fn a_parent_and_a_child_overlap_and_neighbours_do_not() {
+        assert!(overlap("k8s/", "k8s/a/"));
+        assert!(overlap("k8s/a/", "k8s/"));
+        assert!(!overlap("k8s/a/", "k8s/ab/"));
+    }
+}

@@ -1,0 +1,77 @@
+//! Which mount answers a path.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use holdfast_logical::{Backend, MountInfo, Revision};
+
+use super::Record;
+use crate::{Class, call::Noun};
+
+/// All mounts at one state of the two tables.
+#[derive(Default)]
+pub struct Router {
+    /// Revisions of the tables of secret engines and auth methods.
+    pub(super) revisions: [Revision; 2],
+    mounts: BTreeMap<String, Arc<Mounted>>,
+    /// Being unmounted: they serve nothing, but their leases are still to be revoked.
+    leaving: Vec<Arc<Mounted>>,
+}
+
+/// A mount that serves.
+pub struct Mounted {
+    /// The stored row.
+    pub record: Record,
+    /// What its backend knows of it.
+    pub info: Arc<MountInfo>,
+    /// Who answers.
+    pub target: Target,
+}
+
+/// Who answers the requests of a mount.
+#[derive(Clone)]
+pub enum Target {
+    /// The core itself: `sys/`, `auth/token/`.
+    Core(&'static [Noun]),
+    /// A plug-in.
+    Engine(Arc<dyn Backend>),
+    /// Nobody: this build has no such type, or it could not be started. The text says why.
+    Broken(String),
+}
+
+impl Router {
+    pub(super) fn new(revisions: [Revision; 2], mounts: impl IntoIterator<Item = Arc<Mounted>>) -> Self {
+        let (leaving, mounts): (Vec<_>, Vec<_>) = mounts.into_iter().partition(|mount| mount.record.leaving);
+        let mounts = mounts.into_iter().map(|mount| (mount.record.full_path(), mount)).collect();
+        Self { revisions, mounts, leaving }
+    }
+
+    /// The mount that a path belongs to, and what is left of the path below it.
+    pub fn resolve<'p>(&self, path: &'p str) -> Option<(&Arc<Mounted>, &'p str)> {
+        if let Some(mount) = self.mounts.get(&format!("{path}/")) {
+            return Some((mount, ""));
+        }
+        let slashes = path.char_indices().rev().filter(|(_, character)| *character == '/');
+        slashes.map(|(at, _)| path.split_at(at + 1)).find_map(|(prefix, rest)| Some((self.mounts.get(prefix)?, rest)))
+    }
+
+    /// The mount at exactly this path of a class; the slash at the end may be missing.
+    pub fn at(&self, class: Class, path: &str) -> Option<&Arc<Mounted>> {
+        let path = format!("{}/", path.trim_matches('/'));
+        self.mounts.get(&super::record::full_path(class, &path)).filter(|mount| mount.record.class == class)
+    }
+
+    /// The mount with this uuid, also one that is being unmounted.
+    pub fn by_uuid(&self, uuid: &str) -> Option<&Arc<Mounted>> {
+        self.mounts.values().chain(&self.leaving).find(|mount| mount.record.uuid == uuid)
+    }
+
+    /// All mounts of a class, by path.
+    pub fn of(&self, class: Class) -> impl Iterator<Item = &Arc<Mounted>> {
+        self.mounts.values().filter(move |mount| mount.record.class == class)
+    }
+
+    /// All mounts.
+    pub fn all(&self) -> impl Iterator<Item = &Arc<Mounted>> {
+        self.mounts.values()
+    }
+}

@@ -1,0 +1,205 @@
+//! [`Open`]: everything that exists only while the server is unsealed.
+
+use std::{
+    sync::{Arc, OnceLock, Weak},
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use holdfast_base::id;
+use holdfast_logical::{Backend, Check, MountInfo, Store, StoreError, Txn, View};
+use serde::{Deserialize, Serialize};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    Class, Core, CoreConfig, Error,
+    audit::Audit,
+    lease::{Backends, Leases},
+    mounts::{MountParts, Mounts, Target},
+    policies::Policies,
+    token::{NewToken, Tokens},
+};
+
+/// An unsealed server.
+pub struct Open {
+    /// What the core was made of.
+    pub config: Arc<CoreConfig>,
+    /// For what changes the seal state.
+    pub core: Weak<Core>,
+    /// The whole key space.
+    pub root: View,
+    /// Mount tables and backends.
+    pub mounts: Arc<Mounts>,
+    /// Policies.
+    pub policies: Policies,
+    /// Tokens.
+    pub tokens: Arc<Tokens>,
+    /// Leases and bindings.
+    pub leases: Arc<Leases>,
+    /// Audit devices.
+    pub audit: Audit,
+    /// Identity of the cluster.
+    pub cluster: Cluster,
+    /// Ends the background work.
+    pub shutdown: CancellationToken,
+}
+
+/// Made once, at the first unseal.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Cluster {
+    /// UUID.
+    pub id: String,
+    /// From the configuration, or made up.
+    pub name: String,
+}
+
+/// Time between two rounds of [`Backend::tick`] and of finishing what was interrupted.
+const TICK: Duration = Duration::from_secs(60);
+
+impl Open {
+    /// Reads what an unsealed barrier holds, and writes the first tables, policies and cluster record if there are none.
+    pub async fn load(core: Weak<Core>, config: Arc<CoreConfig>) -> Result<Arc<Self>, StoreError> {
+        let store: Arc<dyn Store> = config.barrier.clone();
+        let root = View::new(store, "");
+        let mounts = Arc::new(Mounts::new(MountParts {
+            root: root.clone(),
+            registry: config.registry.clone(),
+            clock: config.clock.clone(),
+            entropy: config.entropy.clone(),
+            ttls: (config.default_lease_ttl, config.max_lease_ttl),
+        }));
+        let policies = Policies::new(root.below("policy"));
+        let cluster = cluster(&root, &config, &mounts, &policies).await?;
+        let router = mounts.current().await?;
+        let backends = Arc::new(Lookup { mounts: mounts.clone(), tokens: OnceLock::new() });
+        let leases = Leases::new(root.below("lease"), config.clock.clone(), config.entropy.clone(), backends.clone());
+        let keys = (config.barrier.derive_key("token mac")?, config.barrier.derive_key("token hash")?);
+        let cubbyhole = router.at(Class::Secret, "cubbyhole").map(|mounted| mounts.storage(&mounted.record));
+        let tokens = Arc::new(Tokens::new(
+            root.below("token"),
+            cubbyhole.unwrap_or_else(|| root.below("cubbyhole")),
+            config.entropy.clone(),
+            leases.clone(),
+            keys,
+        ));
+        let _ = backends.tokens.set(Arc::downgrade(&tokens));
+        let audit = Audit::new(root.below("core"), config.entropy.clone(), config.metrics.clone());
+        audit.sync().await?;
+        let shutdown = CancellationToken::new();
+        Ok(Arc::new(Self { config, core, root, mounts, policies, tokens, leases, audit, cluster, shutdown }))
+    }
+
+    /// Starts expiry and periodic work; they end with [`Open::shutdown`].
+    pub fn start(self: &Arc<Self>) {
+        tokio::spawn(self.leases.clone().run(self.shutdown.clone()));
+        let open = self.clone();
+        tokio::spawn(async move {
+            loop {
+                open.tick().await;
+                tokio::select! {
+                    () = open.shutdown.cancelled() => return,
+                    () = tokio::time::sleep(TICK) => {}
+                }
+            }
+        });
+    }
+
+    /// Finishes what a crash interrupted and lets every backend do its periodic work.
+    async fn tick(&self) {
+        if let Err(error) = self.tokens.resume_revocations().await {
+            tracing::warn!(%error, "revocations of tokens are not finished; trying again");
+        }
+        for class in [Class::Secret, Class::Auth] {
+            if let Err(error) = self.mounts.empty_trash(class).await {
+                tracing::warn!(%error, "storage of an unmounted mount is not wiped; trying again");
+            }
+        }
+        match self.leases.count("").await {
+            Ok(count) => {
+                self.config.metrics.leases.set(i64::try_from(count).unwrap_or(i64::MAX));
+            }
+            Err(error) => tracing::debug!(%error, "leases cannot be counted"),
+        }
+        for mounted in self.mounts.cached().all() {
+            if let Target::Engine(backend) = &mounted.target
+                && let Err(error) = backend.tick().await
+            {
+                tracing::warn!(mount = %mounted.info.path, %error, "periodic work of a mount failed");
+            }
+        }
+    }
+
+    /// Makes a root token that never ends.
+    pub async fn root_token(&self, id: Option<holdfast_secret::SecretString>) -> Result<crate::token::Created, Error> {
+        let mount = self.mounts.cached().at(Class::Auth, "token").map(|mounted| mounted.record.uuid.clone());
+        self.tokens
+            .create(NewToken {
+                id,
+                policies: vec![holdfast_policy::ROOT.to_owned()],
+                path: "auth/token/root".to_owned(),
+                display_name: "root".to_owned(),
+                mount: mount.unwrap_or_default(),
+                ..NewToken::default()
+            })
+            .await
+    }
+}
+
+/// The cluster record; made, together with the first tables and policies, if there is none.
+async fn cluster(
+    root: &View,
+    config: &CoreConfig,
+    mounts: &Mounts,
+    policies: &Policies,
+) -> Result<Cluster, StoreError> {
+    let view = root.below("core");
+    loop {
+        if let Some((cluster, _)) = view.get_json("cluster").await? {
+            return Ok(cluster);
+        }
+        let entropy = config.entropy.as_ref();
+        let name = match config.cluster_name.as_str() {
+            "" => format!("holdfast-cluster-{}", id::hex(entropy, 4)),
+            name => name.to_owned(),
+        };
+        let mut txn = Txn::new();
+        txn.check(view.path("cluster"), Check::Absent);
+        txn.put_json(view.path("cluster"), &Cluster { id: id::uuid(entropy), name })?;
+        mounts.first_tables(&mut txn)?;
+        policies.first_policies(&mut txn)?;
+        match view.commit(txn).await {
+            Ok(_) | Err(StoreError::Conflict) => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// What leases need of mounts and tokens.
+struct Lookup {
+    mounts: Arc<Mounts>,
+    tokens: OnceLock<Weak<Tokens>>,
+}
+
+#[async_trait]
+impl Backends for Lookup {
+    fn by_mount(&self, mount_uuid: &str) -> Option<(Arc<MountInfo>, Arc<dyn Backend>)> {
+        let router = self.mounts.cached();
+        let mounted = router.by_uuid(mount_uuid)?;
+        match &mounted.target {
+            Target::Engine(backend) => Some((mounted.info.clone(), backend.clone())),
+            Target::Core(_) | Target::Broken(_) => None,
+        }
+    }
+
+    async fn expire_token(&self, token_hash: &str) -> Result<(), holdfast_logical::Error> {
+        let Some(tokens) = self.tokens.get().and_then(Weak::upgrade) else { return Ok(()) };
+        tokens.expire(token_hash).await.map_err(logical)
+    }
+}
+
+fn logical(error: Error) -> holdfast_logical::Error {
+    match error {
+        Error::Logical(error) => error,
+        other => holdfast_logical::Error::Unavailable(other.to_string()),
+    }
+}

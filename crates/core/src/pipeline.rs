@@ -1,0 +1,110 @@
+//! One request from top to bottom.
+//!
+//! parse → seal check → resolve → token → policy → audit the request → engine → lease → wrap → audit the answer →
+//! answer. Each step takes what the step before it made; login is the same function. What was denied or malformed is
+//! audited like the rest, and an answer that cannot be audited takes back what was made for it.
+
+mod admit;
+mod finish;
+mod lend;
+mod parse;
+mod trail;
+mod wrap;
+
+use std::{sync::Arc, time::Duration};
+
+use holdfast_logical::{Operation, Response};
+
+pub(crate) use self::wrap::wrapped;
+use self::{
+    admit::{Admitted, Handler, admit},
+    parse::{Parsed, parse},
+    trail::Trail,
+};
+use crate::{
+    Answer, Core, Error, Raw,
+    call::{Call, Holder, Reply},
+    lifecycle,
+    open::Open,
+};
+
+/// An engine has this long; the client has given up by then.
+const DEADLINE: Duration = Duration::from_secs(90);
+
+impl Core {
+    /// Serves one request. The work goes on to its end when the caller is dropped.
+    pub async fn handle(self: &Arc<Self>, raw: Raw) -> Answer {
+        let (core, verb) = (self.clone(), raw.verb);
+        let work = tokio::spawn(async move {
+            match lifecycle::paths::serve(&core, &raw).await {
+                Some(answer) => answer.unwrap_or_else(Answer::Error),
+                None => match core.open() {
+                    Some(open) => serve(&open, parse(raw), None).await,
+                    None => Answer::Error(Error::Sealed),
+                },
+            }
+        });
+        let answer = work.await.unwrap_or_else(|_| Answer::Error(Error::internal("the request was aborted")));
+        self.metrics().request(verb, &answer);
+        answer
+    }
+}
+
+/// Serves a request of an unsealed server. `server` is the server itself, which needs no token.
+pub(crate) async fn serve(open: &Arc<Open>, parsed: Parsed, server: Option<Arc<Holder>>) -> Answer {
+    if let Err(error) = open.audit.sync().await {
+        return Answer::Error(error.into());
+    }
+    let mut trail = Trail::new(&parsed);
+    let admitted = admit(open, &parsed, server, &mut trail).await;
+    if let Err(error) = trail.request(open, admitted.as_ref().err()).await {
+        return Answer::Error(error);
+    }
+    let outcome = match admitted {
+        Ok(admitted) => carry_out(open, &parsed, admitted).await,
+        Err(error) => Err(error),
+    };
+    finish::finish(open, &trail, outcome).await
+}
+
+/// engine → lease → wrap.
+async fn carry_out(open: &Arc<Open>, parsed: &Parsed, admitted: Admitted) -> Result<Reply, Error> {
+    let lend = lend::Lend::of(open, parsed, &admitted);
+    let wrapping = wrap::wanted(parsed);
+    let reply = match tokio::time::timeout(DEADLINE, engine(open, parsed, admitted)).await {
+        Ok(reply) => reply?,
+        Err(_) => return Err(holdfast_logical::Error::Unavailable("request deadline exceeded".to_owned()).into()),
+    };
+    let reply = lend.lend(open, reply).await?;
+    match wrapping {
+        Some(ttl) => wrap::wrap(open, parsed, ttl, reply).await,
+        None => Ok(reply),
+    }
+}
+
+/// Runs the handler: the only step with code of plug-ins.
+async fn engine(open: &Arc<Open>, parsed: &Parsed, admitted: Admitted) -> Result<Reply, Error> {
+    let Admitted { request, handler, holder, sudo, .. } = admitted;
+    let read = matches!(request.operation, Operation::Read | Operation::List | Operation::Scan);
+    let reply = match handler {
+        Handler::Help(text) => {
+            let response = Response::data(serde_json::json!({ "help": text, "see_also": "" }));
+            Reply { response, bare: Some(200), ..Reply::default() }
+        }
+        Handler::Engine(backend) => Reply::from(backend.handle(request).await?),
+        Handler::Core(noun) => {
+            let presented = parsed.token.as_ref().map(holdfast_secret::SecretString::duplicate);
+            let (open, wrap_ttl) = (open.clone(), parsed.wrap_ttl);
+            (noun.handle)(Call { open, request, holder, sudo, wrap_ttl, presented }).await?
+        }
+    };
+    if read && reply.is_empty() { Err(Error::not_found()) } else { Ok(reply) }
+}
+
+/// A request of the server to itself, as root: the steps of `initialize`.
+pub(crate) async fn serve_own(open: &Arc<Open>, raw: Raw) -> Answer {
+    match open.policies.set(&[holdfast_policy::ROOT.to_owned()]).await {
+        Ok(policies) => serve(open, parse(raw), Some(Arc::new(Holder::server(policies, open.tokens.now())))).await,
+        Err(error) => Answer::Error(error.into()),
+    }
+}

@@ -1,0 +1,233 @@
+//! resolve → token → policy: who may do this, and who does it.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use holdfast_logical::{Auth, Backend, Caller, Fields, Operation, Request, Row, table};
+use holdfast_secret::SecretString;
+
+use super::{parse::Parsed, trail::Trail};
+use crate::{
+    Error,
+    call::{self, Holder, Noun},
+    cidr,
+    lease::Binding,
+    mounts::{Mounted, Target},
+    open::Open,
+};
+
+/// A request that may be carried out.
+pub struct Admitted {
+    /// As its handler sees it.
+    pub request: Request,
+    /// Who answers.
+    pub handler: Handler,
+    /// Who asks; none on open paths.
+    pub holder: Option<Arc<Holder>>,
+    /// Do the policies grant `sudo`?
+    pub sudo: bool,
+    /// Where it goes.
+    pub mounted: Arc<Mounted>,
+    /// Whose credential is asked for, if a certain one is; wrong headers matter only if a credential is made.
+    pub binding: Option<Result<Binding, Error>>,
+}
+
+/// Who answers.
+pub enum Handler {
+    /// The core.
+    Core(&'static Noun),
+    /// A plug-in.
+    Engine(Arc<dyn Backend>),
+    /// The row itself.
+    Help(&'static str),
+}
+
+/// The row of a path, and who serves it.
+type Found<'p> = (Handler, &'static Row, BTreeMap<&'static str, &'p str>);
+
+/// Decides. What is found out on the way is left in `trail`, also when the answer is no.
+pub async fn admit(
+    open: &Arc<Open>,
+    parsed: &Parsed,
+    server: Option<Arc<Holder>>,
+    trail: &mut Trail<'_>,
+) -> Result<Admitted, Error> {
+    let router = open.mounts.current().await?;
+    let resolved = router.resolve(&parsed.path).map(|(mounted, rest)| (mounted.clone(), rest));
+    trail.mounted = resolved.as_ref().map(|(mounted, _)| mounted.clone());
+    let found = resolved.as_ref().and_then(|(mounted, rest)| find(mounted, rest));
+    let needed = found.as_ref().map_or(Auth::Token, |(_, row, _)| row.auth);
+
+    let holder = match (server, needed) {
+        (Some(server), _) => Some(server),
+        (None, Auth::None) => None,
+        (None, _) => Some(identify(open, parsed).await?),
+    };
+    trail.holder.clone_from(&holder);
+
+    let request = match (&resolved, &found) {
+        (Some((mounted, rest)), Some((_, row, captures))) => {
+            let fields = row.fields(captures, parsed.body.clone());
+            Some(request(parsed, mounted, rest, row, fields, holder.as_deref()))
+        }
+        _ => None,
+    };
+    let (request, malformed) = match request {
+        Some((mut request, malformed)) => {
+            request.operation = told_apart(request.operation, &found, &request, malformed.is_some()).await?;
+            trail.operation = request.operation;
+            (Some(request), malformed)
+        }
+        None => (None, None),
+    };
+
+    let mut sudo = false;
+    if let Some(holder) = &holder {
+        let decision = holder.policies.decide(&parsed.path, trail.operation, &parsed.body, parsed.wrap_ttl);
+        let allowed = decision.allowed && (needed != Auth::Sudo || decision.sudo);
+        sudo = decision.sudo;
+        if !allowed {
+            tracing::debug!(path = %parsed.path, reason = %decision.reason, "denied");
+        }
+        trail.decision = Some(holdfast_policy::Decision { allowed, ..decision });
+        if !allowed {
+            return Err(Error::denied_by_policy());
+        }
+    }
+    if let Some(fault) = &parsed.fault {
+        return Err(fault.duplicate());
+    }
+    let Some((mounted, _)) = resolved else {
+        let text = format!("no handler for route {:?}. route entry not found.", parsed.path);
+        return Err(holdfast_logical::Error::NotFound(Some(text)).into());
+    };
+    if let Target::Broken(reason) = &mounted.target {
+        return Err(Error::internal(format!("the mount {} cannot be started: {reason}", mounted.info.path)));
+    }
+    let (Some((handler, row, _)), Some(request)) = (found, request) else {
+        return Err(holdfast_logical::Error::NotFound(Some("unsupported path".to_owned())).into());
+    };
+    let handler = match request.operation {
+        Operation::Help => Handler::Help(row.help),
+        operation if !row.serves(operation) => return Err(holdfast_logical::Error::UnsupportedOperation.into()),
+        _ => handler,
+    };
+    if let Some(malformed) = malformed {
+        return Err(malformed);
+    }
+    let binding = binding(parsed, holder.as_deref())?;
+    Ok(Admitted { request, handler, holder, sudo, mounted, binding })
+}
+
+fn find<'p>(mounted: &Mounted, rest: &'p str) -> Option<Found<'p>> {
+    match &mounted.target {
+        Target::Core(nouns) => {
+            call::find(nouns, rest).map(|(noun, row, captures)| (Handler::Core(noun), row, captures))
+        }
+        Target::Engine(backend) => {
+            table::find(backend.paths(), rest).map(|(row, captures)| (Handler::Engine(backend.clone()), row, captures))
+        }
+        Target::Broken(_) => None,
+    }
+}
+
+/// The token: there, alive, from where it may come, with a use left (which is taken, also if the request is denied).
+async fn identify(open: &Arc<Open>, parsed: &Parsed) -> Result<Arc<Holder>, Error> {
+    let unwraps = matches!(parsed.path.as_str(), "sys/wrapping/unwrap" | "sys/wrapping/rewrap");
+    let invalid = || match unwraps {
+        true => Error::invalid("wrapping token is not valid or does not exist"),
+        false => Error::invalid_token(),
+    };
+    let Some(id) = &parsed.token else { return Err(Error::denied()) };
+    let Some((hash, mut token, _)) = open.tokens.find(id).await? else { return Err(invalid()) };
+    if !cidr::allows(&token.bound_cidrs, parsed.connection.remote) {
+        return Err(Error::denied());
+    }
+    if token.uses.is_some() {
+        token = open.tokens.take_use(&hash).await?.ok_or_else(invalid)?;
+    }
+    let policies = open.policies.set(&token.policies).await?;
+    Ok(Arc::new(Holder { id: SecretString::duplicate(id), hash, token, policies }))
+}
+
+fn request(
+    parsed: &Parsed,
+    mounted: &Arc<Mounted>,
+    rest: &str,
+    row: &Row,
+    fields: Result<Fields, holdfast_logical::Error>,
+    holder: Option<&Holder>,
+) -> (Request, Option<Error>) {
+    let (fields, malformed) = match fields {
+        Ok(fields) => (fields, None),
+        Err(error) => (Fields::default(), Some(error.into())),
+    };
+    let request = Request {
+        id: parsed.id.clone(),
+        operation: parsed.operation,
+        path: rest.to_owned(),
+        route: row.id,
+        fields,
+        mount: mounted.info.clone(),
+        caller: holder.map(Holder::caller).unwrap_or_default(),
+        connection: parsed.connection.clone(),
+    };
+    (request, malformed)
+}
+
+/// Create, where the engine tells that there is nothing yet; else what was asked.
+async fn told_apart(
+    operation: Operation,
+    found: &Option<Found<'_>>,
+    request: &Request,
+    malformed: bool,
+) -> Result<Operation, Error> {
+    let Some((Handler::Engine(backend), row, _)) = found else { return Ok(operation) };
+    if operation != Operation::Update || malformed || !row.operations.contains(&Operation::Create) {
+        return Ok(operation);
+    }
+    match backend.exists(request).await? {
+        Some(false) => Ok(Operation::Create),
+        Some(true) | None => Ok(Operation::Update),
+    }
+}
+
+/// Whose credential is asked for: of the owner that the header names, which takes a permission, or of the token's pod.
+fn binding(parsed: &Parsed, holder: Option<&Holder>) -> Result<Option<Result<Binding, Error>>, Error> {
+    let (Some(item), Some(holder)) = (&parsed.item, holder) else { return Ok(None) };
+    let pod = holder.token.pod.as_ref().map(|pod| format!("pod/{}", pod.uid));
+    let owner = match (&parsed.owner, pod) {
+        (Some(owner), Some(pod)) if *owner == pod => pod,
+        (Some(owner), _) => {
+            let path = format!("sys/bindings/{owner}/{item}");
+            if !holder.policies.decide(&path, Operation::Update, &serde_json::Map::new(), None).allowed {
+                return Err(Error::denied_by_policy());
+            }
+            owner.clone()
+        }
+        (None, Some(pod)) => pod,
+        (None, None) => {
+            let text = "X-Holdfast-Item needs the token of a pod (login with a bound ServiceAccount token) or X-Holdfast-Owner";
+            return Ok(Some(Err(Error::invalid(text))));
+        }
+    };
+    Ok(Some(Ok(Binding { owner, item: item.clone() })))
+}
+
+impl Holder {
+    /// The server itself, for `initialize`.
+    pub(crate) fn server(policies: Arc<holdfast_policy::PolicySet>, now: holdfast_logical::Timestamp) -> Self {
+        Self { id: SecretString::default(), hash: String::new(), token: crate::token::Token::server(now), policies }
+    }
+
+    fn caller(&self) -> Caller {
+        Caller {
+            display_name: self.token.display_name.clone(),
+            accessor: self.token.accessor.clone(),
+            token_hash: self.hash.clone(),
+            entity_id: self.token.entity_id.clone(),
+            policies: self.token.policies.clone(),
+            metadata: self.token.metadata.clone().unwrap_or_default(),
+            pod: self.token.pod.clone(),
+        }
+    }
+}

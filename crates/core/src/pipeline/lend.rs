@@ -1,0 +1,138 @@
+//! The lease step: a credential gets its lease, a login gets its token.
+
+use std::{sync::Arc, time::Duration};
+
+use holdfast_logical::{Check, Grant, Issue, TokenKind, Txn};
+use holdfast_policy::{DEFAULT, ROOT};
+
+use super::{admit::Admitted, parse::Parsed};
+use crate::{
+    Error,
+    call::{Holder, LeaseShown, Made, Reply},
+    cidr,
+    lease::{Binding, IssueContext},
+    mounts::{Mounted, live_key},
+    open::Open,
+    token::{Lifetime, NewToken, auth_info, seconds_up},
+};
+
+/// What the step needs of a request that moves into its handler.
+pub struct Lend {
+    mounted: Arc<Mounted>,
+    holder: Option<Arc<Holder>>,
+    binding: Option<Result<Binding, Error>>,
+    replace: Option<String>,
+    request_id: String,
+    path: String,
+    guards: Txn,
+}
+
+impl Lend {
+    /// Takes it.
+    pub fn of(open: &Open, parsed: &Parsed, admitted: &Admitted) -> Self {
+        let holder = admitted.holder.clone();
+        let mut guards = open.tokens.guard(holder.as_ref().map_or("", |holder| &holder.hash));
+        guards.check(live_key(&admitted.mounted.record.uuid), Check::Exists);
+        Self {
+            mounted: admitted.mounted.clone(),
+            holder,
+            binding: admitted.binding.as_ref().map(|binding| match binding {
+                Ok(binding) => Ok(binding.clone()),
+                Err(error) => Err(error.duplicate()),
+            }),
+            replace: parsed.replace.clone(),
+            request_id: parsed.id.clone(),
+            path: parsed.path.clone(),
+            guards,
+        }
+    }
+
+    /// Makes the lease or the token that the answer asks for.
+    pub async fn lend(self, open: &Arc<Open>, mut reply: Reply) -> Result<Reply, Error> {
+        if let Some(issue) = reply.response.issue.take() {
+            return self.lease(open, reply, issue).await;
+        }
+        if let Some(grant) = reply.response.grant.take() {
+            return self.login(open, reply, grant).await;
+        }
+        Ok(reply)
+    }
+
+    async fn lease(self, open: &Arc<Open>, mut reply: Reply, issue: Issue) -> Result<Reply, Error> {
+        let binding = self.binding.transpose()?;
+        let last_use = self.holder.as_ref().is_some_and(|holder| holder.token.uses == Some(0));
+        if last_use && binding.is_none() {
+            return Err(Error::invalid(
+                "Secret cannot be returned; token had one use left, so leased credentials were immediately revoked.",
+            ));
+        }
+        let context = IssueContext {
+            mount: self.mounted.info.clone(),
+            request_id: self.request_id,
+            request_path: self.path,
+            token_hash: self.holder.map(|holder| holder.hash.clone()).filter(|hash| !hash.is_empty()),
+            binding,
+            replace: self.replace,
+            guards: self.guards,
+        };
+        let leased = open.leases.issue(issue, context).await.map_err(holdfast_logical::Error::from)?;
+        reply.response.data = Some(leased.data);
+        reply.response.warnings.extend(leased.warnings);
+        reply.made = Made { lease: (!leased.found).then(|| leased.lease_id.clone()), tokens: Vec::new() };
+        reply.lease =
+            Some(LeaseShown { id: leased.lease_id, seconds: seconds_up(leased.ttl), renewable: leased.renewable });
+        Ok(reply)
+    }
+
+    async fn login(self, open: &Arc<Open>, mut reply: Reply, grant: Grant) -> Result<Reply, Error> {
+        if grant.policies.iter().any(|policy| policy.eq_ignore_ascii_case(ROOT)) {
+            return Err(Error::invalid("auth methods cannot create root tokens"));
+        }
+        if matches!(grant.kind, TokenKind::Batch | TokenKind::DefaultBatch) {
+            return Err(Error::invalid("batch tokens are not served by this version: set token_type to service"));
+        }
+        cidr::check(&grant.bound_cidrs)?;
+        let mount = &self.mounted.info;
+        let seconds = |duration: Option<Duration>| duration.map_or(0, |duration| duration.as_secs());
+        let lifetime = Lifetime {
+            wanted: grant.ttl,
+            default: mount.default_ttl,
+            max: grant.max_ttl,
+            mount_max: mount.max_ttl,
+            period: grant.period,
+            explicit_max: grant.explicit_max_ttl,
+            age: Duration::ZERO,
+        };
+        let capped = lifetime.ttl().ok_or_else(|| Error::invalid("the TTL of the token would be zero"))?;
+        let mut policies = grant.policies.clone();
+        if !grant.no_default_policy {
+            policies.push(DEFAULT.to_owned());
+        }
+        let created = open
+            .tokens
+            .create(NewToken {
+                policies,
+                path: self.path,
+                metadata: (!grant.metadata.is_empty()).then(|| grant.metadata.clone()),
+                display_name: grant.display_name.clone(),
+                num_uses: grant.num_uses,
+                ttl: Some(capped.ttl),
+                explicit_max_ttl: seconds(grant.explicit_max_ttl),
+                period: seconds(grant.period),
+                renewable: grant.renewable,
+                bound_cidrs: grant.bound_cidrs.clone(),
+                mount: self.mounted.record.uuid.clone(),
+                pod: grant.pod.clone(),
+                grant: Some(grant),
+                with: self.guards,
+                ..NewToken::default()
+            })
+            .await?;
+        open.config.metrics.tokens_created.inc();
+        reply.response.warnings.extend(capped.warnings);
+        reply.auth = Some(auth_info(&created.id, &created.token, open.tokens.now()));
+        reply.made.tokens.push(created.hash);
+        reply.display_name = created.token.display_name;
+        Ok(reply)
+    }
+}

@@ -1,0 +1,95 @@
+//! Step one: the raw request, made sane.
+
+use std::time::Duration;
+
+use holdfast_logical::{Connection, Operation};
+use holdfast_secret::SecretString;
+use serde_json::{Map, Value};
+
+use crate::{Error, Raw, Verb};
+
+/// A request whose path and operation are in their one form. One that cannot be served carries its fault along, so
+/// that it is audited like any other.
+pub struct Parsed {
+    /// Request id.
+    pub id: String,
+    /// `Update` stands for every write until the engine has said whether something is there.
+    pub operation: Operation,
+    /// With the namespace in front; lists end in `/`.
+    pub path: String,
+    /// The token header.
+    pub token: Option<SecretString>,
+    /// Wanted wrapping.
+    pub wrap_ttl: Option<Duration>,
+    /// Body and query.
+    pub body: Map<String, Value>,
+    /// X-Holdfast-Item.
+    pub item: Option<String>,
+    /// X-Holdfast-Owner.
+    pub owner: Option<String>,
+    /// X-Holdfast-Replace.
+    pub replace: Option<String>,
+    /// Where from.
+    pub connection: Connection,
+    /// What is wrong with it.
+    pub fault: Option<Error>,
+}
+
+/// Checks the path and gives it its one form.
+pub fn parse(raw: Raw) -> Parsed {
+    let namespace = raw.namespace.as_deref().unwrap_or_default().trim_matches('/');
+    let mut path = match namespace {
+        "" | "root" => raw.path.trim_start_matches('/').to_owned(),
+        namespace => format!("{namespace}/{}", raw.path.trim_start_matches('/')),
+    };
+    let fault = raw.fault.or_else(|| fault(&path, raw.verb).err());
+    if matches!(raw.verb, Verb::List | Verb::Scan) && !path.ends_with('/') {
+        path.push('/');
+    }
+    Parsed {
+        id: raw.id,
+        operation: raw.verb.operation(),
+        path,
+        token: raw.token.filter(|token| !token.is_empty()),
+        wrap_ttl: raw.wrap_ttl.filter(|ttl| !ttl.is_zero()),
+        body: raw.body,
+        item: raw.item.filter(|item| !item.is_empty()),
+        owner: raw.owner.filter(|owner| !owner.is_empty()),
+        replace: raw.replace.filter(|replace| !replace.is_empty()),
+        connection: raw.connection,
+        fault,
+    }
+}
+
+fn fault(path: &str, verb: Verb) -> Result<(), Error> {
+    if path.chars().any(char::is_control) {
+        return Err(Error::invalid("path cannot contain non-printable characters"));
+    }
+    if path.split('/').any(|segment| segment == "..") {
+        return Err(Error::invalid("path cannot contain '..'"));
+    }
+    if matches!(verb, Verb::Write | Verb::Patch) && path.ends_with('/') {
+        return Err(Error::invalid("cannot write to a path ending in '/'"));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lists_end_in_a_slash_and_writes_must_not() {
+        assert_eq!(parse(Raw::new("1", Verb::List, "secret/metadata")).path, "secret/metadata/");
+        assert!(parse(Raw::new("1", Verb::Write, "secret/a/")).fault.is_some());
+        assert!(parse(Raw::new("1", Verb::Read, "secret/../sys/raw")).fault.is_some());
+        assert!(parse(Raw::new("1", Verb::Read, "secret/a..b")).fault.is_none());
+    }
+
+    #[test]
+    fn a_namespace_stands_in_front() {
+        let mut raw = Raw::new("1", Verb::Read, "secret/a");
+        raw.namespace = Some("/team/".to_owned());
+        assert_eq!(parse(raw).path, "team/secret/a");
+    }
+}

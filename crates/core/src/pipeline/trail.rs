@@ -1,0 +1,163 @@
+//! What is known of a request so far, for its two audit entries.
+
+use std::sync::Arc;
+
+use holdfast_api_types::{AuthInfo, WrapInfo};
+use holdfast_audit as audit;
+use holdfast_logical::Operation;
+use holdfast_policy::Decision;
+use serde_json::{Map, Value};
+
+use super::parse::Parsed;
+use crate::{Class, Error, call::Holder, mounts::Mounted, open::Open};
+
+/// Filled in by the steps as they go, so that a request that was stopped is audited with what was known of it.
+pub struct Trail<'p> {
+    parsed: &'p Parsed,
+    /// With create told from update, once that is known.
+    pub operation: Operation,
+    /// Where it went.
+    pub mounted: Option<Arc<Mounted>>,
+    /// Who asked.
+    pub holder: Option<Arc<Holder>>,
+    /// What the policies said.
+    pub decision: Option<Decision>,
+}
+
+/// What is answered, as the audit log sees it.
+#[derive(Default)]
+pub struct Told<'a> {
+    /// `data`.
+    pub data: Option<&'a Map<String, Value>>,
+    /// `auth`.
+    pub auth: Option<&'a AuthInfo>,
+    /// Display name behind `auth`.
+    pub display_name: &'a str,
+    /// `wrap_info`.
+    pub wrap: Option<&'a WrapInfo>,
+    /// `lease_id`.
+    pub lease_id: &'a str,
+    /// `warnings`.
+    pub warnings: &'a [String],
+}
+
+impl<'p> Trail<'p> {
+    /// Nothing is known but the request itself.
+    pub fn new(parsed: &'p Parsed) -> Self {
+        Self { parsed, operation: parsed.operation, mounted: None, holder: None, decision: None }
+    }
+
+    /// Request id.
+    pub fn id(&self) -> &'p str {
+        &self.parsed.id
+    }
+
+    /// Full path.
+    pub fn path(&self) -> &'p str {
+        &self.parsed.path
+    }
+
+    /// Writes the request entry; on error nothing may be done.
+    pub async fn request(&self, open: &Open, error: Option<&Error>) -> Result<(), Error> {
+        let text = error.map(ToString::to_string);
+        let entry = audit::RequestEntry {
+            time: open.config.clock.now(),
+            auth: self.auth(),
+            request: self.asked(),
+            error: text.as_deref(),
+        };
+        open.audit.request(&entry).await
+    }
+
+    /// Writes the response entry; on error the answer must not leave.
+    pub async fn response(&self, open: &Open, told: Told<'_>, error: Option<&Error>) -> Result<(), Error> {
+        let text = error.map(ToString::to_string);
+        let entry = audit::ResponseEntry {
+            time: open.config.clock.now(),
+            auth: self.auth(),
+            request: self.asked(),
+            response: self.answered(told),
+            error: text.as_deref(),
+        };
+        open.audit.response(&entry).await
+    }
+
+    fn auth(&self) -> audit::Auth<'_> {
+        let Some(holder) = &self.holder else { return audit::Auth::default() };
+        let token = &holder.token;
+        audit::Auth {
+            client_token: Some(&holder.id).filter(|id| !id.is_empty()),
+            accessor: &token.accessor,
+            display_name: &token.display_name,
+            policies: &token.policies,
+            token_policies: &token.policies,
+            identity_policies: &[],
+            policy_results: self
+                .decision
+                .as_ref()
+                .map(|decision| audit::PolicyResults { allowed: decision.allowed, granting: &decision.granting }),
+            metadata: token.metadata.as_ref(),
+            entity_id: &token.entity_id,
+            token_type: "service",
+            token_ttl: token.creation_ttl,
+            token_issue_time: Some(token.created),
+            remaining_uses: token.uses.unwrap_or(0),
+        }
+    }
+
+    fn asked(&self) -> audit::Request<'_> {
+        let (parsed, mounted) = (self.parsed, self.mounted.as_deref());
+        audit::Request {
+            id: &parsed.id,
+            operation: self.operation.as_str(),
+            mount_point: mounted.map_or("", |mounted| &mounted.info.path),
+            mount_type: mounted.map_or("", |mounted| &mounted.info.kind),
+            mount_accessor: mounted.map_or("", |mounted| &mounted.info.accessor),
+            mount_class: match mounted.map(|mounted| mounted.record.class) {
+                Some(Class::Secret) => "secret",
+                Some(Class::Auth) => "auth",
+                None => "",
+            },
+            client_token: parsed.token.as_ref(),
+            client_token_accessor: self.holder.as_ref().map_or("", |holder| &holder.token.accessor),
+            namespace: "",
+            path: &parsed.path,
+            data: Some(&parsed.body).filter(|body| !body.is_empty()),
+            remote_address: parsed.connection.remote.map(|address| address.to_string()).unwrap_or_default(),
+            remote_port: parsed.connection.port,
+            wrap_ttl: parsed.wrap_ttl.map_or(0, |ttl| ttl.as_secs()),
+            clear_keys: mounted.map_or(&[], |mounted| &mounted.record.tuning.audit_non_hmac_request_keys),
+            ..audit::Request::default()
+        }
+    }
+
+    fn answered<'a>(&'a self, told: Told<'a>) -> audit::Response<'a> {
+        let mounted = self.mounted.as_deref();
+        audit::Response {
+            auth: told.auth.map(|auth| audit::ResponseAuth {
+                client_token: &auth.client_token,
+                accessor: &auth.accessor,
+                display_name: told.display_name,
+                policies: &auth.policies,
+                token_policies: &auth.token_policies,
+                metadata: auth.metadata.as_ref(),
+                entity_id: &auth.entity_id,
+                token_type: &auth.token_type,
+                token_ttl: auth.lease_duration,
+                num_uses: auth.num_uses,
+            }),
+            data: told.data,
+            lease_id: told.lease_id,
+            wrap_info: told.wrap.map(|wrap| audit::WrapInfo {
+                token: &wrap.token,
+                accessor: &wrap.accessor,
+                ttl: wrap.ttl,
+                creation_time: &wrap.creation_time,
+                creation_path: &wrap.creation_path,
+                wrapped_accessor: &wrap.wrapped_accessor,
+            }),
+            warnings: told.warnings,
+            clear_keys: mounted.map_or(&[], |mounted| &mounted.record.tuning.audit_non_hmac_response_keys),
+        }
+    }
+}

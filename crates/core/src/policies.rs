@@ -1,0 +1,137 @@
+//! Stored policies, and the compiled set of a token.
+
+use std::{collections::HashMap, sync::Arc};
+
+use holdfast_logical::{Check, Revision, StoreError, Txn, View};
+use holdfast_policy::{DEFAULT, DEFAULT_TEXT, Policy, PolicySet, RESPONSE_WRAPPING, RESPONSE_WRAPPING_TEXT, ROOT};
+use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
+
+use crate::Error;
+
+/// All policies of this server.
+pub struct Policies {
+    view: View,
+    /// Parsed policies by name, good for the revision that they were read at.
+    parsed: Mutex<HashMap<String, (Revision, Arc<Policy>)>>,
+    /// Compiled sets, by the revisions of what they are made of.
+    sets: Mutex<HashMap<Vec<(String, Revision)>, Arc<PolicySet>>>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Stored {
+    text: String,
+}
+
+/// Compiled sets that are kept; beyond it all are dropped and made anew as they are needed.
+const SETS: usize = 4096;
+
+impl Policies {
+    /// The policies below `view` (`policy/`).
+    pub fn new(view: View) -> Self {
+        Self { view, parsed: Mutex::default(), sets: Mutex::default() }
+    }
+
+    /// Writes the policies of a new server into `txn`.
+    pub fn first_policies(&self, txn: &mut Txn) -> Result<(), StoreError> {
+        for (name, text) in [(DEFAULT, DEFAULT_TEXT), (RESPONSE_WRAPPING, RESPONSE_WRAPPING_TEXT)] {
+            txn.check(self.view.path(name), Check::Absent);
+            txn.put_json(self.view.path(name), &Stored { text: text.to_owned() })?;
+        }
+        Ok(())
+    }
+
+    /// The text of a policy, byte for byte as it was written; `root` has none.
+    pub async fn text(&self, name: &str) -> Result<Option<String>, StoreError> {
+        if name == ROOT {
+            return Ok(Some(String::new()));
+        }
+        if !well_formed(name) {
+            return Ok(None);
+        }
+        Ok(self.view.get_json::<Stored>(name).await?.map(|(stored, _)| stored.text))
+    }
+
+    /// Writes a policy that parses.
+    pub async fn put(&self, name: &str, text: &str) -> Result<(), Error> {
+        if !well_formed(name) {
+            return Err(Error::invalid(format!("{name:?} cannot be the name of a policy: it is empty or holds a '/'")));
+        }
+        if holdfast_policy::is_immutable(name) {
+            return Err(Error::invalid(format!("cannot update {name:?} policy")));
+        }
+        Policy::parse(name, text).map_err(|error| Error::invalid(error.to_string()))?;
+        self.view.put_json(name, &Stored { text: text.to_owned() }).await?;
+        Ok(())
+    }
+
+    /// Deletes a policy; nothing happens if it is not there.
+    pub async fn delete(&self, name: &str) -> Result<(), Error> {
+        if holdfast_policy::is_immutable(name) || name == DEFAULT {
+            return Err(Error::invalid(format!("cannot delete {name:?} policy")));
+        }
+        if well_formed(name) {
+            self.view.delete(name).await?;
+            self.parsed.lock().remove(name);
+        }
+        Ok(())
+    }
+
+    /// Names of all policies, `root` last as Vault lists it.
+    pub async fn names(&self) -> Result<Vec<String>, StoreError> {
+        let mut names = self.view.list("", "", 0).await?;
+        names.retain(|name| name != RESPONSE_WRAPPING);
+        names.push(ROOT.to_owned());
+        Ok(names)
+    }
+
+    /// A warning for each of these policies that does not exist.
+    pub async fn missing(&self, names: &[String]) -> Result<Vec<String>, StoreError> {
+        let mut warnings = Vec::new();
+        for name in names.iter().filter(|name| *name != ROOT) {
+            if !well_formed(name) || self.view.get(name).await?.is_none() {
+                warnings.push(format!("Policy {name:?} does not exist"));
+            }
+        }
+        Ok(warnings)
+    }
+
+    /// The compiled set of these policies as they are now; those that do not exist grant nothing.
+    pub async fn set(&self, names: &[String]) -> Result<Arc<PolicySet>, StoreError> {
+        if names.iter().any(|name| name == ROOT) {
+            return Ok(Arc::new(PolicySet::new(vec![Arc::new(Policy::root())])));
+        }
+        let reads = names.iter().filter(|name| well_formed(name)).map(|name| self.one(name));
+        let found: Vec<_> = futures::future::try_join_all(reads).await?.into_iter().flatten().collect();
+        let key: Vec<_> = found.iter().map(|(revision, policy)| (policy.name().to_owned(), *revision)).collect();
+        if let Some(set) = self.sets.lock().get(&key) {
+            return Ok(set.clone());
+        }
+        let set = Arc::new(PolicySet::new(found.into_iter().map(|(_, policy)| policy).collect()));
+        let mut sets = self.sets.lock();
+        if sets.len() >= SETS {
+            sets.clear();
+        }
+        sets.insert(key, set.clone());
+        Ok(set)
+    }
+
+    async fn one(&self, name: &str) -> Result<Option<(Revision, Arc<Policy>)>, StoreError> {
+        let Some(entry) = self.view.get(name).await? else { return Ok(None) };
+        if let Some((revision, policy)) = self.parsed.lock().get(name)
+            && *revision == entry.revision
+        {
+            return Ok(Some((*revision, policy.clone())));
+        }
+        let damaged = |reason: String| StoreError::Corrupt { path: self.view.path(name), reason };
+        let stored: Stored =
+            serde_json::from_slice(entry.value.expose()).map_err(|_| damaged("not a stored policy".to_owned()))?;
+        let policy = Arc::new(Policy::parse(name, &stored.text).map_err(|error| damaged(error.to_string()))?);
+        self.parsed.lock().insert(name.to_owned(), (entry.revision, policy.clone()));
+        Ok(Some((entry.revision, policy)))
+    }
+}
+
+fn well_formed(name: &str) -> bool {
+    !name.is_empty() && !name.contains('/') && !name.chars().any(char::is_control)
+}

@@ -1,0 +1,56 @@
+//! The paths below `sys/`, one file per noun. Those that need no token are in [`crate::lifecycle`].
+
+mod audit;
+mod bindings;
+mod capabilities;
+mod internal;
+mod keys;
+mod leases;
+mod mounts;
+mod policies;
+mod remount;
+mod wrapping;
+
+use holdfast_logical::{Auth, Field, Operation, Row};
+
+use crate::call::Noun;
+
+/// All nouns, in the order in which they are tried.
+pub const NOUNS: &[Noun] = &[
+    Noun { rows: mounts::ROWS, handle: |call| Box::pin(mounts::handle(call)) },
+    Noun { rows: remount::ROWS, handle: |call| Box::pin(remount::handle(call)) },
+    Noun { rows: policies::ROWS, handle: |call| Box::pin(policies::handle(call)) },
+    Noun { rows: capabilities::ROWS, handle: |call| Box::pin(capabilities::handle(call)) },
+    Noun { rows: leases::ROWS, handle: |call| Box::pin(leases::handle(call)) },
+    Noun { rows: bindings::ROWS, handle: |call| Box::pin(bindings::handle(call)) },
+    Noun { rows: wrapping::ROWS, handle: |call| Box::pin(wrapping::handle(call)) },
+    Noun { rows: audit::ROWS, handle: |call| Box::pin(audit::handle(call)) },
+    Noun { rows: keys::ROWS, handle: |call| Box::pin(keys::handle(call)) },
+    Noun { rows: internal::ROWS, handle: |call| Box::pin(internal::handle(call)) },
+];
+
+/// A row whose pattern is its id.
+const fn row(
+    id: &'static str,
+    operations: &'static [Operation],
+    fields: &'static [Field],
+    auth: Auth,
+    help: &'static str,
+) -> Row {
+    Row { id, pattern: id, operations, fields, auth, help }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_path_is_listed_twice_and_literals_come_before_captures() {
+        let rows: Vec<&Row> = NOUNS.iter().flat_map(|noun| noun.rows).collect();
+        for (at, row) in rows.iter().enumerate() {
+            let example = row.pattern.replace([':', '*'], "");
+            let first = rows.iter().position(|other| other.matches(&example).is_some());
+            assert_eq!(first, Some(at), "{example} is taken by {:?}", first.map(|at| rows[at].pattern));
+        }
+    }
+}

@@ -1,0 +1,145 @@
+//! `sys/leases/*` and the older `sys/renew` and `sys/revoke*`.
+
+use holdfast_logical::{
+    Auth, Error as Logical, Field, Kind,
+    Operation::{List, Read, Update},
+    PathTable, Response,
+};
+use serde_json::json;
+
+use super::row;
+use crate::{
+    Error,
+    call::{Call, LeaseShown, Reply},
+    lease::{Revocations, Revoked},
+    token::seconds_up,
+};
+
+const LEASE_ID: Field = Field::new("lease_id", Kind::String, "Lease id.");
+const INCREMENT: Field = Field::new("increment", Kind::Duration, "Wanted TTL from now.");
+const SYNC: Field = Field::new("sync", Kind::Bool, "Wait for the revocation.");
+const RENEW: &[Field] = &[LEASE_ID, INCREMENT];
+const REVOKE: &[Field] = &[LEASE_ID, SYNC];
+const PREFIX: &[Field] = &[Field::new("prefix", Kind::String, "Beginning of lease ids, up to a slash."), SYNC];
+
+pub const ROWS: &PathTable = &[
+    row("leases/lookup", &[Update], &[LEASE_ID], Auth::Token, "Shows a lease."),
+    row("leases/lookup/*prefix", &[List], PREFIX, Auth::Sudo, "Lists leases."),
+    row("leases/renew", &[Update], RENEW, Auth::Token, "Extends a lease."),
+    row("leases/renew/*lease_id", &[Update], RENEW, Auth::Token, "Extends a lease."),
+    row("leases/revoke", &[Update], REVOKE, Auth::Token, "Revokes a lease."),
+    row("leases/revoke-prefix/*prefix", &[Update], PREFIX, Auth::Sudo, "Revokes the leases of a prefix."),
+    row("leases/revoke-force/*prefix", &[Update], PREFIX, Auth::Sudo, "Forgets the leases of a prefix."),
+    row("leases/revoke/*lease_id", &[Update], REVOKE, Auth::Token, "Revokes a lease."),
+    row("leases/tidy", &[Update], &[], Auth::Token, "Nothing is left to tidy: the index is kept with each change."),
+    row("leases/count", &[Read], &[Field::new("type", Kind::String, "irrevocable")], Auth::Token, "Counts leases."),
+    row(
+        "leases",
+        &[Read, List],
+        &[Field::new("type", Kind::String, "irrevocable"), Field::new("limit", Kind::Int, "At most this many.")],
+        Auth::Sudo,
+        "Leases whose revocation fails.",
+    ),
+    row("renew", &[Update], RENEW, Auth::Token, "Extends a lease."),
+    row("renew/*lease_id", &[Update], RENEW, Auth::Token, "Extends a lease."),
+    row("revoke", &[Update], REVOKE, Auth::Token, "Revokes a lease."),
+    row("revoke-prefix/*prefix", &[Update], PREFIX, Auth::Sudo, "Revokes the leases of a prefix."),
+    row("revoke-force/*prefix", &[Update], PREFIX, Auth::Sudo, "Forgets the leases of a prefix."),
+    row("revoke/*lease_id", &[Update], REVOKE, Auth::Token, "Revokes a lease."),
+];
+
+pub async fn handle(call: Call) -> Result<Reply, Error> {
+    let (leases, fields) = (&call.open.leases, &call.request.fields);
+    match call.request.route.trim_start_matches("leases/") {
+        "lookup" => {
+            let lease = leases.lookup(fields.required("lease_id")?).await.map_err(Logical::from)?;
+            Ok(Response::data(json!({
+                "id": lease.id,
+                "issue_time": lease.issue_time.to_string(),
+                "expire_time": lease.expire_time.to_string(),
+                "last_renewal": lease.last_renewal.map(|at| at.to_string()),
+                "renewable": lease.renewable,
+                "ttl": seconds_up(lease.ttl),
+                "owner": lease.owner,
+                "item": lease.item,
+                "revoke_attempts": lease.revoke_attempts,
+                "revoke_error": lease.revoke_error,
+            }))
+            .into())
+        }
+        "lookup/*prefix" => {
+            let prefix = fields.string("prefix").unwrap_or_default();
+            Ok(Response::keys(leases.list(prefix).await.map_err(Logical::from)?)?.into())
+        }
+        "renew" | "renew/*lease_id" => renew(&call).await,
+        "revoke" | "revoke/*lease_id" => revoke(&call).await,
+        "revoke-prefix/*prefix" | "revoke-force/*prefix" => {
+            let force = call.request.route.contains("force");
+            let prefix = fields.required("prefix")?;
+            revoked(leases.revoke_prefix(prefix, force).await.map_err(Logical::from)?)
+        }
+        "tidy" => {
+            let done = Response { status: Some(202), ..Response::empty() };
+            Ok(done.warn("Tidy operation successfully started. Any information from the operation will be printed to the server's logs.").into())
+        }
+        "count" => {
+            let count = match fields.string("type") {
+                Some("irrevocable") => leases.stuck(usize::MAX).await.map_err(Logical::from)?.len() as u64,
+                _ => leases.count("").await.map_err(Logical::from)?,
+            };
+            Ok(Response::data(json!({ "lease_count": count, "counts": {} })).into())
+        }
+        "leases" => {
+            let limit = fields.int("limit").and_then(|limit| usize::try_from(limit).ok()).unwrap_or(10_000);
+            let stuck = leases.stuck(limit).await.map_err(Logical::from)?;
+            let rows: Vec<_> =
+                stuck.iter().map(|lease| json!({ "lease_id": lease.id, "error": lease.revoke_error })).collect();
+            Ok(Response::data(json!({ "lease_count": rows.len(), "leases": rows })).into())
+        }
+        _ => Err(Error::not_found()),
+    }
+}
+
+async fn renew(call: &Call) -> Result<Reply, Error> {
+    let (leases, fields) = (&call.open.leases, &call.request.fields);
+    let id = fields.required("lease_id")?;
+    if id.starts_with("auth/token/") {
+        return Err(Error::invalid("tokens cannot be renewed through this endpoint"));
+    }
+    let renewed = leases.renew(id, fields.duration("increment")).await.map_err(Logical::from)?;
+    Ok(Reply {
+        response: Response { warnings: renewed.warnings, ..Response::default() },
+        lease: Some(LeaseShown {
+            id: renewed.lease_id,
+            seconds: seconds_up(renewed.ttl),
+            renewable: renewed.renewable,
+        }),
+        ..Reply::default()
+    })
+}
+
+async fn revoke(call: &Call) -> Result<Reply, Error> {
+    let (leases, fields) = (&call.open.leases, &call.request.fields);
+    let sync = fields.bool("sync").unwrap_or(false);
+    let outcome = leases.revoke(fields.required("lease_id")?, sync).await.map_err(Logical::from)?;
+    match outcome {
+        Revoked::Queued(Some(error)) if sync => {
+            Err(Logical::Unavailable(format!("the lease is not revoked yet and is being retried: {error}")).into())
+        }
+        Revoked::Queued(_) => Ok(Response { status: Some(202), ..Response::empty() }.into()),
+        Revoked::Done(_) | Revoked::Absent => Ok(Reply::default()),
+    }
+}
+
+fn revoked(done: Revocations) -> Result<Reply, Error> {
+    if done.queued > 0 {
+        return Err(Logical::Unavailable(format!(
+            "{} revoked, {} not yet and being retried: {}",
+            done.done,
+            done.queued,
+            done.error.unwrap_or_default()
+        ))
+        .into());
+    }
+    Ok(Reply::default())
+}

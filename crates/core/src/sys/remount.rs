@@ -1,0 +1,70 @@
+//! `sys/remount`: moves a mount to another path, at once.
+
+use holdfast_base::id;
+use holdfast_logical::{
+    Auth, Field, Kind,
+    Operation::{Read, Update},
+    PathTable, Response,
+};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use super::{mounts::revoke_all, row};
+use crate::{
+    Class, Error,
+    call::{Call, Reply},
+};
+
+pub const ROWS: &PathTable = &[
+    row(
+        "remount",
+        &[Update],
+        &[
+            Field::new("from", Kind::String, "Path of the mount; auth/… for auth methods."),
+            Field::new("to", Kind::String, "New path, of the same class."),
+        ],
+        Auth::Sudo,
+        "Moves a mount. Its leases are revoked.",
+    ),
+    row("remount/status/:id", &[Read], &[], Auth::Token, "What became of a move."),
+];
+
+/// What is kept of a move that was made.
+#[derive(Serialize, Deserialize)]
+struct Moved {
+    from: String,
+    to: String,
+}
+
+pub async fn handle(call: Call) -> Result<Reply, Error> {
+    let (fields, view) = (&call.request.fields, call.open.root.below("core").below("remount"));
+    if call.request.route == "remount/status/:id" {
+        let id = fields.required("id")?;
+        let (moved, _): (Moved, _) = view.get_json(id).await?.ok_or_else(Error::not_found)?;
+        let info = json!({"source_mount": moved.from, "target_mount": moved.to, "status": "success"});
+        return Ok(Response::data(json!({ "migration_id": id, "migration_info": info })).into());
+    }
+    let (from, to) = (split(fields.required("from")?), split(fields.required("to")?));
+    if from.0 != to.0 {
+        return Err(Error::invalid("cannot move between secret engines and auth methods"));
+    }
+    let (class, from, to) = (from.0, from.1, to.1);
+    let router = call.open.mounts.cached();
+    let mounted = router.at(class, from).ok_or_else(|| Error::invalid(format!("no matching mount at \"{from}/\"")))?;
+    if ["system", "cubbyhole", "token"].contains(&mounted.record.kind.as_str()) {
+        return Err(Error::invalid(format!("cannot remount \"{from}/\"")));
+    }
+    revoke_all(&call, &mounted.record.uuid, &mounted.record.full_path()).await?;
+    call.open.mounts.rename(class, from, to).await?;
+    let id = id::uuid(call.open.config.entropy.as_ref());
+    view.put_json(&id, &Moved { from: format!("{from}/"), to: format!("{to}/") }).await?;
+    Ok(Response::data(json!({ "migration_id": id })).into())
+}
+
+fn split(path: &str) -> (Class, &str) {
+    let path = path.trim_matches('/');
+    match path.strip_prefix("auth/") {
+        Some(path) => (Class::Auth, path),
+        None => (Class::Secret, path),
+    }
+}

@@ -1,0 +1,22 @@
+//! Tokens: who may come in, until when, and what goes when they go.
+//!
+//! A token is stored under a keyed hash of its id; the id itself is nowhere. Ids that this server made carry a MAC, so
+//! that an invented one is refused without a look at the store. The entry at `token/id/<hash>` exists exactly as long
+//! as the token is good: everything that is made for a token compares on it, and revocation removes it first.
+
+mod api;
+mod create;
+mod entry;
+mod id;
+mod renew;
+mod revoke;
+mod roles;
+mod store;
+
+pub(crate) use self::id::hmac;
+pub use self::{
+    api::NOUNS,
+    entry::{Token, Wrapped, seconds_up},
+    renew::{Lifetime, auth_info},
+    store::{Created, NewToken, Tokens},
+};

@@ -1,0 +1,221 @@
+//! The paths below `auth/token/`.
+
+use holdfast_logical::{
+    Auth, Field, Kind,
+    Operation::{Create, Delete, List, Read, Update},
+    PathTable, Response, Row,
+};
+use holdfast_secret::SecretString;
+
+use super::{
+    auth_info,
+    create::{Way, create},
+    roles::Role,
+    store::Created,
+};
+use crate::{
+    Error,
+    call::{Call, Made, Noun, Reply},
+};
+
+/// All of them.
+pub const NOUNS: &[Noun] = &[Noun { rows: ROWS, handle: |call| Box::pin(handle(call)) }];
+
+const CREATE: &[Field] = &[
+    Field::new("role", Kind::String, "Token role."),
+    Field::sensitive("id", Kind::String, "Id of the token, chosen by its creator; needs sudo."),
+    Field::new("policies", Kind::StringList, "Policies; default: those of the parent."),
+    Field::new("meta", Kind::StringMap, "Shown in lookup and audit."),
+    Field::new("no_parent", Kind::Bool, "Make an orphan; needs sudo."),
+    Field::new("no_default_policy", Kind::Bool, "Leave the default policy out."),
+    Field::new("renewable", Kind::Bool, "May it be renewed? Default: yes."),
+    Field::new("ttl", Kind::Duration, "First TTL."),
+    Field::new("lease", Kind::Duration, "Old name of ttl."),
+    Field::new("type", Kind::String, "service."),
+    Field::new("explicit_max_ttl", Kind::Duration, "Hard end."),
+    Field::new("display_name", Kind::String, "For people."),
+    Field::new("num_uses", Kind::Int, "Uses; 0 is unlimited."),
+    Field::new("period", Kind::Duration, "Renewals give this for ever; needs sudo."),
+    Field::new("entity_alias", Kind::String, "Not served yet."),
+];
+const TOKEN: Field = Field::sensitive("token", Kind::String, "The token; in the body, not in the path.");
+const ACCESSOR: Field = Field::new("accessor", Kind::String, "Accessor of the token.");
+const INCREMENT: Field = Field::new("increment", Kind::Duration, "Wanted TTL.");
+const ROLE: &[Field] = &[
+    Field::new("name", Kind::String, "Name of the role."),
+    Field::new("allowed_policies", Kind::StringList, "Policies that may be asked for."),
+    Field::new("disallowed_policies", Kind::StringList, "Policies that may not."),
+    Field::new("allowed_policies_glob", Kind::StringList, "The same with *."),
+    Field::new("disallowed_policies_glob", Kind::StringList, "The same with *."),
+    Field::new("allowed_entity_aliases", Kind::StringList, "Kept and shown."),
+    Field::new("orphan", Kind::Bool, "Make orphans."),
+    Field::new("renewable", Kind::Bool, "May they be renewed? Default: yes."),
+    Field::new("path_suffix", Kind::String, "Appended to the path that lookup shows."),
+    Field::new("token_type", Kind::String, "service or default-service."),
+    Field::new("token_period", Kind::Duration, "Makes them periodic."),
+    Field::new("period", Kind::Duration, "Old name of token_period."),
+    Field::new("token_explicit_max_ttl", Kind::Duration, "Hard end."),
+    Field::new("explicit_max_ttl", Kind::Duration, "Old name of token_explicit_max_ttl."),
+    Field::new("token_bound_cidrs", Kind::StringList, "Addresses they may come from."),
+    Field::new("bound_cidrs", Kind::StringList, "Old name of token_bound_cidrs."),
+    Field::new("token_num_uses", Kind::Int, "Uses; 0 is unlimited."),
+    Field::new("token_no_default_policy", Kind::Bool, "Leave the default policy out."),
+];
+
+const fn row(
+    id: &'static str,
+    operations: &'static [holdfast_logical::Operation],
+    fields: &'static [Field],
+    auth: Auth,
+    help: &'static str,
+) -> Row {
+    Row { id, pattern: id, operations, fields, auth, help }
+}
+
+const ROWS: &PathTable = &[
+    row("create", &[Update], CREATE, Auth::Token, "Makes a child of the caller's token."),
+    row("create-orphan", &[Update], CREATE, Auth::Token, "Makes a token without parent."),
+    row("create/:role", &[Update], CREATE, Auth::Token, "Makes a token within the limits of a role."),
+    row("lookup", &[Read, Update], &[TOKEN], Auth::Token, "Shows a token."),
+    row("lookup-self", &[Read, Update], &[TOKEN], Auth::Token, "Shows the caller's token."),
+    row("lookup-accessor", &[Update], &[ACCESSOR], Auth::Token, "Shows the token of an accessor, without its id."),
+    row("renew", &[Update], &[TOKEN, INCREMENT], Auth::Token, "Extends a token."),
+    row("renew-self", &[Update], &[TOKEN, INCREMENT], Auth::Token, "Extends the caller's token."),
+    row("renew-accessor", &[Update], &[ACCESSOR, INCREMENT], Auth::Token, "Extends the token of an accessor."),
+    row("revoke", &[Update], &[TOKEN], Auth::Token, "Revokes a token and its children."),
+    row("revoke-self", &[Update], &[], Auth::Token, "Revokes the caller's token and its children."),
+    row("revoke-accessor", &[Update], &[ACCESSOR], Auth::Token, "Revokes the token of an accessor."),
+    row("revoke-orphan", &[Update], &[TOKEN], Auth::Sudo, "Revokes a token; its children become orphans."),
+    row("accessors", &[List], &[], Auth::Sudo, "Accessors of all tokens."),
+    row("roles", &[List], &[], Auth::Token, "Names of the token roles."),
+    row("roles/:name", &[Read, Create, Update, Delete], ROLE, Auth::Token, "A token role."),
+    row("tidy", &[Update], &[], Auth::Token, "Finishes interrupted revocations."),
+];
+
+async fn handle(call: Call) -> Result<Reply, Error> {
+    let tokens = &call.open.tokens;
+    match call.request.route {
+        "create" => created(&call, create(&call, Way::Plain).await?),
+        "create-orphan" => created(&call, create(&call, Way::Orphan).await?),
+        "create/:role" => {
+            let name = call.request.fields.required("role")?;
+            let role = tokens.role(name).await?.ok_or_else(|| Error::invalid(format!("unknown role {name}")))?;
+            created(&call, create(&call, Way::Role(Box::new(role))).await?)
+        }
+        "lookup" | "lookup-self" => lookup(&call).await,
+        "lookup-accessor" => {
+            let (_, token, _) = by_accessor(&call).await?;
+            Ok(Response::data(token.show("", tokens.now())).into())
+        }
+        "renew" | "renew-self" | "renew-accessor" => renew(&call).await,
+        "revoke" | "revoke-orphan" => {
+            let id = SecretString::new(call.request.fields.required("token")?);
+            match call.request.route {
+                "revoke" => tokens.revoke(&tokens.hash(&id)).await?,
+                _ => tokens.revoke_orphan(&tokens.hash(&id)).await?,
+            }
+            Ok(Reply::default())
+        }
+        "revoke-self" => {
+            tokens.revoke(&call.holder()?.hash).await?;
+            Ok(Reply::default())
+        }
+        "revoke-accessor" => {
+            let (hash, ..) = by_accessor(&call).await?;
+            tokens.revoke(&hash).await?;
+            Ok(Reply::default())
+        }
+        "accessors" => Ok(Response::keys(tokens.accessors().await?)?.into()),
+        "roles" => Ok(Response::keys(tokens.roles().await?)?.into()),
+        "roles/:name" => role(&call).await,
+        "tidy" => {
+            tokens.resume_revocations().await?;
+            let done = Response { status: Some(202), ..Response::empty() };
+            Ok(done.warn("Tidy operation successfully started. Any information from the operation will be printed to the server's logs.").into())
+        }
+        _ => Err(Error::not_found()),
+    }
+}
+
+fn created(call: &Call, (created, warnings): (Created, Vec<String>)) -> Result<Reply, Error> {
+    Ok(Reply {
+        response: Response { warnings, ..Response::default() },
+        auth: Some(auth_info(&created.id, &created.token, call.open.tokens.now())),
+        made: Made { lease: None, tokens: vec![created.hash] },
+        ..Reply::default()
+    })
+}
+
+async fn lookup(call: &Call) -> Result<Reply, Error> {
+    let (tokens, holder) = (&call.open.tokens, call.holder()?);
+    let own = (SecretString::duplicate(&holder.id), holder.token.clone());
+    let (id, token) = match call.request.fields.string("token").filter(|_| call.request.route == "lookup") {
+        Some(id) => {
+            let id = SecretString::new(id);
+            let found = tokens.find(&id).await?;
+            let (_, token, _) = found.ok_or_else(|| holdfast_logical::Error::Denied("bad token".to_owned()))?;
+            (id, token)
+        }
+        None => own,
+    };
+    Ok(Response::data(token.show(id.expose(), tokens.now())).into())
+}
+
+async fn renew(call: &Call) -> Result<Reply, Error> {
+    let (tokens, fields) = (&call.open.tokens, &call.request.fields);
+    let (id, hash) = match call.request.route {
+        "renew-self" => (call.holder()?.id.duplicate(), call.holder()?.hash.clone()),
+        "renew-accessor" => (SecretString::default(), by_accessor(call).await?.0),
+        _ => {
+            let id = SecretString::new(fields.required("token")?);
+            let found = tokens.find(&id).await?;
+            let (hash, ..) = found.ok_or_else(|| Error::invalid("token not found"))?;
+            (id, hash)
+        }
+    };
+    let router = call.open.mounts.cached();
+    let renewed = tokens.renew(&hash, fields.duration("increment"), &router).await?;
+    Ok(Reply {
+        response: Response { warnings: renewed.warnings, ..Response::default() },
+        auth: Some(auth_info(&id, &renewed.token, tokens.now())),
+        ..Reply::default()
+    })
+}
+
+async fn by_accessor(call: &Call) -> Result<(String, super::Token, i64), Error> {
+    let accessor = call.request.fields.required("accessor")?;
+    let found = call.open.tokens.by_accessor(accessor).await?;
+    found.ok_or_else(|| Error::invalid("invalid accessor"))
+}
+
+async fn role(call: &Call) -> Result<Reply, Error> {
+    let (tokens, fields) = (&call.open.tokens, &call.request.fields);
+    let name = fields.required("name")?.to_lowercase();
+    let stored = tokens.role(&name).await?;
+    match call.request.operation {
+        Read => Ok(Response::data(stored.ok_or_else(Error::not_found)?.show()).into()),
+        Delete => {
+            tokens.delete_role(&name).await?;
+            Ok(Reply::default())
+        }
+        _ => {
+            let mut role = stored.unwrap_or_else(|| Role { name: name.clone(), ..Role::default() });
+            role.apply(fields)?;
+            tokens.put_role(&role).await?;
+            Ok(Reply::default())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_path_is_listed_twice() {
+        let mut ids: Vec<_> = ROWS.iter().map(|row| row.id).collect();
+        ids.sort_unstable();
+        ids.dedup();
+        assert_eq!(ids.len(), ROWS.len());
+    }
+}

@@ -1,0 +1,89 @@
+//! Token ids: `hvs.` and 24 characters for root tokens, `hvs.` and 88 characters with a MAC for all others.
+
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use hmac::{Hmac, KeyInit, Mac};
+use holdfast_base::{Entropy, id};
+use holdfast_secret::{SecretBytes, SecretString};
+use sha2::Sha256;
+use subtle::ConstantTimeEq;
+
+const PREFIX: &str = "hvs.";
+const VERSION: u8 = 1;
+const RANDOM: usize = 33;
+const MAC: usize = 32;
+const TEXT: usize = 88;
+
+/// The keys that ids are made and hashed with. They survive rotation.
+pub struct IdKeys {
+    mac: SecretBytes,
+    hash: SecretBytes,
+}
+
+impl IdKeys {
+    pub fn new(mac: SecretBytes, hash: SecretBytes) -> Self {
+        Self { mac, hash }
+    }
+
+    /// A new id for a token that is not root.
+    pub fn fresh(&self, entropy: &dyn Entropy) -> SecretString {
+        let mut bytes = vec![VERSION; 1 + RANDOM];
+        entropy.fill(&mut bytes[1..]);
+        let mac = hmac(&self.mac, &bytes);
+        bytes.extend_from_slice(&mac);
+        SecretString::new(format!("{PREFIX}{}", URL_SAFE_NO_PAD.encode(SecretBytes::new(bytes).expose())))
+    }
+
+    /// Can this be the id of a token? Those with a MAC must have the right one; others may be root tokens or ids that
+    /// their creator chose, and only the store knows.
+    pub fn plausible(&self, id: &str) -> bool {
+        match id.strip_prefix(PREFIX) {
+            Some(text) if text.len() == TEXT => self.verified(text),
+            _ => !id.is_empty(),
+        }
+    }
+
+    fn verified(&self, text: &str) -> bool {
+        let Ok(bytes) = URL_SAFE_NO_PAD.decode(text) else { return false };
+        let Some((body, mac)) = bytes.split_at_checked(1 + RANDOM) else { return false };
+        mac.len() == MAC && hmac(&self.mac, body).ct_eq(mac).into()
+    }
+
+    /// What the store knows the id by.
+    pub fn hash(&self, id: &str) -> String {
+        hex::encode(hmac(&self.hash, id.as_bytes()))
+    }
+}
+
+/// A new id for a root token: 28 characters, as `generate-root` and its clients expect.
+pub fn fresh_root(entropy: &dyn Entropy) -> SecretString {
+    SecretString::new(format!("{PREFIX}{}", id::base62(entropy, 24)))
+}
+
+#[expect(clippy::expect_used, reason = "HMAC takes keys of any length")]
+pub(crate) fn hmac(key: &SecretBytes, message: &[u8]) -> [u8; 32] {
+    let mut mac = Hmac::<Sha256>::new_from_slice(key.expose()).expect("HMAC takes keys of any length");
+    mac.update(message);
+    mac.finalize().into_bytes().into()
+}
+
+#[cfg(test)]
+mod tests {
+    use holdfast_base::SeededEntropy;
+
+    use super::*;
+
+    #[test]
+    fn an_invented_id_is_refused_and_a_made_one_is_not() {
+        let keys = IdKeys::new(SecretBytes::new([1; 32]), SecretBytes::new([2; 32]));
+        let entropy = SeededEntropy::new(1);
+        let id = keys.fresh(&entropy);
+        assert_eq!(id.expose().len(), PREFIX.len() + TEXT);
+        assert!(keys.plausible(id.expose()));
+        let mut invented = id.expose().to_owned();
+        let last = if invented.pop() == Some('A') { 'Q' } else { 'A' };
+        invented.push(last);
+        assert!(!keys.plausible(&invented));
+        assert!(keys.plausible(fresh_root(&entropy).expose()));
+        assert_eq!(fresh_root(&entropy).expose().len(), 28);
+    }
+}

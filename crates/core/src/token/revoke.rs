@@ -1,0 +1,123 @@
+//! Revocation: the token is dead with the first commit; children, leases and cubbyhole follow, and a crash in between
+//! is picked up from `token/revoking/`.
+
+use futures::future::BoxFuture;
+use holdfast_logical::{Check, StoreError, Txn};
+
+use super::{
+    Token, Tokens,
+    store::{accessor_key, child_key, id_key, mount_key, revoking_key},
+};
+use crate::{Error, storage};
+
+/// What becomes of the children.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Children {
+    Revoke,
+    Orphan,
+}
+
+impl Tokens {
+    /// Revokes a token and everything below it. Nothing happens if it is not there.
+    pub async fn revoke(&self, hash: &str) -> Result<(), Error> {
+        self.revoke_with(hash, Children::Revoke).await
+    }
+
+    /// Revokes a token; its children become orphans.
+    pub async fn revoke_orphan(&self, hash: &str) -> Result<(), Error> {
+        self.revoke_with(hash, Children::Orphan).await
+    }
+
+    /// Revokes a token that is past its end; one that lives longer by now is left alone.
+    pub async fn expire(&self, hash: &str) -> Result<(), Error> {
+        match self.view.get_json::<Token>(&id_key(hash)).await? {
+            Some((token, _)) if !token.is_expired(self.now()) => Ok(()),
+            _ => self.revoke(hash).await,
+        }
+    }
+
+    /// Revokes all tokens that a mount made.
+    pub async fn revoke_mount(&self, mount: &str) -> Result<(), Error> {
+        for hash in self.view.list(&format!("mount/{mount}/"), "", 0).await? {
+            self.revoke(&hash).await?;
+        }
+        Ok(())
+    }
+
+    /// Finishes revocations that a crash or an unreachable system interrupted.
+    pub async fn resume_revocations(&self) -> Result<(), Error> {
+        for hash in self.view.list("revoking/", "", 0).await? {
+            self.revoke(&hash).await?;
+        }
+        Ok(())
+    }
+
+    fn revoke_with<'a>(&'a self, hash: &'a str, children: Children) -> BoxFuture<'a, Result<(), Error>> {
+        Box::pin(async move {
+            match self.kill(hash).await? {
+                Some(token) => self.clear(hash, &token, children).await,
+                None => Ok(()),
+            }
+        })
+    }
+
+    /// Makes the token useless, in one commit. Answers the entry of one that is to be cleared.
+    async fn kill(&self, hash: &str) -> Result<Option<Token>, Error> {
+        loop {
+            let Some((token, revision)) = self.view.get_json::<Token>(&id_key(hash)).await? else {
+                return Ok(self.view.get_json(&revoking_key(hash)).await?.map(|(token, _)| token));
+            };
+            let mut txn = Txn::new();
+            txn.check(self.view.path(&id_key(hash)), Check::At(revision));
+            txn.delete(self.view.path(&id_key(hash)));
+            txn.delete(self.view.path(&accessor_key(&token.accessor)));
+            txn.put_json(self.view.path(&revoking_key(hash)), &token)?;
+            match self.view.commit(txn).await {
+                Ok(_) => return Ok(Some(token)),
+                Err(StoreError::Conflict) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    async fn clear(&self, hash: &str, token: &Token, children: Children) -> Result<(), Error> {
+        for child in self.view.list(&format!("parent/{hash}/"), "", 0).await? {
+            match children {
+                Children::Revoke => self.revoke_with(&child, Children::Revoke).await?,
+                Children::Orphan => self.set_free(hash, &child).await?,
+            }
+        }
+        self.leases.revoke_token(hash).await.map_err(holdfast_logical::Error::from)?;
+        storage::wipe_folder(&self.cubbyhole, format!("{hash}/")).await?;
+        let mut txn = Txn::new();
+        txn.delete(self.view.path(&revoking_key(hash)));
+        if let Some(parent) = &token.parent {
+            txn.delete(self.view.path(&child_key(parent, hash)));
+        }
+        if !token.mount.is_empty() {
+            txn.delete(self.view.path(&mount_key(&token.mount, hash)));
+        }
+        if let Some(at) = token.expires {
+            txn.merge(self.leases.unschedule_token(hash, at));
+        }
+        self.view.commit(txn).await?;
+        Ok(())
+    }
+
+    async fn set_free(&self, parent: &str, child: &str) -> Result<(), Error> {
+        loop {
+            let Some((mut token, revision)) = self.view.get_json::<Token>(&id_key(child)).await? else {
+                self.view.delete(&child_key(parent, child)).await?;
+                return Ok(());
+            };
+            token.parent = None;
+            let mut txn = Txn::new();
+            txn.delete(self.view.path(&child_key(parent, child)));
+            match self.replace(child, &token, revision, txn).await {
+                Ok(_) => return Ok(()),
+                Err(StoreError::Conflict) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+}

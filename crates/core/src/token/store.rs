@@ -1,0 +1,260 @@
+//! The token store: making, finding and using tokens.
+//!
+//! `token/id/<hash>` the entry · `token/accessor/<accessor>` → hash · `token/parent/<hash>/<child hash>` ·
+//! `token/mount/<uuid>/<hash>` · `token/revoking/<hash>` the entry of a token whose revocation is not finished.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use holdfast_base::id::base62;
+use holdfast_logical::{Check, Entropy, Grant, PodIdentity, Revision, StoreError, Timestamp, Txn, View};
+use holdfast_secret::SecretString;
+
+use super::{Token, Wrapped, id};
+use crate::{Error, lease::Leases};
+
+/// All tokens of this server.
+pub struct Tokens {
+    pub(super) view: View,
+    pub(super) cubbyhole: View,
+    pub(super) entropy: Arc<dyn Entropy>,
+    pub(super) leases: Arc<Leases>,
+    keys: id::IdKeys,
+}
+
+/// A token that is to be made; rules were applied already.
+#[derive(Debug, Default)]
+pub struct NewToken {
+    /// Its id, where the creator chose one.
+    pub id: Option<SecretString>,
+    /// Hash of the parent, which must still be there at the commit.
+    pub parent: Option<String>,
+    /// Any order.
+    pub policies: Vec<String>,
+    /// Path that makes it.
+    pub path: String,
+    /// Shown in lookup.
+    pub metadata: Option<BTreeMap<String, String>>,
+    /// For people.
+    pub display_name: String,
+    /// 0 is unlimited.
+    pub num_uses: u64,
+    /// None: never ends.
+    pub ttl: Option<Duration>,
+    /// Seconds; 0 is none.
+    pub explicit_max_ttl: u64,
+    /// Seconds; 0 is not periodic.
+    pub period: u64,
+    /// May it be renewed?
+    pub renewable: bool,
+    /// Empty is any.
+    pub bound_cidrs: Vec<String>,
+    /// Or empty.
+    pub entity_id: String,
+    /// Or empty.
+    pub role: String,
+    /// Uuid of the auth mount that makes it.
+    pub mount: String,
+    /// From a login.
+    pub grant: Option<Grant>,
+    /// From a login.
+    pub pod: Option<PodIdentity>,
+    /// For wrapping tokens.
+    pub wrapped: Option<Wrapped>,
+    /// Payload of a wrapping token, stored in its cubbyhole in the same commit.
+    pub payload: Option<holdfast_secret::SecretBytes>,
+    /// What must hold, and what is written, in the same commit.
+    pub with: Txn,
+}
+
+/// A token that was made.
+#[derive(Debug)]
+pub struct Created {
+    /// The token.
+    pub id: SecretString,
+    /// Its hash.
+    pub hash: String,
+    /// What was stored.
+    pub token: Token,
+}
+
+/// Attempts before a busy entry is reported as such.
+const ATTEMPTS: usize = 16;
+
+impl Tokens {
+    /// The tokens below `view` (`token/`). `keys` are (MAC of ids, hash of ids).
+    pub fn new(
+        view: View,
+        cubbyhole: View,
+        entropy: Arc<dyn Entropy>,
+        leases: Arc<Leases>,
+        keys: (holdfast_secret::SecretBytes, holdfast_secret::SecretBytes),
+    ) -> Self {
+        Self { view, cubbyhole, entropy, leases, keys: id::IdKeys::new(keys.0, keys.1) }
+    }
+
+    /// Now, as expiry counts it.
+    pub fn now(&self) -> Timestamp {
+        self.leases.now()
+    }
+
+    /// What the store knows an id by.
+    pub fn hash(&self, id: &SecretString) -> String {
+        self.keys.hash(id.expose())
+    }
+
+    /// The token of an id, if there is one that is not past its end.
+    pub async fn find(&self, id: &SecretString) -> Result<Option<(String, Token, Revision)>, StoreError> {
+        if !self.keys.plausible(id.expose()) {
+            return Ok(None);
+        }
+        let hash = self.hash(id);
+        Ok(self.get(&hash).await?.map(|(token, revision)| (hash, token, revision)))
+    }
+
+    /// The token of a hash, if there is one that is not past its end.
+    pub async fn get(&self, hash: &str) -> Result<Option<(Token, Revision)>, StoreError> {
+        let found: Option<(Token, Revision)> = self.view.get_json(&id_key(hash)).await?;
+        Ok(found.filter(|(token, _)| !token.is_expired(self.now())))
+    }
+
+    /// The token of an accessor.
+    pub async fn by_accessor(&self, accessor: &str) -> Result<Option<(String, Token, Revision)>, StoreError> {
+        if accessor.is_empty() || accessor.contains('/') {
+            return Ok(None);
+        }
+        let Some((hash, _)) = self.view.get_json::<String>(&accessor_key(accessor)).await? else { return Ok(None) };
+        Ok(self.get(&hash).await?.map(|(token, revision)| (hash, token, revision)))
+    }
+
+    /// Takes one use of a token. None: it has none left, or is gone. Else the token as it is after the use; with
+    /// `uses == Some(0)` this was the last one.
+    pub async fn take_use(&self, hash: &str) -> Result<Option<Token>, StoreError> {
+        for _ in 0..ATTEMPTS {
+            let Some((mut token, revision)) = self.get(hash).await? else { return Ok(None) };
+            match token.uses {
+                None => return Ok(Some(token)),
+                Some(0) => return Ok(None),
+                Some(uses) => token.uses = Some(uses - 1),
+            }
+            match self.replace(hash, &token, revision, Txn::new()).await {
+                Ok(_) => return Ok(Some(token)),
+                Err(StoreError::Conflict) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Err(StoreError::Conflict)
+    }
+
+    /// Writes an entry over the one of `revision`, with what else belongs to the change.
+    pub(super) async fn replace(
+        &self,
+        hash: &str,
+        token: &Token,
+        revision: Revision,
+        mut with: Txn,
+    ) -> Result<Revision, StoreError> {
+        with.check(self.view.path(&id_key(hash)), Check::At(revision));
+        with.put_json(self.view.path(&id_key(hash)), token)?;
+        self.view.commit(with).await
+    }
+
+    /// What must hold for something to be made for a token: that it is still there.
+    pub fn guard(&self, hash: &str) -> Txn {
+        let mut txn = Txn::new();
+        if !hash.is_empty() {
+            txn.check(self.view.path(&id_key(hash)), Check::Exists);
+        }
+        txn
+    }
+
+    /// Makes a token.
+    pub async fn create(&self, new: NewToken) -> Result<Created, Error> {
+        let mut txn = new.with;
+        let mut policies: Vec<String> = new.policies.iter().map(|policy| policy.trim().to_lowercase()).collect();
+        policies.retain(|policy| !policy.is_empty());
+        policies.sort();
+        policies.dedup();
+        let root = policies.iter().any(|policy| policy == holdfast_policy::ROOT);
+        let id = match new.id {
+            Some(id) => id,
+            None if root => id::fresh_root(self.entropy.as_ref()),
+            None => self.keys.fresh(self.entropy.as_ref()),
+        };
+        let (hash, now) = (self.hash(&id), self.now());
+        let expires = new.ttl.map(|ttl| now + ttl);
+        let token = Token {
+            accessor: base62(self.entropy.as_ref(), 24),
+            parent: new.parent,
+            policies,
+            path: new.path,
+            metadata: new.metadata,
+            display_name: new.display_name,
+            uses: (new.num_uses > 0).then_some(new.num_uses),
+            created: now,
+            creation_ttl: new.ttl.map_or(0, |ttl| ttl.as_secs()),
+            expires,
+            renewed: None,
+            explicit_max_ttl: new.explicit_max_ttl,
+            period: new.period,
+            renewable: new.renewable && new.ttl.is_some(),
+            bound_cidrs: new.bound_cidrs,
+            entity_id: new.entity_id,
+            role: new.role,
+            mount: new.mount,
+            grant: new.grant,
+            pod: new.pod,
+            wrapped: new.wrapped,
+        };
+        txn.check(self.view.path(&id_key(&hash)), Check::Absent);
+        txn.put_json(self.view.path(&id_key(&hash)), &token)?;
+        txn.put_json(self.view.path(&accessor_key(&token.accessor)), &hash)?;
+        if let Some(parent) = &token.parent {
+            txn.merge(self.guard(parent));
+            txn.put_json(self.view.path(&child_key(parent, &hash)), &())?;
+        }
+        if !token.mount.is_empty() {
+            txn.put_json(self.view.path(&mount_key(&token.mount, &hash)), &())?;
+        }
+        if let Some(payload) = new.payload {
+            txn.put(self.cubbyhole.path(&format!("{hash}/response")), payload);
+        }
+        if let Some(at) = expires {
+            txn.merge(self.leases.schedule_token(&hash, at, None)?);
+        }
+        match self.view.commit(txn).await {
+            Ok(_) => Ok(Created { id, hash, token }),
+            Err(StoreError::Conflict) => Err(Error::denied()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// What a wrapping token wraps.
+    pub async fn payload(&self, hash: &str) -> Result<Option<holdfast_secret::SecretBytes>, StoreError> {
+        Ok(self.cubbyhole.get(&format!("{hash}/response")).await?.map(|entry| entry.value))
+    }
+
+    /// Accessors of all tokens.
+    pub async fn accessors(&self) -> Result<Vec<String>, StoreError> {
+        self.view.list("accessor/", "", 0).await
+    }
+}
+
+pub(super) fn id_key(hash: &str) -> String {
+    format!("id/{hash}")
+}
+
+pub(super) fn accessor_key(accessor: &str) -> String {
+    format!("accessor/{accessor}")
+}
+
+pub(super) fn child_key(parent: &str, hash: &str) -> String {
+    format!("parent/{parent}/{hash}")
+}
+
+pub(super) fn mount_key(mount: &str, hash: &str) -> String {
+    format!("mount/{mount}/{hash}")
+}
+
+pub(super) fn revoking_key(hash: &str) -> String {
+    format!("revoking/{hash}")
+}
