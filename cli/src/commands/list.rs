@@ -1,0 +1,59 @@
+//! `list`, and how lists of keys are printed everywhere.
+
+use clap::Args;
+use holdfast_api_types::Envelope;
+use serde_json::Value;
+
+use crate::{
+    failure::{During, Failure},
+    format::{self, Format},
+    session::Session,
+};
+
+/// List what is there.
+#[derive(Args)]
+pub struct List {
+    /// Path.
+    path: String,
+}
+
+impl List {
+    pub(crate) async fn run(self, session: &Session) -> Result<(), Failure> {
+        let path = self.path.trim_matches('/');
+        let envelope = session.api().list(path).await.during(format_args!("listing {path}"))?;
+        print(session, envelope, path)
+    }
+}
+
+/// The keys of a list answer below `Keys`.
+pub(crate) fn print(session: &Session, envelope: Option<Envelope>, path: &str) -> Result<(), Failure> {
+    let nothing = || Failure::Nothing(format!("No value found at {path}"));
+    let Some(envelope) = envelope else {
+        if session.format() == Format::Json {
+            session.print("{}");
+            return Err(Failure::Quiet(2));
+        }
+        return Err(nothing());
+    };
+    if envelope.wrap_info.is_some() || session.field().is_some() {
+        return session.secret(&envelope);
+    }
+    if session.is_table() {
+        session.warnings(&envelope);
+    }
+    let keys = envelope.data.as_ref().and_then(|data| data.get("keys")).cloned().ok_or_else(nothing)?;
+    session.value(&keys, || table(&keys))
+}
+
+pub(crate) fn table(keys: &Value) -> String {
+    let rows: Vec<_> = keys.as_array().into_iter().flatten().map(|key| vec![format::plain(key)]).collect();
+    format::columns(&["Keys"], &rows)
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn keys_below_their_head() {
+        assert_eq!(super::table(&serde_json::json!(["a", "b/"])), "Keys\n----\na\nb/");
+    }
+}
