@@ -20,7 +20,7 @@ use holdfast_runtime::LogFormat;
 
 pub use self::{
     initialize::InitializeRequest,
-    listener::ListenerConfig,
+    listener::{ListenerConfig, TlsConfig, resolve},
     seal::{KeySource, SealConfig, StaticKey},
     stanza::Stanza,
     storage::{EtcdConfig, StorageConfig},

@@ -1,3 +1,54 @@
-//! The `holdfast` binary: server and command line.
+//! The `holdfast` binary: server and command line in one file. Called as `vault`, it answers for the version of Vault
+//! whose protocol it speaks.
 
-fn main() {}
+use std::{ffi::OsString, path::Path, process::ExitCode};
+
+use holdfast_server::{arguments, serve};
+
+/// Clients choose features by this; it is the version whose behaviour the protocol follows.
+const VAULT_VERSION: &str = "1.14.8";
+
+fn main() -> ExitCode {
+    holdfast_runtime::install_crypto_provider();
+    let words: Vec<OsString> = std::env::args_os().collect();
+    match words.get(1).and_then(|word| word.to_str()) {
+        Some("server") => server(words.iter().skip(2).map(|word| word.to_string_lossy().into_owned())),
+        Some("-version" | "--version" | "-v" | "version") => {
+            println!("{}", version(words.first()));
+            ExitCode::SUCCESS
+        }
+        _ => ExitCode::FAILURE,
+    }
+}
+
+fn version(called: Option<&OsString>) -> String {
+    let own = env!("CARGO_PKG_VERSION");
+    match called.and_then(|called| Path::new(called).file_name()?.to_str()) {
+        Some("vault") => format!("Vault v{VAULT_VERSION} (Holdfast v{own})"),
+        _ => format!("Holdfast v{own}"),
+    }
+}
+
+fn server(words: impl IntoIterator<Item = String>) -> ExitCode {
+    let arguments = match arguments::parse(words, &|name| std::env::var(name).ok()) {
+        Ok(arguments) if arguments.help => {
+            print!("{}", arguments::HELP);
+            return ExitCode::SUCCESS;
+        }
+        Ok(arguments) => arguments,
+        Err(error) => return fail(&error.to_string()),
+    };
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(&format!("no threads: {error}")),
+    };
+    match runtime.block_on(serve::run(arguments)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(&format!("{error:#}")),
+    }
+}
+
+fn fail(message: &str) -> ExitCode {
+    eprintln!("holdfast server: {message}");
+    ExitCode::FAILURE
+}

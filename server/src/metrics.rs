@@ -15,13 +15,12 @@ use prometheus_client::{
     registry::Registry,
 };
 
-/// The registry and what is measured here.
+/// The registry and what is measured at the listeners.
 pub struct Metrics {
     registry: Mutex<Registry>,
+    core: holdfast_core::Metrics,
     requests: Family<RequestLabels, Counter>,
     seconds: Family<VerbLabels, Histogram, fn() -> Histogram>,
-    unsealed: Gauge,
-    leases: Gauge,
     resident: Gauge<f64, AtomicU64>,
 }
 
@@ -51,11 +50,15 @@ impl Metrics {
         let seconds: Family<_, Histogram, fn() -> Histogram> =
             Family::new_with_constructor(|| Histogram::new(exponential_buckets(0.000_25, 2.0, 18)));
         registry.register("holdfast_http_request_seconds", "Time from head to answer", seconds.clone());
-        let (unsealed, leases, resident) = (Gauge::default(), Gauge::default(), Gauge::default());
-        registry.register("vault_core_unsealed", "1 when unsealed", unsealed.clone());
-        registry.register("vault_expire_num_leases", "Leases in the store", leases.clone());
+        let resident = Gauge::default();
         registry.register("process_resident_memory_bytes", "Resident memory", resident.clone());
-        Self { registry: Mutex::new(registry), requests, seconds, unsealed, leases, resident }
+        let core = holdfast_core::Metrics::register(&mut registry);
+        Self { registry: Mutex::new(registry), core, requests, seconds, resident }
+    }
+
+    /// What the core counts.
+    pub fn core(&self) -> holdfast_core::Metrics {
+        self.core.clone()
     }
 
     /// One request was answered.
@@ -65,15 +68,9 @@ impl Metrics {
         self.seconds.get_or_create(&VerbLabels { operation }).observe(took.as_secs_f64());
     }
 
-    /// Sets what is only known when asked.
-    pub fn set_state(&self, unsealed: bool, leases: Option<u64>) {
-        self.unsealed.set(i64::from(unsealed));
-        self.leases.set(leases.and_then(|count| i64::try_from(count).ok()).unwrap_or(0));
-        self.resident.set(resident_bytes().unwrap_or(0.0));
-    }
-
     /// Everything as text.
     pub fn text(&self) -> String {
+        self.resident.set(resident_bytes().unwrap_or(0.0));
         let mut text = String::new();
         // Writing into a String does not fail.
         let _ = encode(&mut text, &self.registry.lock());
@@ -110,13 +107,9 @@ mod tests {
     fn what_was_measured_is_in_the_text() {
         let metrics = Metrics::new();
         metrics.answered(Some(Verb::Read), 200, Duration::from_millis(3));
-        metrics.set_state(true, Some(7));
+        metrics.core().unsealed.set(1);
         let text = metrics.text();
-        for line in [
-            "holdfast_http_requests_total{operation=\"read\",status=\"200\"} 1",
-            "vault_core_unsealed 1",
-            "vault_expire_num_leases 7",
-        ] {
+        for line in ["holdfast_http_requests_total{operation=\"read\",status=\"200\"} 1", "vault_core_unsealed 1"] {
             assert!(text.contains(line), "{text}");
         }
         assert!(resident_bytes().unwrap() > 0.0);

@@ -17,8 +17,6 @@ pub struct InitializeRequest {
     pub path: String,
     /// Body.
     pub data: Map<String, Value>,
-    /// Go on when it fails.
-    pub allow_failure: bool,
 }
 
 /// Reads one `initialize` stanza, its requests in order.
@@ -41,8 +39,8 @@ pub fn read(
             operation,
             path: request.required("path")?.trim_start_matches('/').to_owned(),
             data,
-            allow_failure: request.bool("allow_failure")?.unwrap_or(false),
         });
+        request.not_yet(&["allow_failure", "token"], warnings);
         request.finish(warnings);
     }
     stanza.finish(warnings);

@@ -1,0 +1,31 @@
+//! What the listeners serve: the core, and the process's metrics.
+
+use std::{sync::Arc, time::Duration};
+
+use futures::{FutureExt, future::BoxFuture};
+use holdfast_core::{Answer, Core, Raw, Verb};
+use holdfast_http::Handle;
+
+use crate::metrics::Metrics;
+
+/// Core and metrics.
+pub struct Front {
+    /// Answers requests.
+    pub core: Arc<Core>,
+    /// Of the process.
+    pub metrics: Arc<Metrics>,
+}
+
+impl Handle for Front {
+    fn handle(&self, raw: Raw) -> BoxFuture<'_, Answer> {
+        self.core.handle(raw).boxed()
+    }
+
+    fn metrics(&self) -> String {
+        self.metrics.text()
+    }
+
+    fn observe(&self, verb: Option<Verb>, status: u16, took: Duration) {
+        self.metrics.answered(verb, status, took);
+    }
+}

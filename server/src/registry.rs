@@ -1,0 +1,12 @@
+//! The one list of secret engines and auth methods of this build.
+
+use holdfast_core::{Class, Registry};
+
+/// Every plug-in, by the type name that `sys/mounts` and `sys/auth` take.
+pub fn registry() -> Registry {
+    Registry::new()
+        .with(Class::Secret, "kv", holdfast_engine_kv::factory)
+        .with(Class::Secret, "generic", holdfast_engine_kv::factory)
+        .with(Class::Secret, "database", holdfast_engine_database::factory)
+    //.with(Class::Auth, "kubernetes", holdfast_auth_kubernetes::factory)
+}

@@ -1,0 +1,205 @@
+//! `holdfast server`: reads the configuration, opens the store, makes the core, serves until it is told to end.
+
+use std::sync::Arc;
+
+use anyhow::{Context, anyhow, bail};
+use holdfast_barrier::Barrier;
+use holdfast_base::{Clock, Entropy, SystemClock, SystemEntropy};
+use holdfast_core::{Core, CoreConfig, InitStep, Verb};
+use holdfast_http::{Certificate, Handle};
+use holdfast_runtime::{Shutdown, init_logs, set_log_filter};
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    task::JoinSet,
+};
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info, warn};
+
+use crate::{
+    arguments::Arguments,
+    config::{Config, InitializeRequest, ListenerConfig, StorageConfig, resolve},
+    dev,
+    front::Front,
+    listeners::{self, Listeners},
+    metrics::Metrics,
+    process::{PidFile, harden},
+    registry::registry,
+    store::{open_seal, open_storage},
+};
+
+/// Runs the server to its end. The error is for people, on one line.
+pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
+    let config = configure(&arguments)?;
+    init_logs(config.log_format, &config.log_level);
+    harden();
+    for warning in &config.warnings {
+        warn!("{warning}");
+    }
+    let pid_file = config.pid_file.as_deref();
+    let _pid_file = pid_file
+        .map(|path| PidFile::write(path).with_context(|| format!("pid_file: {}", path.display())))
+        .transpose()?;
+
+    let shutdown = Shutdown::on_signals()?;
+    let entropy: Arc<dyn Entropy> = Arc::new(SystemEntropy);
+    let metrics = Arc::new(Metrics::new());
+    let core = make_core(&config, &metrics, &entropy).await?;
+    let handle: Arc<dyn Handle> = Arc::new(Front { core: core.clone(), metrics });
+    let listeners = listeners::bind(&config.listeners, &handle, &entropy).await?;
+    info!(version = env!("CARGO_PKG_VERSION"), "holdfast server started");
+    if arguments.dev {
+        let ready = dev::prepare(&core, &entropy, arguments.dev_root_token.as_ref()).await?;
+        let address = config.listeners.first().map(|listener| format!("http://{}", listener.address));
+        print!("{}", dev::greeting(&address.unwrap_or_default(), &ready));
+    }
+    serve(core, listeners, arguments, shutdown).await
+}
+
+fn configure(arguments: &Arguments) -> anyhow::Result<Config> {
+    let mut config = Config::load(&arguments.config, &environment)?;
+    if let Some(level) = &arguments.log_level {
+        config.log_level.clone_from(level);
+    }
+    if let Some(format) = &arguments.log_format {
+        config.log_format = format.parse().map_err(|error| anyhow!("-log-format: {error}"))?;
+    }
+    if arguments.dev {
+        let address = arguments.dev_listen_address.as_deref().unwrap_or("127.0.0.1:8200");
+        let address = resolve(address).map_err(|error| anyhow!("-dev-listen-address: {error}"))?;
+        config.storage = Some(StorageConfig::Inmem);
+        config.listeners.insert(0, ListenerConfig::plain(address));
+        return Ok(config);
+    }
+    if arguments.config.is_empty() {
+        bail!("give a configuration with -config=<file>, or try -dev");
+    }
+    if config.storage.is_none() {
+        bail!(
+            "the configuration has no storage stanza; add storage \"etcd\" {{ … }} or storage \"file\" {{ path = … }}"
+        );
+    }
+    if config.listeners.is_empty() {
+        bail!("the configuration has no listener stanza; add listener \"tcp\" {{ address = \"127.0.0.1:8200\" … }}");
+    }
+    Ok(config)
+}
+
+fn environment(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}
+
+async fn make_core(config: &Config, metrics: &Metrics, entropy: &Arc<dyn Entropy>) -> anyhow::Result<Arc<Core>> {
+    let storage_config = config.storage.as_ref().context("no storage")?;
+    let seal = open_seal(&config.seal, &environment, entropy.clone())?;
+    let storage = open_storage(storage_config).await?;
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let storage_kind = storage.kind().to_owned();
+    let barrier = Barrier::open(storage, clock.clone(), entropy.clone());
+    let first = config.listeners.first();
+    let api_addr = config.api_addr.clone().or_else(|| first.map(own_address)).unwrap_or_default();
+    Ok(Core::new(CoreConfig {
+        barrier,
+        seal,
+        registry: registry(),
+        clock,
+        entropy: entropy.clone(),
+        metrics: metrics.core(),
+        default_lease_ttl: config.default_lease_ttl,
+        max_lease_ttl: config.max_lease_ttl,
+        cluster_name: config.cluster_name.clone().unwrap_or_default(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        build_date: BUILD_DATE.to_owned(),
+        storage_kind,
+        api_addr,
+        hostname: hostname(),
+        initialize: config.initialize.iter().map(step).collect(),
+    }))
+}
+
+/// Part of `sys/seal-status`; a fixed date, so that the same source makes the same binary.
+const BUILD_DATE: &str = "2026-11-23T00:00:00Z";
+
+fn own_address(listener: &ListenerConfig) -> String {
+    let scheme = if listener.tls.is_some() { "https" } else { "http" };
+    format!("{scheme}://{}", listener.address)
+}
+
+fn hostname() -> String {
+    environment("POD_NAME")
+        .or_else(|| rustix::system::uname().nodename().to_str().ok().map(str::to_owned))
+        .unwrap_or_default()
+}
+
+fn step(request: &InitializeRequest) -> InitStep {
+    let verb = match request.operation.as_str() {
+        "read" => Verb::Read,
+        "list" => Verb::List,
+        "delete" => Verb::Delete,
+        "patch" => Verb::Patch,
+        _ => Verb::Write,
+    };
+    InitStep { name: request.name.clone(), verb, path: request.path.clone(), data: request.data.clone() }
+}
+
+/// Serves until a signal or a failure. The order of the end: no new connections, running requests to their end, then
+/// the core's own work, then the keys out of memory.
+async fn serve(core: Arc<Core>, listeners: Listeners, arguments: Arguments, shutdown: Shutdown) -> anyhow::Result<()> {
+    let Listeners { sockets, certificates } = listeners;
+    tokio::spawn(listeners::watch_certificates(certificates.clone(), shutdown.clone()));
+    tokio::spawn(reload_on_hangup(core.clone(), certificates, arguments, shutdown.clone()));
+
+    let end_of_core = CancellationToken::new();
+    let mut running = tokio::spawn(core.clone().run(end_of_core.clone()));
+    let mut serving = JoinSet::new();
+    for socket in sockets {
+        let shutdown = shutdown.clone();
+        serving.spawn(async move { socket.serve(shutdown.cancelled()).await });
+    }
+    let failure = tokio::select! {
+        ended = &mut running => Some(anyhow!("the core ended by itself: {ended:?}")),
+        () = shutdown.cancelled() => None,
+    };
+    shutdown.cancel();
+    while let Some(ended) = serving.join_next().await {
+        if let Err(error) = ended {
+            error!(%error, "a listener failed");
+        }
+    }
+    end_of_core.cancel();
+    if failure.is_none() {
+        running.await.context("the core's own work failed")?;
+    }
+    core.seal().await;
+    info!("holdfast server ended");
+    failure.map_or(Ok(()), Err)
+}
+
+/// SIGHUP: certificates, log level and audit files anew.
+async fn reload_on_hangup(
+    core: Arc<Core>,
+    certificates: Vec<Arc<Certificate>>,
+    arguments: Arguments,
+    shutdown: Shutdown,
+) {
+    let mut hangups = match signal(SignalKind::hangup()) {
+        Ok(hangups) => hangups,
+        Err(error) => return warn!(%error, "SIGHUP will not reload anything"),
+    };
+    loop {
+        tokio::select! {
+            _ = hangups.recv() => {}
+            () = shutdown.cancelled() => return,
+        }
+        info!("reloading certificates, log level and audit files");
+        certificates.iter().for_each(|certificate| certificate.reload_or_warn());
+        match configure(&arguments) {
+            Ok(config) => {
+                if !set_log_filter(&config.log_level) {
+                    warn!(log_level = config.log_level, "the log level cannot be used");
+                }
+            }
+            Err(error) => warn!(error = format!("{error:#}"), "the configuration cannot be read again"),
+        }
+        core.reopen_audit().await;
+    }
+}

@@ -1,0 +1,260 @@
+"""What people do with hvac, against a running server.
+
+HVAC_ADDR says where it is; HVAC_TOKEN is its root token (without one the server is initialised and unsealed here);
+HVAC_CA, HVAC_CERT and HVAC_KEY are for TLS; HVAC_DATABASE is user:password@host:port of a PostgreSQL administrator.
+"""
+
+import os
+import sys
+import unittest
+
+import hvac
+from hvac import exceptions
+
+ENV = os.environ
+
+
+def connect(token=None):
+    cert = (ENV["HVAC_CERT"], ENV["HVAC_KEY"]) if "HVAC_CERT" in ENV else None
+    return hvac.Client(url=ENV["HVAC_ADDR"], token=token, verify=ENV.get("HVAC_CA", True), cert=cert)
+
+
+def prepare():
+    """A client with a root token; initialises and unseals a new server."""
+    if "HVAC_TOKEN" in ENV:
+        return connect(ENV["HVAC_TOKEN"])
+    client = connect()
+    assert not client.sys.is_initialized()
+    made = client.sys.initialize(secret_shares=5, secret_threshold=3)
+    assert len(made["keys"]) == 5 and len(made["keys_base64"]) == 5
+    assert client.sys.is_sealed()
+    assert client.sys.submit_unseal_key(made["keys"][0])["progress"] == 1
+    assert client.sys.submit_unseal_key(reset=True)["progress"] == 0
+    status = client.sys.submit_unseal_keys(made["keys_base64"][1:4])
+    assert status["sealed"] is False, status
+    return connect(made["root_token"])
+
+
+class Base(unittest.TestCase):
+    root = None
+
+    def mount(self, path, kind, **more):
+        self.root.sys.enable_secrets_engine(kind, path=path, **more)
+        self.addCleanup(self.root.sys.disable_secrets_engine, path)
+
+
+class System(Base):
+    def test_status(self):
+        self.assertTrue(self.root.is_authenticated())
+        self.assertTrue(self.root.sys.is_initialized())
+        self.assertFalse(self.root.sys.is_sealed())
+        health = self.root.sys.read_health_status(method="GET")
+        self.assertFalse(health["sealed"])
+        self.assertEqual(self.root.sys.read_health_status(method="HEAD").status_code, 200)
+        self.assertIn("is_self", self.root.sys.read_leader_status() | {"is_self": True})
+
+    def test_mounts(self):
+        self.mount("there", "kv", description="mine", options={"version": "1"})
+        listed = self.root.sys.list_mounted_secrets_engines()
+        self.assertIn("there/", listed)
+        self.assertEqual(listed["data"]["there/"]["description"], "mine")
+        with self.assertRaisesRegex(exceptions.InvalidRequest, "path is already in use"):
+            self.root.sys.enable_secrets_engine("kv", path="there")
+        self.root.sys.tune_mount_configuration("there", default_lease_ttl="3600s")
+        self.assertEqual(self.root.sys.read_mount_configuration("there")["data"]["default_lease_ttl"], 3600)
+
+    def test_auth_methods(self):
+        self.assertIn("token/", self.root.sys.list_auth_methods())
+        self.root.sys.enable_auth_method("kubernetes", path="cluster")
+        self.assertIn("cluster/", self.root.sys.list_auth_methods()["data"])
+        self.root.sys.disable_auth_method("cluster")
+        self.assertNotIn("cluster/", self.root.sys.list_auth_methods())
+
+    def test_policies(self):
+        rules = 'path "secret/data/only" { capabilities = ["read"] }'
+        self.root.sys.create_or_update_policy("only", rules)
+        self.addCleanup(self.root.sys.delete_policy, "only")
+        self.assertIn("only", self.root.sys.list_policies()["policies"])
+        self.assertEqual(self.root.sys.read_policy("only")["rules"], rules)
+        self.assertIsNotNone(self.root.sys.read_acl_policy("only")["data"]["policy"])
+        with self.assertRaises(exceptions.InvalidRequest):
+            self.root.sys.create_or_update_policy("broken", 'path "x" {')
+
+    def test_wrapping(self):
+        wrapped = self.root.auth.token.create(policies=["default"], wrap_ttl="60s")
+        self.assertIsNone(wrapped["auth"])
+        self.assertEqual(wrapped["wrap_info"]["ttl"], 60)
+        inner = self.root.sys.unwrap(wrapped["wrap_info"]["token"])
+        self.assertTrue(inner["auth"]["client_token"])
+        with self.assertRaises(exceptions.InvalidRequest):
+            self.root.sys.unwrap(wrapped["wrap_info"]["token"])
+
+    def test_key_status_and_rotation(self):
+        before = self.root.sys.get_encryption_key_status()["data"]["term"]
+        self.root.sys.rotate_encryption_key()
+        self.assertGreater(self.root.sys.get_encryption_key_status()["data"]["term"], before)
+
+
+class KvTwo(Base):
+    def setUp(self):
+        self.mount("two", "kv", options={"version": "2"})
+        self.kv = self.root.secrets.kv.v2
+
+    def test_versions(self):
+        self.kv.create_or_update_secret("a/b", {"user": "ada", "n": 1}, mount_point="two")
+        self.kv.create_or_update_secret("a/b", {"user": "bob"}, mount_point="two")
+        read = self.kv.read_secret_version("a/b", mount_point="two", raise_on_deleted_version=True)
+        self.assertEqual(read["data"]["data"], {"user": "bob"})
+        self.assertEqual(read["data"]["metadata"]["version"], 2)
+        first = self.kv.read_secret_version("a/b", version=1, mount_point="two", raise_on_deleted_version=True)
+        self.assertEqual(first["data"]["data"], {"user": "ada", "n": 1})
+
+    def test_check_and_set(self):
+        self.kv.create_or_update_secret("cas", {"v": 1}, cas=0, mount_point="two")
+        with self.assertRaisesRegex(exceptions.InvalidRequest, "check-and-set"):
+            self.kv.create_or_update_secret("cas", {"v": 2}, cas=0, mount_point="two")
+        self.kv.create_or_update_secret("cas", {"v": 2}, cas=1, mount_point="two")
+
+    def test_patch(self):
+        self.kv.create_or_update_secret("p", {"a": 1, "b": 2}, mount_point="two")
+        self.kv.patch("p", {"b": 3}, mount_point="two")
+        read = self.kv.read_secret_version("p", mount_point="two", raise_on_deleted_version=True)
+        self.assertEqual(read["data"]["data"], {"a": 1, "b": 3})
+
+    def test_delete_undelete_destroy(self):
+        self.kv.create_or_update_secret("d", {"v": 1}, mount_point="two")
+        self.kv.delete_latest_version_of_secret("d", mount_point="two")
+        with self.assertRaises(exceptions.InvalidPath):
+            self.kv.read_secret_version("d", mount_point="two", raise_on_deleted_version=True)
+        deleted = self.kv.read_secret_version("d", mount_point="two", raise_on_deleted_version=False)
+        self.assertIsNone(deleted["data"]["data"])
+        self.kv.undelete_secret_versions("d", [1], mount_point="two")
+        self.kv.read_secret_version("d", mount_point="two", raise_on_deleted_version=True)
+        self.kv.destroy_secret_versions("d", [1], mount_point="two")
+        with self.assertRaises(exceptions.InvalidPath):
+            self.kv.read_secret_version("d", mount_point="two", raise_on_deleted_version=True)
+
+    def test_list_and_metadata(self):
+        for path in ("x/1", "x/2", "y"):
+            self.kv.create_or_update_secret(path, {"v": 1}, mount_point="two")
+        self.assertEqual(self.kv.list_secrets("", mount_point="two")["data"]["keys"], ["x/", "y"])
+        self.assertEqual(self.kv.list_secrets("x", mount_point="two")["data"]["keys"], ["1", "2"])
+        self.kv.update_metadata("y", max_versions=3, custom_metadata={"owner": "ada"}, mount_point="two")
+        metadata = self.kv.read_secret_metadata("y", mount_point="two")["data"]
+        self.assertEqual((metadata["max_versions"], metadata["custom_metadata"]), (3, {"owner": "ada"}))
+        self.kv.delete_metadata_and_all_versions("y", mount_point="two")
+        with self.assertRaises(exceptions.InvalidPath):
+            self.kv.read_secret_metadata("y", mount_point="two")
+
+    def test_configuration(self):
+        self.kv.configure(max_versions=5, mount_point="two")
+        self.assertEqual(self.kv.read_configuration(mount_point="two")["data"]["max_versions"], 5)
+
+
+class KvOne(Base):
+    def setUp(self):
+        self.mount("one", "kv", options={"version": "1"})
+        self.kv = self.root.secrets.kv.v1
+
+    def test_everything(self):
+        self.kv.create_or_update_secret("a", {"user": "ada", "n": 1.5}, mount_point="one")
+        self.assertEqual(self.kv.read_secret("a", mount_point="one")["data"], {"user": "ada", "n": 1.5})
+        self.assertEqual(self.kv.list_secrets("", mount_point="one")["data"]["keys"], ["a"])
+        self.kv.delete_secret("a", mount_point="one")
+        with self.assertRaises(exceptions.InvalidPath):
+            self.kv.read_secret("a", mount_point="one")
+        with self.assertRaises(exceptions.InvalidPath):
+            self.kv.list_secrets("", mount_point="one")
+
+
+class Tokens(Base):
+    def test_life_of_a_token(self):
+        made = self.root.auth.token.create(policies=["default"], ttl="1h", meta={"who": "ada"}, display_name="t")["auth"]
+        self.assertTrue(made["client_token"].startswith("hvs."))
+        self.assertEqual(made["policies"], ["default"])
+        own = connect(made["client_token"])
+        looked = own.auth.token.lookup_self()["data"]
+        self.assertEqual((looked["meta"], looked["display_name"]), ({"who": "ada"}, "token-t"))
+        self.assertLessEqual(looked["ttl"], 3600)
+        self.assertEqual(own.auth.token.renew_self()["auth"]["lease_duration"], 3600)
+        with self.assertRaises(exceptions.Forbidden):
+            own.sys.list_mounted_secrets_engines()
+        by_accessor = self.root.auth.token.lookup_accessor(made["accessor"])["data"]
+        self.assertEqual(by_accessor["id"], "")
+        self.root.auth.token.revoke_accessor(made["accessor"])
+        with self.assertRaises(exceptions.Forbidden):
+            own.auth.token.lookup_self()
+
+    def test_children_die_with_their_parent(self):
+        rules = 'path "auth/token/create" { capabilities = ["update", "create"] }'
+        self.root.sys.create_or_update_policy("maker", rules)
+        self.addCleanup(self.root.sys.delete_policy, "maker")
+        parent = connect(self.root.auth.token.create(policies=["maker"])["auth"]["client_token"])
+        child = connect(parent.auth.token.create(policies=["default"])["auth"]["client_token"])
+        self.assertTrue(child.is_authenticated())
+        parent.auth.token.revoke_self()
+        self.assertFalse(child.is_authenticated())
+
+    def test_a_token_may_do_what_its_policy_says(self):
+        self.mount("limited", "kv", options={"version": "1"})
+        self.root.sys.create_or_update_policy("reader", 'path "limited/ok" { capabilities = ["read"] }')
+        self.addCleanup(self.root.sys.delete_policy, "reader")
+        for path in ("ok", "other"):
+            self.root.secrets.kv.v1.create_or_update_secret(path, {"v": 1}, mount_point="limited")
+        reader = connect(self.root.auth.token.create(policies=["reader"])["auth"]["client_token"])
+        self.assertEqual(reader.secrets.kv.v1.read_secret("ok", mount_point="limited")["data"], {"v": 1})
+        with self.assertRaisesRegex(exceptions.Forbidden, "permission denied"):
+            reader.secrets.kv.v1.read_secret("other", mount_point="limited")
+        with self.assertRaises(exceptions.Forbidden):
+            reader.secrets.kv.v1.create_or_update_secret("ok", {"v": 2}, mount_point="limited")
+        self.assertEqual(reader.sys.get_capabilities(["limited/ok"])["capabilities"], ["read"])
+
+    def test_uses_are_counted(self):
+        token = self.root.auth.token.create(policies=["default"], num_uses=2)["auth"]["client_token"]
+        own = connect(token)
+        own.auth.token.lookup_self()
+        own.auth.token.lookup_self()
+        with self.assertRaises(exceptions.Forbidden):
+            own.auth.token.lookup_self()
+
+
+@unittest.skipUnless("HVAC_DATABASE" in ENV, "the caller gives no database")
+class Database(Base):
+    def test_credential(self):
+        self.mount("db", "database")
+        login, host = ENV["HVAC_DATABASE"].split("@")
+        user, password = login.split(":")
+        database = self.root.secrets.database
+        database.configure(
+            name="main",
+            plugin_name="postgresql-database-plugin",
+            allowed_roles=["ro"],
+            connection_url="postgresql://{{username}}:{{password}}@" + host + "/postgres?sslmode=disable",
+            username=user,
+            password=password,
+            mount_point="db",
+        )
+        self.assertEqual(database.list_connections(mount_point="db")["data"]["keys"], ["main"])
+        self.assertNotIn(password, str(database.read_connection("main", mount_point="db")))
+        database.create_role(
+            name="ro",
+            db_name="main",
+            creation_statements=["CREATE ROLE \"{{name}}\" LOGIN PASSWORD '{{password}}' VALID UNTIL '{{expiration}}'"],
+            default_ttl="1h",
+            max_ttl="24h",
+            mount_point="db",
+        )
+        self.assertEqual(database.list_roles(mount_point="db")["data"]["keys"], ["ro"])
+        made = database.generate_credentials("ro", mount_point="db")
+        self.assertTrue(made["lease_id"].startswith("db/creds/ro/"))
+        self.assertEqual(made["lease_duration"], 3600)
+        self.assertTrue(made["data"]["username"] and made["data"]["password"])
+        renewed = self.root.sys.renew_lease(made["lease_id"], increment=1800)
+        self.assertLessEqual(renewed["lease_duration"], 1800)
+        self.assertEqual(self.root.sys.read_lease(made["lease_id"])["data"]["id"], made["lease_id"])
+        self.root.sys.revoke_lease(made["lease_id"])
+
+
+if __name__ == "__main__":
+    Base.root = prepare()
+    sys.exit(not unittest.main(exit=False, verbosity=1).result.wasSuccessful())

@@ -1,0 +1,88 @@
+//! `holdfast server -dev`.
+
+use holdfast_secret::SecretString;
+use serde_json::json;
+
+use crate::fixture::{Server, data, folder, free_port, get};
+
+async fn start(folder: &std::path::Path, more: &[&str]) -> Server {
+    let port = free_port();
+    let listen = format!("-dev-listen-address=127.0.0.1:{port}");
+    let mut arguments = vec!["-dev", listen.as_str()];
+    arguments.extend(more);
+    let mut server = Server::spawn(folder, port, &arguments);
+    let client = server.client();
+    server.wait_until_answering(&client).await;
+    server
+}
+
+async fn greeting(server: &Server) -> String {
+    for _ in 0..500 {
+        let output = server.output();
+        if output.contains("export VAULT_ADDR") {
+            return output;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    panic!("no greeting:\n{}\n{}", server.output(), server.errors());
+}
+
+#[tokio::test]
+async fn it_says_how_to_use_it_and_that_works() {
+    let folder = folder();
+    let server = start(folder.path(), &[]).await;
+    let text = greeting(&server).await;
+    assert!(text.starts_with("==> Holdfast dev server: storage in memory, unsealed, TLS off."), "{text}");
+    assert!(text.contains(&server.address()), "{text}");
+    let token = text.split("VAULT_TOKEN=").nth(1).unwrap().trim();
+    assert!(token.starts_with("hvs."), "{token}");
+    assert!(!server.errors().contains(token), "the token is in the log");
+
+    let client = server.client().with_token(SecretString::new(token));
+    client.write("secret/data/app", json!({"data": {"user": "ada", "n": 1}})).await.unwrap();
+    assert_eq!(data(&client, "secret/data/app").await["data"], json!({"user": "ada", "n": 1}));
+    assert_eq!(client.list("secret/metadata").await.unwrap(), ["app"]);
+    assert!(client.read("secret/data/none").await.unwrap().is_none());
+    client.delete("secret/metadata/app").await.unwrap();
+    assert!(client.read("secret/data/app").await.unwrap().is_none());
+}
+
+#[tokio::test]
+async fn the_root_token_can_be_chosen_and_others_are_refused() {
+    let folder = folder();
+    let server = start(folder.path(), &["-dev-root-token-id=root"]).await;
+    greeting(&server).await;
+    let root = server.client().with_token(SecretString::new("root"));
+    let own = data(&root, "auth/token/lookup-self").await;
+    assert_eq!((&own["policies"], &own["ttl"]), (&json!(["root"]), &json!(0)));
+
+    for client in [server.client(), server.client().with_token(SecretString::new("hvs.wrong"))] {
+        let error = client.read("secret/data/app").await.unwrap_err();
+        assert_eq!(error.status(), Some(403), "{error}");
+        assert!(error.to_string().contains("permission denied"), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_answered_beside_the_engines() {
+    let folder = folder();
+    let server = start(folder.path(), &["-dev-root-token-id=root"]).await;
+    greeting(&server).await;
+    let client = server.client();
+    let root = client.with_token(SecretString::new("root"));
+    let health = client.health().await.unwrap();
+    assert!(health.initialized && !health.sealed && !health.standby);
+
+    assert_eq!(client.call(get("sys/metrics")).await.unwrap().status, 403);
+    let metrics = root.call(get("sys/metrics")).await.unwrap();
+    assert_eq!(metrics.status, 200);
+    let text = String::from_utf8(metrics.body.to_vec()).unwrap();
+    assert!(text.contains("vault_core_unsealed 1") && text.contains("holdfast_http_requests_total"), "{text}");
+
+    let answer = root.call(get("nowhere/at/all")).await.unwrap();
+    assert_eq!((answer.status, answer.content_type.as_str()), (404, "application/json"));
+    let mounts = root.call(get("sys/mounts")).await.unwrap();
+    let mounts: serde_json::Value = serde_json::from_slice(&mounts.body).unwrap();
+    assert_eq!(mounts["secret/"], mounts["data"]["secret/"]);
+    assert_eq!(mounts["secret/"]["options"]["version"], "2");
+}

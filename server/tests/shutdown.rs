@@ -1,0 +1,46 @@
+//! SIGTERM: what runs is finished, then the process ends well.
+
+use std::{
+    io::{Read, Write},
+    net::TcpStream,
+    time::{Duration, Instant},
+};
+
+use crate::fixture::{SOON, Server, folder};
+
+#[tokio::test]
+async fn a_request_that_is_under_way_is_answered() {
+    let folder = folder();
+    let pid_file = folder.path().join("pid");
+    let configuration = format!("storage \"inmem\" {{}}\npid_file = {:?}\n", pid_file.display().to_string());
+    let mut server = Server::start(folder.path(), &configuration).await;
+    let (client, _) = server.initialize(1, 1).await;
+    let token = client.token().unwrap().expose().to_owned();
+    assert!(pid_file.exists());
+
+    let body = "{\"policy\": \"path \\\"a\\\" { capabilities = [\\\"read\\\"] }\"}";
+    let (first, rest) = body.split_at(10);
+    let mut stream = TcpStream::connect(("127.0.0.1", server.port)).unwrap();
+    stream.set_read_timeout(Some(SOON)).unwrap();
+    write!(
+        stream,
+        "PUT /v1/sys/policies/acl/late HTTP/1.1\r\nHost: x\r\nX-Vault-Token: {token}\r\nContent-Length: {}\r\n\r\n{first}",
+        body.len()
+    )
+    .unwrap();
+    // The head must have been read before the signal: only then is it a request that is under way.
+    tokio::time::sleep(Duration::from_millis(200)).await;
+
+    server.signal("-TERM");
+    let deadline = Instant::now() + SOON;
+    while TcpStream::connect(("127.0.0.1", server.port)).is_ok() {
+        assert!(Instant::now() < deadline, "the port stays open");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    stream.write_all(rest.as_bytes()).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 204"), "{answer}\n{}", server.errors());
+    assert!(server.wait().success());
+    assert!(!pid_file.exists());
+}
