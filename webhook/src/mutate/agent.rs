@@ -1,0 +1,161 @@
+//! The agent's configuration and container.
+
+use std::{collections::BTreeMap, path::PathBuf};
+
+use holdfast_agent::config::{self, Auth, Config, Item, Server};
+use holdfast_template::{Options, Template};
+use serde_json::{Map, Value, json};
+use sha2::{Digest, Sha256};
+
+use super::{CONTAINER, Settings, TOKEN_VOLUME, pod};
+use crate::annotations::{Error, HOLDFAST, Plan, Planned, SourceRef, VAULT};
+
+/// The kernel takes 128 KiB for one environment variable.
+const MAX_CONFIG: usize = 120 << 10;
+
+/// User and group of the agent.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct User {
+    pub(super) uid: i64,
+    pub(super) gid: i64,
+}
+
+pub(super) fn config(plan: &Plan, paths: &BTreeMap<String, String>, settings: &Settings) -> Result<Config, Error> {
+    let base = PathBuf::from(&plan.mount_path);
+    let items = plan.items.iter().map(|item| self::item(item, plan, paths)).collect::<Result<Vec<_>, _>>()?;
+    Ok(Config {
+        server: Server {
+            address: plan.server.clone().unwrap_or_else(|| settings.server.clone()),
+            ca_pem: settings.server_ca.clone(),
+            tls_skip_verify: plan.tls_skip_verify,
+            tls_server_name: plan.tls_server_name.clone(),
+            namespace: plan.namespace.clone(),
+            timeout: plan.client_timeout,
+            ..Server::default()
+        },
+        auth: Auth {
+            mount: plan.auth_mount.clone().unwrap_or_else(|| settings.auth_mount.clone()),
+            role: plan.role.clone(),
+            token_path: PathBuf::from(config::TOKEN_PATH),
+        },
+        items,
+        status_dir: base.join(".holdfast"),
+        refresh: plan.refresh.unwrap_or(settings.refresh),
+        init_timeout: plan.init_timeout.unwrap_or(settings.init_timeout),
+        token_file: plan.token.then(|| base.join("token")),
+        revoke_on_exit: plan.revoke_on_exit,
+        log_level: plan.log_level.clone().unwrap_or_default(),
+        log_format: plan.log_format.clone().unwrap_or_default(),
+    })
+}
+
+fn item(planned: &Planned, plan: &Plan, paths: &BTreeMap<String, String>) -> Result<Item, Error> {
+    let path = match &planned.source {
+        None => None,
+        Some(SourceRef::Path(path)) => Some(path.clone()),
+        Some(SourceRef::Credential(name)) => Some(paths.get(name).cloned().ok_or_else(|| Error {
+            annotation: planned.annotation.clone(),
+            reason: format!("DynamicCredential {name:?} was not resolved"),
+        })?),
+    };
+    let options = match &planned.delimiters {
+        Some((left, right)) => Options { left: left.clone(), right: right.clone(), ..Options::default() },
+        None => Options::default(),
+    };
+    Template::parse_with(&planned.template, options).map_err(|error| Error {
+        annotation: if plan.vault {
+            format!("{VAULT}agent-inject-template-{}", planned.name)
+        } else {
+            format!("{HOLDFAST}template.{}", planned.name)
+        },
+        reason: error.to_string(),
+    })?;
+    let mount = planned.mount_path.as_ref().unwrap_or(&plan.mount_path);
+    Ok(Item {
+        name: planned.name.clone(),
+        path,
+        template: planned.template.clone(),
+        delimiters: planned.delimiters.clone(),
+        error_on_missing_key: planned.error_on_missing_key,
+        file: PathBuf::from(format!("{mount}/{}", planned.file)),
+        mode: planned.mode.clone().unwrap_or_else(|| "0644".to_owned()),
+        on_change: planned.on_change.clone(),
+    })
+}
+
+/// The document as the value of an environment variable. Kubernetes expands `$(NAME)` in such values and knows no
+/// quotes, so no `$` stays in it.
+pub(super) fn env_text(plan: &Plan, config: &Config) -> Result<String, Error> {
+    let prefix = if plan.vault { VAULT } else { HOLDFAST };
+    let text = serde_json::to_string(config)
+        .map_err(|error| Error { annotation: format!("{prefix}*"), reason: error.to_string() })?
+        .replace('$', "\\u0024");
+    if text.len() > MAX_CONFIG {
+        return Err(Error {
+            annotation: format!("{prefix}*"),
+            reason: format!("all templates together are {} bytes, at most {MAX_CONFIG} fit; shorten them", text.len()),
+        });
+    }
+    Ok(text)
+}
+
+pub(super) fn container(plan: &Plan, config: &Config, env: String, user: &User, settings: &Settings) -> Value {
+    let mut mounts = vec![json!({ "name": TOKEN_VOLUME, "mountPath": token_dir(), "readOnly": true })];
+    mounts.extend(pod::volumes(plan).map(|(volume, path)| json!({ "name": volume, "mountPath": path })));
+    let mut container = json!({
+        "name": CONTAINER,
+        "image": settings.image,
+        "command": ["/holdfast-agent"],
+        "args": [if plan.once { "init" } else { "run" }],
+        "env": [{ "name": config::ENV, "value": env }],
+        "resources": resources(plan, settings),
+        "securityContext": {
+            "runAsUser": user.uid,
+            "runAsGroup": user.gid,
+            "runAsNonRoot": user.uid != 0,
+            "readOnlyRootFilesystem": true,
+            "allowPrivilegeEscalation": false,
+            "capabilities": { "drop": ["ALL"] },
+            "seccompProfile": { "type": "RuntimeDefault" },
+        },
+        "volumeMounts": mounts,
+        "terminationMessagePolicy": "FallbackToLogsOnError",
+    });
+    if !settings.image_pull_policy.is_empty() {
+        container["imagePullPolicy"] = json!(settings.image_pull_policy);
+    }
+    if !plan.once {
+        container["restartPolicy"] = json!("Always");
+        if !plan.ungated {
+            container["startupProbe"] = json!({
+                "exec": { "command": ["/holdfast-agent", "ready"] },
+                "periodSeconds": 1,
+                "timeoutSeconds": 5,
+                // The agent gives up first, and says why.
+                "failureThreshold": config.init_timeout.as_secs() + 60,
+            });
+        }
+    }
+    container
+}
+
+pub(super) fn hash(container: &Value) -> String {
+    hex::encode(&Sha256::digest(container.to_string())[..6])
+}
+
+fn token_dir() -> String {
+    let path = PathBuf::from(config::TOKEN_PATH);
+    path.parent().map(|dir| dir.display().to_string()).unwrap_or_default()
+}
+
+fn resources(plan: &Plan, settings: &Settings) -> Value {
+    let mut all = settings.resources.clone();
+    all.extend(plan.resources.clone());
+    let mut resources = Map::new();
+    for (name, amount) in &all {
+        if let Some((kind, resource)) = name.split_once('.') {
+            resources.entry(kind).or_insert_with(|| json!({}))[resource] = json!(amount);
+        }
+    }
+    Value::Object(resources)
+}

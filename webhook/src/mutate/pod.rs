@@ -1,0 +1,228 @@
+//! What changes in the pod besides the added container: volumes, mounts, process namespace.
+
+use std::collections::BTreeSet;
+
+use holdfast_agent::{action::Action, config};
+use serde_json::{Value, json};
+
+use super::{TOKEN_VOLUME, VOLUME, agent::User};
+use crate::annotations::{Error, HOLDFAST, Plan, Planned, VAULT};
+
+/// User and group of the agent where the pod does not say which.
+const NOBODY: i64 = 65_532;
+/// Of each volume; counts as memory of the pod.
+const SIZE_LIMIT: &str = "16Mi";
+
+/// Containers of one of the pod's lists.
+pub(super) fn containers<'p>(pod: &'p Value, list: &str) -> impl Iterator<Item = &'p Value> {
+    pod["spec"][list].as_array().into_iter().flatten()
+}
+
+/// Volumes with their mount paths; the first holds status and token too.
+pub(super) fn volumes(plan: &Plan) -> impl Iterator<Item = (String, String)> {
+    let more: BTreeSet<String> =
+        plan.items.iter().filter_map(|item| item.mount_path.clone()).filter(|path| *path != plan.mount_path).collect();
+    let more = more.into_iter().enumerate().map(|(index, path)| (format!("{VOLUME}-{}", index + 1), path));
+    std::iter::once((VOLUME.to_owned(), plan.mount_path.clone())).chain(more)
+}
+
+/// Whom the agent runs as: the annotation's, that of the containers it signals, the one that all containers share, or
+/// nobody. Refuses what cannot work.
+pub(super) fn user(pod: &Value, plan: &Plan, warnings: &mut Vec<String>) -> Result<User, Error> {
+    if pod["spec"]["os"]["name"] == "windows" {
+        return Err(wrong(plan, "inject", "there is no agent for Windows"));
+    }
+    let names: Vec<&str> = containers(pod, "containers").filter_map(|container| container["name"].as_str()).collect();
+    for chosen in plan.containers.iter().flatten() {
+        if !names.contains(&chosen.as_str()) {
+            let key = if plan.vault { "agent-inject-containers" } else { "containers" };
+            return Err(wrong(
+                plan,
+                key,
+                &format!("there is no container {chosen:?}; the pod has {}", names.join(", ")),
+            ));
+        }
+    }
+    let targets = targets(plan);
+    if (!targets.is_empty() || plan.share_processes) && pod["spec"]["shareProcessNamespace"] == json!(false) {
+        return Err(Error {
+            annotation: targets
+                .first()
+                .map_or(format!("{HOLDFAST}share-process-namespace"), |(item, _)| on_change(item)),
+            reason: "a signal needs a shared process namespace, and the pod says shareProcessNamespace: false"
+                .to_owned(),
+        });
+    }
+    let id = |field: &str, name: &str| {
+        let own = containers(pod, "containers").find(|container| container["name"] == name);
+        let own = own.and_then(|container| container["securityContext"][field].as_i64());
+        own.or_else(|| pod["spec"]["securityContext"][field].as_i64())
+    };
+    let mut uid = plan.run_as_user;
+    for (item, target) in &targets {
+        if !names.contains(target) {
+            warnings.push(format!(
+                "{}: {target:?} is no container of this pod, so it is taken for the name of a process",
+                on_change(item)
+            ));
+            continue;
+        }
+        match (id("runAsUser", target), plan.run_as_user) {
+            (_, Some(_)) => {}
+            (None, None) => {
+                return Err(Error {
+                    annotation: on_change(item),
+                    reason: format!(
+                        "only the same user may send a signal, and nothing says who runs container {target}; set its \
+                         securityContext.runAsUser, or {HOLDFAST}run-as-user, or use http:PORT/path or touch"
+                    ),
+                });
+            }
+            (Some(found), None) if uid.is_some_and(|uid| uid != found) => {
+                return Err(Error {
+                    annotation: on_change(item),
+                    reason: "the containers that get signals run as different users; use http:PORT/path or touch"
+                        .to_owned(),
+                });
+            }
+            (Some(found), None) => uid = Some(found),
+        }
+    }
+    let chosen: Vec<&str> = match &plan.containers {
+        Some(chosen) => chosen.iter().map(String::as_str).collect(),
+        None => names,
+    };
+    let common = |field: &str| {
+        let ids: BTreeSet<Option<i64>> = chosen.iter().map(|name| id(field, name)).collect();
+        if ids.len() == 1 { ids.into_iter().next().flatten().filter(|id| *id != 0) } else { None }
+    };
+    let uid = uid.or_else(|| common("runAsUser")).unwrap_or(NOBODY);
+    let gid = plan.run_as_group.or_else(|| common("runAsGroup")).unwrap_or(NOBODY);
+    if uid == 0 {
+        warnings.push("the agent runs as root, as the annotation or the signalled container says".to_owned());
+    }
+    let others = chosen.iter().any(|name| id("runAsUser", name) != Some(uid));
+    if others && pod["spec"]["securityContext"]["fsGroup"].is_null() {
+        for item in &plan.items {
+            let mode = item.mode.as_deref().and_then(|mode| u32::from_str_radix(mode, 8).ok());
+            if mode.is_some_and(|mode| mode & 0o004 == 0) {
+                warnings.push(format!(
+                    "{}: mode {} lets only user {uid} read it; set securityContext.runAsUser or fsGroup in the pod",
+                    item.annotation,
+                    item.mode.as_deref().unwrap_or_default()
+                ));
+            }
+        }
+    }
+    Ok(User { uid, gid })
+}
+
+pub(super) fn add_volumes(pod: &mut Value, plan: &Plan) -> Result<(), Error> {
+    let added: Vec<String> = volumes(plan).map(|(volume, _)| volume).collect();
+    let list = list(&mut pod["spec"]["volumes"]);
+    for volume in list.iter() {
+        if let Some(name) =
+            volume["name"].as_str().filter(|name| *name == TOKEN_VOLUME || added.iter().any(|own| own == name))
+        {
+            return Err(wrong(plan, "inject", &format!("the pod has a volume {name:?} already; give it another name")));
+        }
+    }
+    list.push(json!({
+        "name": TOKEN_VOLUME,
+        "projected": {
+            "sources": [{
+                "serviceAccountToken": { "audience": config::AUDIENCE, "expirationSeconds": 3600, "path": "token" },
+            }],
+        },
+    }));
+    for volume in added {
+        list.push(json!({ "name": volume, "emptyDir": { "medium": "Memory", "sizeLimit": SIZE_LIMIT } }));
+    }
+    Ok(())
+}
+
+/// Read-only, into the chosen containers and all init containers.
+pub(super) fn mount(pod: &mut Value, plan: &Plan) -> Result<(), Error> {
+    let volumes: Vec<(String, String)> = volumes(plan).collect();
+    for kind in ["initContainers", "containers"] {
+        let Some(containers) = pod["spec"][kind].as_array_mut() else { continue };
+        for container in containers {
+            let name = container["name"].as_str().unwrap_or_default().to_owned();
+            if kind == "containers" && plan.containers.as_ref().is_some_and(|chosen| !chosen.contains(&name)) {
+                continue;
+            }
+            let mounts = list(&mut container["volumeMounts"]);
+            for (volume, path) in &volumes {
+                if mounts
+                    .iter()
+                    .any(|mount| mount["mountPath"].as_str().map(|at| at.trim_end_matches('/')) == Some(path))
+                {
+                    let key = if plan.vault { "secret-volume-path" } else { "mount-path" };
+                    return Err(wrong(
+                        plan,
+                        key,
+                        &format!("container {name} mounts something at {path} already; choose another path"),
+                    ));
+                }
+                mounts.push(json!({ "name": volume, "mountPath": path, "readOnly": true }));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Shares the process namespace where signals need it, and makes containers that get some known to the agent.
+pub(super) fn mark_containers(pod: &mut Value, plan: &Plan) {
+    let targets: BTreeSet<String> = targets(plan).into_iter().map(|(_, target)| target.to_owned()).collect();
+    if targets.is_empty() && !plan.share_processes {
+        return;
+    }
+    pod["spec"]["shareProcessNamespace"] = json!(true);
+    for container in pod["spec"]["containers"].as_array_mut().into_iter().flatten() {
+        let name = container["name"].as_str().unwrap_or_default().to_owned();
+        if targets.contains(&name) {
+            list(&mut container["env"]).push(json!({ "name": config::CONTAINER_ENV, "value": name }));
+        }
+    }
+}
+
+pub(super) fn add_init_container(pod: &mut Value, container: Value, first: bool) {
+    let list = list(&mut pod["spec"]["initContainers"]);
+    let at = if first { 0 } else { list.len() };
+    list.insert(at, container);
+}
+
+/// Items with the containers or processes they signal.
+fn targets(plan: &Plan) -> Vec<(&Planned, &str)> {
+    let signals = |item| {
+        let item: &Planned = item;
+        item.on_change.iter().filter_map(move |action| match action {
+            Action::Signal { target, .. } => Some((item, target.as_str())),
+            _ => None,
+        })
+    };
+    plan.items.iter().flat_map(signals).collect()
+}
+
+fn list(value: &mut Value) -> &mut Vec<Value> {
+    if !value.is_array() {
+        *value = Value::Array(Vec::new());
+    }
+    match value {
+        Value::Array(list) => list,
+        _ => unreachable!("made an array above"),
+    }
+}
+
+fn on_change(item: &Planned) -> String {
+    format!("{HOLDFAST}on-change.{}", item.name)
+}
+
+fn wrong(plan: &Plan, key: &str, reason: &str) -> Error {
+    let (prefix, key) = if plan.vault && key == "inject" {
+        (VAULT, "agent-inject")
+    } else {
+        (if plan.vault { VAULT } else { HOLDFAST }, key)
+    };
+    Error { annotation: format!("{prefix}{key}"), reason: reason.to_owned() }
+}

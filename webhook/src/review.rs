@@ -1,0 +1,116 @@
+//! AdmissionReview v1: request into response.
+
+use std::collections::BTreeMap;
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use serde_json::{Value, json};
+use tracing::{info, warn};
+
+use crate::{
+    credential::Resolver,
+    mutate::{self, Injection, Settings},
+};
+
+/// The API server cuts longer warnings off.
+const MAX_WARNING: usize = 256;
+
+/// What became of a pod: for metrics.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Outcome {
+    /// It has the agent now.
+    Injected,
+    /// It did not ask, or has it already.
+    Skipped,
+    /// It asks for something that makes no sense.
+    Denied,
+    /// The cluster's API failed.
+    Failed,
+}
+
+enum Verdict {
+    Skip,
+    Inject(Injection),
+    Deny(Outcome, String),
+}
+
+/// Answers one review. `Err` says what is wrong with the review itself.
+pub async fn answer(body: &[u8], settings: &Settings, resolver: &dyn Resolver) -> Result<(Value, Outcome), String> {
+    let review: Value = serde_json::from_slice(body).map_err(|error| format!("not JSON: {error}"))?;
+    let request = &review["request"];
+    let Some(uid) = request["uid"].as_str() else { return Err("no AdmissionReview: request.uid is absent".to_owned()) };
+    if review["apiVersion"] != "admission.k8s.io/v1" {
+        return Err(format!("apiVersion {} is not admission.k8s.io/v1", review["apiVersion"]));
+    }
+    let namespace = request["namespace"].as_str().unwrap_or_default();
+    let metadata = &request["object"]["metadata"];
+    let pod = metadata["name"].as_str().or_else(|| metadata["generateName"].as_str()).unwrap_or_default();
+    let mut response = json!({ "uid": uid, "allowed": true });
+    let outcome = match decide(request, namespace, settings, resolver).await {
+        Verdict::Skip => Outcome::Skipped,
+        Verdict::Inject(Injection { patch, warnings }) => {
+            info!(namespace, pod, operations = patch.0.len(), warnings = warnings.len(), "injected");
+            let patch = serde_json::to_vec(&patch).map_err(|error| error.to_string())?;
+            response["patchType"] = json!("JSONPatch");
+            response["patch"] = json!(STANDARD.encode(patch));
+            if !warnings.is_empty() {
+                response["warnings"] = warnings.iter().map(|warning| shorten(warning)).collect();
+            }
+            Outcome::Injected
+        }
+        Verdict::Deny(outcome, reason) => {
+            warn!(namespace, pod, reason, "denied");
+            response["allowed"] = json!(false);
+            let (code, name) = if outcome == Outcome::Failed { (500, "InternalError") } else { (400, "BadRequest") };
+            response["status"] = json!({ "code": code, "reason": name, "message": format!("holdfast: {reason}") });
+            outcome
+        }
+    };
+    let answer = json!({ "apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "response": response });
+    Ok((answer, outcome))
+}
+
+async fn decide(request: &Value, namespace: &str, settings: &Settings, resolver: &dyn Resolver) -> Verdict {
+    let pod = &request["object"];
+    // Containers cannot be added later, so an update is never ours.
+    if request["operation"] != "CREATE"
+        || request["resource"]["resource"] != "pods"
+        || !request["subResource"].is_null()
+    {
+        return Verdict::Skip;
+    }
+    let (plan, mut warnings) = match mutate::wanted(pod) {
+        Ok(Some(wanted)) => wanted,
+        Ok(None) => return Verdict::Skip,
+        Err(error) => return Verdict::Deny(Outcome::Denied, error.to_string()),
+    };
+    let mut paths = BTreeMap::new();
+    for (annotation, name) in mutate::credentials(&plan) {
+        match resolver.path(namespace, name).await {
+            Ok(Some(path)) => {
+                paths.insert(name.to_owned(), path);
+            }
+            Ok(None) => {
+                let reason =
+                    format!("annotation {annotation}: there is no DynamicCredential {name:?} in namespace {namespace}");
+                return Verdict::Deny(Outcome::Denied, reason);
+            }
+            Err(error) => {
+                return Verdict::Deny(
+                    Outcome::Failed,
+                    format!("annotation {annotation}: cannot look up {name:?}: {error:#}"),
+                );
+            }
+        }
+    }
+    match mutate::inject(pod, &plan, &paths, settings) {
+        Ok(mut injection) => {
+            warnings.append(&mut injection.warnings);
+            Verdict::Inject(Injection { warnings, ..injection })
+        }
+        Err(error) => Verdict::Deny(Outcome::Denied, error.to_string()),
+    }
+}
+
+fn shorten(text: &str) -> String {
+    text.chars().take(MAX_WARNING).collect()
+}

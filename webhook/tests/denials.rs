@@ -1,0 +1,100 @@
+use serde_json::{Value, json};
+
+use crate::mutated;
+
+fn pod(annotations: &Value, spec: &Value) -> Value {
+    let mut pod = json!({
+        "metadata": { "annotations": annotations },
+        "spec": { "containers": [{ "name": "app", "image": "a" }] },
+    });
+    for (key, value) in spec.as_object().into_iter().flatten() {
+        pod["spec"][key] = value.clone();
+    }
+    pod
+}
+
+#[test]
+fn wrong_values_are_denied_with_annotation_and_fix() {
+    let own = |key: &str, value: &str| {
+        let mut annotations = json!({ "holdfast.dev/inject": "true", "holdfast.dev/secret.db": "database/creds/ro" });
+        annotations[format!("holdfast.dev/{key}")] = json!(value);
+        annotations
+    };
+    let vault = |key: &str, value: &str| {
+        let mut annotations = json!({
+            "vault.hashicorp.com/agent-inject": "true", "vault.hashicorp.com/agent-inject-secret-db": "database/creds/ro",
+        });
+        annotations[format!("vault.hashicorp.com/{key}")] = json!(value);
+        annotations
+    };
+    let none = json!({});
+    let cases = [
+        (own("inject", "yes"), &none, "annotation holdfast.dev/inject: \"yes\" is neither"),
+        (own("mode", "native"), &none, "annotation holdfast.dev/mode: \"native\": use sidecar, init or auto"),
+        (own("mode.db", "0999"), &none, "annotation holdfast.dev/mode.db: \"0999\" is no octal mode"),
+        (own("file.db", "../../etc/passwd"), &none, "annotation holdfast.dev/file.db:"),
+        (own("mount-path", "secrets"), &none, "annotation holdfast.dev/mount-path:"),
+        (own("refresh", "often"), &none, "annotation holdfast.dev/refresh:"),
+        (own("refresh", "1ms"), &none, "annotation holdfast.dev/refresh:"),
+        (own("secret.db", "credential/"), &none, "annotation holdfast.dev/secret.db:"),
+        (
+            own("containers", "web"),
+            &none,
+            "annotation holdfast.dev/containers: there is no container \"web\"; the pod has app",
+        ),
+        (
+            own("template.db", "\n{{ .username"),
+            &none,
+            "annotation holdfast.dev/template.db: template line 2: unclosed action",
+        ),
+        (own("on-change.db", "exec:rm"), &none, "annotation holdfast.dev/on-change.db: \"exec:rm\": use signal:"),
+        (
+            own("on-change.db", "signal:app:HUP"),
+            &none,
+            "annotation holdfast.dev/on-change.db: only the same user may send",
+        ),
+        (own("resources", "cpu=1"), &none, "annotation holdfast.dev/resources:"),
+        (own("log-level", "loud"), &none, "annotation holdfast.dev/log-level:"),
+        (own("run-as-user", "root"), &none, "annotation holdfast.dev/run-as-user:"),
+        (
+            vault("agent-inject-default-template", "yaml"),
+            &none,
+            "annotation vault.hashicorp.com/agent-inject-default-template:",
+        ),
+        (vault("agent-inject-perms-db", "rw"), &none, "annotation vault.hashicorp.com/agent-inject-perms-db:"),
+        (vault("agent-configmap", "mine"), &none, "annotation vault.hashicorp.com/agent-configmap:"),
+        (vault("agent-limits-mem", "much"), &none, "annotation vault.hashicorp.com/agent-limits-mem:"),
+        (vault("auth-type", "aws"), &none, "annotation vault.hashicorp.com/auth-type: \"aws\" is not supported"),
+        (
+            vault("agent-inject-template-db", "{{ nosuch }}"),
+            &none,
+            "annotation vault.hashicorp.com/agent-inject-template-db:",
+        ),
+    ];
+    for (annotations, spec, start) in cases {
+        let error = mutated(&pod(&annotations, spec)).unwrap_err();
+        assert!(error.starts_with(start), "{error}\n  instead of {start}");
+    }
+}
+
+#[test]
+fn what_cannot_work_in_this_pod_is_denied() {
+    let signal = json!({
+        "holdfast.dev/inject": "true", "holdfast.dev/secret.db": "database/creds/ro",
+        "holdfast.dev/on-change.db": "signal:app:HUP", "holdfast.dev/run-as-user": "1000",
+    });
+    let error = mutated(&pod(&signal, &json!({ "shareProcessNamespace": false }))).unwrap_err();
+    assert!(error.contains("shareProcessNamespace"), "{error}");
+    let plain = json!({ "holdfast.dev/inject": "true", "holdfast.dev/secret.db": "database/creds/ro" });
+    let mounts =
+        json!([{ "name": "app", "image": "a", "volumeMounts": [{ "name": "x", "mountPath": "/holdfast/secrets/" }] }]);
+    let error = mutated(&pod(&plain, &json!({ "containers": mounts }))).unwrap_err();
+    assert!(error.starts_with("annotation holdfast.dev/mount-path: container app mounts something"), "{error}");
+    let error = mutated(&pod(&plain, &json!({ "volumes": [{ "name": "holdfast-secrets" }] }))).unwrap_err();
+    assert!(error.contains("volume \"holdfast-secrets\""), "{error}");
+    let error = mutated(&pod(&plain, &json!({ "os": { "name": "windows" } }))).unwrap_err();
+    assert!(error.contains("Windows"), "{error}");
+    let big = json!({ "holdfast.dev/inject": "true", "holdfast.dev/template.a": "x".repeat(130_000) });
+    let error = mutated(&pod(&big, &json!({}))).unwrap_err();
+    assert!(error.contains("at most"), "{error}");
+}

@@ -1,0 +1,39 @@
+//! Pods before and after. `pods/*.json` go in; `golden/*.json` hold warnings, the pod with the patch applied, and the
+//! agent's configuration. `UPDATE_GOLDEN=1` writes them anew.
+
+mod denials;
+mod golden;
+mod reviews;
+
+use std::{collections::BTreeMap, time::Duration};
+
+use holdfast_webhook::mutate::{Settings, inject, wanted};
+use serde_json::Value;
+
+fn settings() -> Settings {
+    let resources = [("requests.cpu", "5m"), ("requests.memory", "16Mi"), ("limits.memory", "64Mi")];
+    Settings {
+        image: "holdfast/agent:0.1.0".to_owned(),
+        image_pull_policy: "IfNotPresent".to_owned(),
+        server: "https://holdfast.holdfast.svc:8200".to_owned(),
+        server_ca: Some("-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n".to_owned()),
+        auth_mount: "kubernetes".to_owned(),
+        refresh: Duration::from_secs(1),
+        init_timeout: Duration::from_secs(120),
+        resources: resources.iter().map(|(name, amount)| ((*name).to_owned(), (*amount).to_owned())).collect(),
+    }
+}
+
+fn paths() -> BTreeMap<String, String> {
+    [("orders-ro".to_owned(), "k8s/shop/orders-db/creds/readonly".to_owned())].into()
+}
+
+/// Warnings and the pod with the patch applied; `None` when the pod is left alone.
+fn mutated(pod: &Value) -> Result<Option<(Vec<String>, Value)>, String> {
+    let Some((plan, mut warnings)) = wanted(pod).map_err(|error| error.to_string())? else { return Ok(None) };
+    let injection = inject(pod, &plan, &paths(), &settings()).map_err(|error| error.to_string())?;
+    let mut patched = pod.clone();
+    json_patch::patch(&mut patched, &injection.patch).unwrap();
+    warnings.extend(injection.warnings);
+    Ok(Some((warnings, patched)))
+}

@@ -1,0 +1,87 @@
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use holdfast_webhook::{
+    credential::{Resolved, Resolver},
+    review::{self, Outcome},
+};
+use serde_json::{Value, json};
+
+use crate::settings;
+
+/// A cluster with one DynamicCredential.
+struct Cluster;
+
+impl Resolver for Cluster {
+    fn path<'a>(&'a self, namespace: &'a str, name: &'a str) -> Resolved<'a> {
+        Box::pin(async move {
+            match name {
+                "orders-ro" => Ok(Some(format!("k8s/{namespace}/orders-db/creds/readonly"))),
+                "broken" => anyhow::bail!("the API server is away"),
+                _ => Ok(None),
+            }
+        })
+    }
+}
+
+fn review(operation: &str, annotations: Value) -> Vec<u8> {
+    json!({
+        "apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview",
+        "request": {
+            "uid": "u-1", "operation": operation, "namespace": "shop", "resource": { "group": "", "version": "v1", "resource": "pods" },
+            "object": { "metadata": { "generateName": "orders-", "annotations": annotations }, "spec": { "containers": [{ "name": "app", "image": "a" }] } },
+        },
+    })
+    .to_string()
+    .into_bytes()
+}
+
+async fn answer(body: &[u8]) -> (Value, Outcome) {
+    review::answer(body, &settings(), &Cluster).await.unwrap()
+}
+
+#[tokio::test]
+async fn a_pod_that_asks_gets_a_patch_and_warnings() {
+    let annotations = json!({
+        "holdfast.dev/inject": "true", "holdfast.dev/secret.db": "credential/orders-ro",
+        "holdfast.dev/tempalte.db": "{{ .username }}",
+    });
+    let (answer, outcome) = answer(&review("CREATE", annotations)).await;
+    assert_eq!(outcome, Outcome::Injected);
+    assert_eq!(answer["response"]["uid"], "u-1");
+    assert_eq!(answer["response"]["allowed"], true);
+    assert_eq!(
+        answer["response"]["warnings"],
+        json!(["holdfast.dev/tempalte.db: unknown annotation; did you mean holdfast.dev/template.db?"])
+    );
+    let patch = STANDARD.decode(answer["response"]["patch"].as_str().unwrap()).unwrap();
+    assert!(String::from_utf8(patch).unwrap().contains("k8s/shop/orders-db/creds/readonly"));
+}
+
+#[tokio::test]
+async fn what_is_not_ours_is_left_alone() {
+    for body in [
+        review("CREATE", json!({ "other": "x" })),
+        review("CREATE", json!(null)),
+        review("UPDATE", json!({ "holdfast.dev/inject": "true", "holdfast.dev/secret.db": "p" })),
+    ] {
+        let (answer, outcome) = answer(&body).await;
+        assert_eq!(outcome, Outcome::Skipped);
+        assert_eq!(answer["response"], json!({ "uid": "u-1", "allowed": true }));
+    }
+}
+
+#[tokio::test]
+async fn absent_credentials_and_a_broken_cluster_are_told_apart() {
+    let ask = |name: &str| {
+        let source = format!("credential/{name}");
+        review("CREATE", json!({ "holdfast.dev/inject": "true", "holdfast.dev/secret.db": source }))
+    };
+    let (absent, outcome) = answer(&ask("orders-rw")).await;
+    assert_eq!(outcome, Outcome::Denied);
+    assert_eq!(
+        absent["response"]["status"]["message"],
+        "holdfast: annotation holdfast.dev/secret.db: there is no DynamicCredential \"orders-rw\" in namespace shop"
+    );
+    let (broken, outcome) = answer(&ask("broken")).await;
+    assert_eq!((outcome, &broken["response"]["status"]["code"]), (Outcome::Failed, &json!(500)));
+    assert!(review::answer(b"{}", &settings(), &Cluster).await.is_err());
+}
