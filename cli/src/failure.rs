@@ -14,7 +14,7 @@ pub enum Failure {
         /// `Error reading secret/x`
         what: String,
         /// What came back.
-        error: ApiError,
+        error: Box<ApiError>,
     },
     /// The server has nothing there: exit code 2.
     Nothing(String),
@@ -49,6 +49,6 @@ pub trait During<T> {
 
 impl<T> During<T> for Result<T, ApiError> {
     fn during(self, what: impl std::fmt::Display) -> Result<T, Failure> {
-        self.map_err(|error| Failure::Api { what: format!("Error {what}"), error })
+        self.map_err(|error| Failure::Api { what: format!("Error {what}"), error: Box::new(error) })
     }
 }

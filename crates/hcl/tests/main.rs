@@ -1,5 +1,7 @@
 //! What Vault's users write, what is refused, and that nothing makes the parser panic.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
+
 use holdfast_hcl::{Item, Value, parse};
 use proptest::prelude::*;
 use serde_json::json;
