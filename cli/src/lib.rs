@@ -14,6 +14,7 @@ mod input;
 mod kvpath;
 mod options;
 mod prompt;
+pub mod reference;
 mod session;
 mod token_file;
 

@@ -75,6 +75,9 @@ impl Device {
     pub fn with_sink(spec: &DeviceSpec, sink: Arc<dyn Sink>) -> Result<Self, OpenError> {
         let accessors = truth(spec, "hmac_accessor", true)?;
         let elide = truth(spec, "elide_list_responses", false)?;
+        if spec.key.len() < 32 {
+            return Err(wrong("key", "must have 32 bytes"));
+        }
         let hasher = Hasher::new(&spec.key, accessors, elide).ok_or_else(|| wrong("key", "not usable"))?;
         let path = format!("{}/", spec.path.trim_matches('/'));
         Ok(Self { path, hasher, sink })
