@@ -253,7 +253,7 @@ async fn issue(
     work.status.lease = Some(plan::issued(wanted, left, answer.renewable, ctx.jitter(), ctx.clock.now()));
     work.save().await?;
     let role = work.object.spec.role.clone();
-    let mut note = format!("credential {number} of role {role}, lease ends in {}", short(left));
+    let mut note = format!("credential {number} of role {role}, lease ends in {}", about(left));
     for old in &work.status.previous {
         let seconds = plan::between(ctx.clock.now(), old.revoke_at.0);
         note = format!("{note}; credential {} is revoked in {}", old.credential, short(seconds));
@@ -300,7 +300,7 @@ async fn renew(
     let left = envelope.lease_duration;
     work.status.lease = Some(plan::renewed(&lease, wanted, left, ctx.jitter(), ctx.clock.now()));
     work.save().await?;
-    work.event("Renewed", format!("credential {number}, lease ends in {}", short(left))).await;
+    work.event("Renewed", format!("credential {number}, lease ends in {}", about(left))).await;
     Ok(())
 }
 
@@ -335,6 +335,11 @@ async fn repair(
         work.repaired(format!("Secret {} was changed or deleted; written again", target.name)).await;
     }
     Ok(())
+}
+
+/// A duration as people say it: the second that passed on the way is not worth telling.
+fn about(seconds: u64) -> String {
+    short(if seconds % 60 == 59 { seconds + 1 } else { seconds })
 }
 
 /// LeaseActive and Rotating, from what the status says.

@@ -17,6 +17,8 @@ pub struct Failure {
 /// What helps against a failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Remedy {
+    /// A moment: something that this depends on is being worked on. No event is worth it.
+    Soon,
     /// Waiting: the server or the API server is away. What was ready stays ready.
     Wait,
     /// Something else must change first (another object, a database); tried again with backoff.
@@ -29,6 +31,11 @@ impl Failure {
     /// The object itself must be changed.
     pub fn edit(reason: &'static str, message: impl Into<String>) -> Self {
         Self { reason, message: message.into(), remedy: Remedy::Edit }
+    }
+
+    /// Something that this depends on is being worked on.
+    pub fn soon(reason: &'static str, message: impl Into<String>) -> Self {
+        Self { reason, message: message.into(), remedy: Remedy::Soon }
     }
 
     /// Something else must change first.

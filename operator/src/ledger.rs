@@ -6,6 +6,7 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
+use futures::StreamExt;
 use holdfast_crd_types::{DeletionPolicy, names};
 use holdfast_runtime::Shutdown;
 use k8s_openapi::api::core::v1::ConfigMap;
@@ -16,7 +17,7 @@ use kube::{
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use tokio::sync::Mutex;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use crate::{
     context::Context,
@@ -27,6 +28,10 @@ use crate::{
 
 /// Between two rounds.
 const PAUSE: Duration = Duration::from_secs(5);
+/// For one entry.
+const TIMEOUT: Duration = Duration::from_secs(20);
+/// Entries that are worked on side by side.
+const AT_ONCE: usize = 8;
 
 /// What is to be taken back.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -177,6 +182,19 @@ fn read(key: String, text: &str) -> Option<(String, Entry)> {
     }
 }
 
+/// Does one entry. Side by side with others: a database that is gone must not delay them.
+async fn work_off(ctx: &Context, entry: Entry) {
+    match tokio::time::timeout(TIMEOUT, entry.settle(ctx)).await {
+        Ok(Ok(())) => match ctx.ledger.remove(&entry).await {
+            Ok(()) => info!(entry = entry.key(), "revocation of the ledger done"),
+            Err(error) => warn!(entry = entry.key(), %error, "done, but still in the ledger; done again later"),
+        },
+        Ok(Err(failure)) if failure.remedy == Remedy::Wait => debug!(entry = entry.key(), %failure, "not yet"),
+        Ok(Err(failure)) => warn!(entry = entry.key(), %failure, "revocation of the ledger is tried again"),
+        Err(_) => warn!(entry = entry.key(), "revocation of the ledger takes too long; it is tried again"),
+    }
+}
+
 /// Works the ledger off, until the shutdown.
 pub async fn run(ctx: Arc<Context>, shutdown: Shutdown) -> anyhow::Result<()> {
     loop {
@@ -188,17 +206,7 @@ pub async fn run(ctx: Arc<Context>, shutdown: Shutdown) -> anyhow::Result<()> {
             }
         };
         ctx.metrics.pending.set(i64::try_from(entries.len()).unwrap_or(i64::MAX));
-        for entry in entries {
-            match entry.settle(&ctx).await {
-                Ok(()) => match ctx.ledger.remove(&entry).await {
-                    Ok(()) => info!(entry = entry.key(), "revocation of the ledger done"),
-                    Err(error) => warn!(entry = entry.key(), %error, "done, but still in the ledger; done again later"),
-                },
-                // The server is away: the others would fail as well.
-                Err(failure) if failure.remedy == Remedy::Wait => break,
-                Err(failure) => warn!(entry = entry.key(), %failure, "revocation of the ledger is tried again"),
-            }
-        }
+        futures::stream::iter(entries).for_each_concurrent(AT_ONCE, |entry| work_off(&ctx, entry)).await;
         tokio::select! {
             () = tokio::time::sleep(crate::backoff::spread(PAUSE, ctx.jitter())) => {}
             () = shutdown.cancelled() => return Ok(()),

@@ -35,6 +35,8 @@ mod run;
 mod server;
 mod settings;
 mod terms;
+mod uninstall;
+mod uninstall;
 
 use clap::Parser as _;
 
@@ -44,9 +46,21 @@ fn main() -> anyhow::Result<()> {
     holdfast_runtime::install_crypto_provider();
     let settings = match Cli::parse().command {
         Some(Command::Crds(crds)) => return crate::crds::write(crds.out.as_deref()),
+        Some(Command::Uninstall(flags)) => {
+            holdfast_runtime::init_logs(holdfast_runtime::LogFormat::Text, "info");
+            return runtime()?.block_on(uninstall::run(&flags));
+        }
+        Some(Command::Uninstall(uninstall)) => {
+            holdfast_runtime::init_logs(holdfast_runtime::LogFormat::Text, "info");
+            return tokio::runtime::Runtime::new()?.block_on(crate::uninstall::run(uninstall));
+        }
         Some(Command::Run(settings)) => *settings,
         None => Settings::from_environment(),
     };
     holdfast_runtime::init_logs(settings.log_format, &settings.log_level);
-    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?.block_on(run::run(settings))
+    runtime()?.block_on(run::run(settings))
+}
+
+fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()
 }

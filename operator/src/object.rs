@@ -237,14 +237,14 @@ impl<K: Managed> Work<'_, K> {
                     current.map(|ready| Update::new(conditions::READY, true, &ready.reason, ready.message.as_str()));
                 (ready.unwrap_or_else(|| say(conditions::READY, false)), Some(say(conditions::RECONCILING, true)))
             }
-            Remedy::Wait | Remedy::Elsewhere => {
+            Remedy::Wait | Remedy::Soon | Remedy::Elsewhere => {
                 (say(conditions::READY, false), Some(say(conditions::RECONCILING, true)))
             }
             Remedy::Edit => (say(conditions::READY, false), Some(say(conditions::STALLED, true))),
         };
         let said =
             old.iter().any(|condition| condition.reason == failure.reason && condition.message == failure.message);
-        if !said {
+        if !said && failure.remedy != Remedy::Soon {
             self.warn(failure.reason, failure.message.clone()).await;
             let (namespace, name) = (self.namespace(), self.object.name_any());
             info!(kind = K::KIND, namespace, name, reason = failure.reason, %failure, "not ready");

@@ -20,6 +20,21 @@ pub enum Command {
     Run(Box<Settings>),
     /// Print the custom resource definitions as YAML.
     Crds(Crds),
+    /// Stop the operator and take its finalizers off all objects, before the release is removed.
+    Uninstall(crate::uninstall::Uninstall),
+    /// Stop the operator and take its finalizers off all objects: before the release is removed.
+    Uninstall(Uninstall),
+}
+
+/// Flags of `uninstall`.
+#[derive(Args, Debug)]
+pub struct Uninstall {
+    /// Deployment of the operator, which is scaled to zero first.
+    #[arg(long)]
+    pub deployment: Option<String>,
+    /// Namespace of the Deployment.
+    #[arg(long, env = "POD_NAMESPACE", default_value = "holdfast")]
+    pub namespace: String,
 }
 
 /// Flags of `crds`.

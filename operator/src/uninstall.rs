@@ -1,83 +1,76 @@
-//! `holdfast-operator uninstall`, run by the chart before the release is removed: stops the operator, then takes its
-//! finalizer off every object, so that nothing waits for an operator that is no more.
-//!
-//! Nothing is revoked: what the objects made stays with the server's data, and a release installed on that data takes
-//! the objects up again.
+//! `holdfast-operator uninstall`: run before a release is removed. Stops the operator and takes its finalizers off, so that
+//! no object waits for ever for an operator that is gone. Nothing on the server is touched: who wants credentials revoked
+//! deletes the objects first.
 
-use std::time::{Duration, Instant};
+use std::{fmt::Debug, time::Duration};
 
-use anyhow::{Context as _, Result, bail};
-use clap::Args;
+use anyhow::Context as _;
 use holdfast_crd_types::{DynamicCredential, SecretEngine, VaultPolicy, names};
-use k8s_openapi::{NamespaceResourceScope, api::apps::v1::Deployment};
+use k8s_openapi::api::apps::v1::Deployment;
 use kube::{
     Api, Client, Resource, ResourceExt,
     api::{ListParams, Patch, PatchParams},
 };
 use serde::de::DeserializeOwned;
 use serde_json::json;
-use tracing::info;
+use tracing::{info, warn};
 
-/// What `uninstall` is told.
-#[derive(Args, Debug)]
-pub struct Uninstall {
-    /// Namespace of the release.
-    #[arg(long, env = "POD_NAMESPACE")]
-    pub namespace: String,
-    /// Deployment of the operator.
-    #[arg(long)]
-    pub deployment: String,
-}
+use crate::{object::Managed, settings::Uninstall};
 
-/// Stops the operator and frees all objects.
-pub async fn run(settings: Uninstall) -> Result<()> {
-    let client = Client::try_default().await.context("no way to the Kubernetes API server")?;
-    stop(&client, &settings).await?;
-    free::<DynamicCredential>(&client).await?;
-    free::<VaultPolicy>(&client).await?;
-    free::<SecretEngine>(&client).await
-}
+/// How long the operator's pods may take to end.
+const STOP: Duration = Duration::from_secs(45);
 
-/// Scales the operator to nothing and waits until no pod of it is left: it would put the finalizers back.
-async fn stop(client: &Client, settings: &Uninstall) -> Result<()> {
-    let deployments: Api<Deployment> = Api::namespaced(client.clone(), &settings.namespace);
-    let nothing = Patch::Merge(json!({ "spec": { "replicas": 0 } }));
-    match deployments.patch(&settings.deployment, &PatchParams::default(), &nothing).await {
-        Err(kube::Error::Api(status)) if status.code == 404 => return Ok(()),
-        other => other.context("the operator's Deployment cannot be scaled down")?,
-    };
-    let start = Instant::now();
-    loop {
-        let status = deployments.get(&settings.deployment).await?.status.unwrap_or_default();
-        if status.replicas.unwrap_or(0) == 0 && status.terminating_replicas.unwrap_or(0) == 0 {
-            return Ok(());
+/// Stops the operator, then frees all objects.
+pub async fn run(flags: &Uninstall) -> anyhow::Result<()> {
+    let kube = Client::try_default().await.context("the Kubernetes API server: no configuration")?;
+    if let Some(name) = &flags.deployment {
+        match tokio::time::timeout(STOP, stop(&kube, &flags.namespace, name)).await {
+            Ok(stopped) => stopped.with_context(|| format!("stopping Deployment {name}"))?,
+            Err(_) => warn!(deployment = name, "the operator does not end; going on"),
         }
-        if start.elapsed() > Duration::from_secs(60) {
-            bail!("pods of the operator's Deployment {} do not end", settings.deployment);
+    }
+    free::<DynamicCredential>(&kube).await?;
+    free::<VaultPolicy>(&kube).await?;
+    free::<SecretEngine>(&kube).await
+}
+
+async fn stop(kube: &Client, namespace: &str, name: &str) -> Result<(), kube::Error> {
+    let api: Api<Deployment> = Api::namespaced(kube.clone(), namespace);
+    let patch = Patch::Merge(json!({ "spec": { "replicas": 0 } }));
+    match api.patch(name, &PatchParams::default(), &patch).await {
+        Err(kube::Error::Api(status)) if status.code == 404 => return Ok(()),
+        other => drop(other?),
+    }
+    loop {
+        let found = api.get_opt(name).await?;
+        let left = found.and_then(|found| found.status).and_then(|status| status.replicas).unwrap_or(0);
+        if left == 0 {
+            info!(deployment = name, "the operator has stopped");
+            return Ok(());
         }
         tokio::time::sleep(Duration::from_millis(500)).await;
     }
 }
 
-async fn free<K>(client: &Client) -> Result<()>
+/// Takes our finalizer off every object of a kind; a kind that the cluster does not know has none.
+async fn free<K>(kube: &Client) -> anyhow::Result<()>
 where
-    K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + std::fmt::Debug + DeserializeOwned,
+    K: Managed + Resource<DynamicType = ()> + DeserializeOwned + Debug,
 {
-    let kind = K::kind(&());
-    let objects = match Api::<K>::all(client.clone()).list(&ListParams::default()).await {
+    let listed = match Api::<K>::all(kube.clone()).list(&ListParams::default()).await {
         Err(kube::Error::Api(status)) if status.code == 404 => return Ok(()),
-        other => other.with_context(|| format!("{kind} objects cannot be listed"))?,
+        other => other.with_context(|| format!("listing {}", K::KIND))?,
     };
-    for object in objects.items.iter().filter(|object| object.finalizers().iter().any(|held| held == names::FINALIZER)) {
-        let (name, namespace) = (object.name_any(), object.namespace().unwrap_or_default());
-        let kept: Vec<_> = object.finalizers().iter().filter(|held| *held != names::FINALIZER).collect();
-        let patch = Patch::Merge(json!({ "metadata": { "finalizers": kept, "resourceVersion": object.resource_version() } }));
-        let patched = Api::<K>::namespaced(client.clone(), &namespace).patch(&name, &PatchParams::default(), &patch).await;
-        match patched {
+    let held = |object: &&K| object.finalizers().iter().any(|name| name == names::FINALIZER);
+    for object in listed.items.iter().filter(held) {
+        let api: Api<K> = Api::namespaced(kube.clone(), &object.namespace().unwrap_or_default());
+        let rest: Vec<_> = object.finalizers().iter().filter(|name| *name != names::FINALIZER).collect();
+        let body = json!({ "metadata": { "resourceVersion": object.resource_version(), "finalizers": rest } });
+        match api.patch(&object.name_any(), &PatchParams::default(), &Patch::Merge(&body)).await {
             Err(kube::Error::Api(status)) if status.code == 404 => {}
-            other => drop(other.with_context(|| format!("{kind} {namespace}/{name} cannot be freed"))?),
+            other => drop(other.with_context(|| format!("{} {}", K::KIND, object.name_any()))?),
         }
-        info!(%kind, namespace, name, "freed");
+        info!(kind = K::KIND, namespace = object.namespace().unwrap_or_default(), name = object.name_any(), "free");
     }
     Ok(())
 }

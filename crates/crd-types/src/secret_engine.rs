@@ -111,7 +111,12 @@ pub struct PostgresqlConnection {
     /// rootCredentialsRef.
     #[serde(rename = "connectionURL")]
     #[schemars(length(min = 1, max = 1024))]
-    #[x_kube(validation = Rule::new("self.startsWith('postgresql://') || self.startsWith('postgres://')").message("connectionURL must start with postgresql://"))]
+    #[x_kube(
+        validation = Rule::new("self.startsWith('postgresql://') || self.startsWith('postgres://')")
+            .message("connectionURL must start with postgresql://"),
+        validation = Rule::new("!self.matches('^[a-z]+://[^/?]*:[^/?{]+@')")
+            .message("connectionURL must not hold a password: write {{username}}:{{password}}, they come from rootCredentialsRef")
+    )]
     pub connection_url: String,
     /// A Secret of this namespace with the keys username and password (and, with TLS of one's own, ca.crt) of a user that
     /// may create roles.
@@ -126,7 +131,7 @@ pub struct PostgresqlConnection {
     pub tls_ca_key: Option<String>,
     /// Most connections that are open at the same time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 1, max = 1000))]
+    #[schemars(range(min = 1, max = 256))]
     pub max_open_connections: Option<u32>,
     /// Template of the names of the users that are made.
     #[serde(default, skip_serializing_if = "Option::is_none")]

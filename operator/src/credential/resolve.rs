@@ -81,12 +81,14 @@ fn check(object: &DynamicCredential, engine: Option<&SecretEngine>, ttl: Option<
         return Err(Failure::elsewhere("TtlTooLong", message));
     }
     let status = engine.status.clone().unwrap_or_default();
-    if status.observed_generation != engine.metadata.generation
-        || !conditions::is_true(&status.conditions, conditions::READY)
-    {
-        let ready = status.conditions.iter().find(|condition| condition.type_ == conditions::READY);
-        let why = ready.map(|ready| format!(": {} ({})", ready.message, ready.reason)).unwrap_or_default();
-        return Err(Failure::elsewhere("EngineNotReady", format!("SecretEngine {name} is not ready{why}")));
+    let ready = status.conditions.iter().find(|condition| condition.type_ == conditions::READY);
+    match ready.filter(|ready| ready.observed_generation == engine.metadata.generation) {
+        None => return Err(Failure::soon("EngineNotReady", format!("SecretEngine {name} is being worked on"))),
+        Some(ready) if ready.status != "True" => {
+            let message = format!("SecretEngine {name} is not ready: {} ({})", ready.message, ready.reason);
+            return Err(Failure::elsewhere("EngineNotReady", message));
+        }
+        Some(_) => {}
     }
     Ok(max)
 }
@@ -111,7 +113,7 @@ mod tests {
             "apiVersion": "holdfast.dev/v1alpha1", "kind": "SecretEngine",
             "metadata": { "name": "orders-db", "namespace": "shop", "generation": 2 },
             "spec": block,
-            "status": { "observedGeneration": 2, "conditions": [{ "type": "Ready", "status": ready, "reason": "DatabaseUnreachable",
+            "status": { "observedGeneration": 2, "conditions": [{ "type": "Ready", "status": ready, "reason": "DatabaseUnreachable", "observedGeneration": 2,
                 "message": "no route", "lastTransitionTime": "2026-01-01T00:00:00Z" }] },
         }))
         .unwrap()

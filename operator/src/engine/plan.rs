@@ -95,9 +95,11 @@ pub fn connection(spec: &PostgresqlConnection, username: &str, password: Option<
 pub fn connection_stands(spec: &PostgresqlConnection, username: &str, found: &Value) -> bool {
     let details = &found["connection_details"];
     let shown_same = |key: &str, wanted: Value| details[key].is_null() || same(&wanted, &details[key]);
+    // A URL with a password in it is not shown as it is.
+    let masked = details["connection_url"].as_str().is_some_and(|url| url.contains("*****"));
     found["plugin_name"] == "postgresql-database-plugin"
         && same(&json!(["*"]), &found["allowed_roles"])
-        && shown_same("connection_url", Value::from(spec.connection_url.as_str()))
+        && (masked || shown_same("connection_url", Value::from(spec.connection_url.as_str())))
         && shown_same("username", Value::from(username))
         && spec.max_open_connections.is_none_or(|most| shown_same("max_open_connections", Value::from(most)))
 }
