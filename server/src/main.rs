@@ -17,7 +17,7 @@ fn main() -> ExitCode {
             println!("{}", version(words.first()));
             ExitCode::SUCCESS
         }
-        _ => ExitCode::FAILURE,
+        _ => ExitCode::from(holdfast_cli::run(words)),
     }
 }
 

@@ -1,7 +1,5 @@
 //! Starts servers and what they need, and stops them when the test ends.
 
-#![allow(missing_docs, reason = "fixtures say what they are by their names")]
-
 pub mod certificates;
 pub mod etcd;
 pub mod postgres;

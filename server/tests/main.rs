@@ -1,7 +1,10 @@
 //! The built binary, as people start it: on free loopback ports, with real etcd and PostgreSQL processes.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs, reason = "tests say what they expect")]
+
 mod fixture;
 
+mod cli;
 mod crash;
 mod database;
 mod dev;

@@ -1,5 +1,7 @@
 //! The listener over real sockets: TLS with and without client certificates, reload, limits, deadlines, draining.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs, reason = "tests say what they expect")]
+
 mod fixture;
 mod limits;
 mod tls;
