@@ -135,12 +135,13 @@ async fn post(port: u16, path: &str) -> Result<(), Error> {
     }
 }
 
-/// The first process of the container of this name, or else all processes of this name. Processes of other users
-/// cannot be told by container.
+/// The first process of the container of this name; or else all processes of this name; or else, where the kernel does
+/// not let us see whose they are (another group), the one first process of a container that runs as our user.
 fn processes(proc: &Path, target: &str) -> Vec<Pid> {
     let own = i32::try_from(std::process::id()).unwrap_or(0);
     let marker = format!("{CONTAINER_ENV}={target}");
-    let (mut inside, mut named) = (Vec::new(), Vec::new());
+    let user = rustix::process::getuid().as_raw();
+    let (mut inside, mut named, mut hidden) = (Vec::new(), Vec::new(), Vec::new());
     let Ok(entries) = std::fs::read_dir(proc) else { return Vec::new() };
     for entry in entries.flatten() {
         let Some(number) = entry.file_name().to_str().and_then(|name| name.parse::<i32>().ok()) else { continue };
@@ -148,9 +149,13 @@ fn processes(proc: &Path, target: &str) -> Vec<Pid> {
             continue;
         }
         let Some(pid) = Pid::from_raw(number) else { continue };
-        let environ = std::fs::read(entry.path().join("environ")).unwrap_or_default();
-        if environ.split(|byte| *byte == 0).any(|variable| variable == marker.as_bytes()) {
-            inside.push((pid, parent(&entry.path())));
+        match std::fs::read(entry.path().join("environ")) {
+            Ok(environ) if environ.split(|byte| *byte == 0).any(|variable| variable == marker.as_bytes()) => {
+                inside.push((pid, parent(&entry.path())));
+            }
+            Ok(_) => {}
+            Err(_) if parent(&entry.path()) == 0 && runs_as(&entry.path(), user) => hidden.push(pid),
+            Err(_) => {}
         }
         let name = std::fs::read_to_string(entry.path().join("comm")).unwrap_or_default();
         if name.trim_end() == target.chars().take(15).collect::<String>() {
@@ -160,7 +165,18 @@ fn processes(proc: &Path, target: &str) -> Vec<Pid> {
     let members: Vec<i32> = inside.iter().map(|(pid, _)| pid.as_raw_nonzero().get()).collect();
     let first: Vec<Pid> =
         inside.into_iter().filter(|(_, parent)| !members.contains(parent)).map(|(pid, _)| pid).collect();
-    if first.is_empty() { named } else { first }
+    match (first.is_empty(), named.is_empty()) {
+        (false, _) => first,
+        (true, false) => named,
+        (true, true) if hidden.len() == 1 => hidden,
+        (true, true) => Vec::new(),
+    }
+}
+
+fn runs_as(process: &Path, user: u32) -> bool {
+    let status = std::fs::read_to_string(process.join("status")).unwrap_or_default();
+    let ids = status.lines().find_map(|line| line.strip_prefix("Uid:")).unwrap_or_default();
+    ids.split_whitespace().next().and_then(|id| id.parse().ok()) == Some(user)
 }
 
 fn parent(process: &Path) -> i32 {
@@ -261,5 +277,16 @@ mod tests {
         assert_eq!(raw(processes(proc.path(), "app")), [20]);
         assert_eq!(raw(processes(proc.path(), "nginx")), [31]);
         assert!(processes(proc.path(), "absent").is_empty());
+
+        // A process of our user whose environment we may not see: the only one, so it is meant.
+        process(40, 0, "java", "quiet");
+        let user = rustix::process::getuid().as_raw();
+        std::fs::remove_file(proc.path().join("40/environ")).unwrap();
+        std::fs::write(proc.path().join("40/status"), format!("Name:\tjava\nUid:\t{user}\t{user}\n")).unwrap();
+        assert_eq!(raw(processes(proc.path(), "quiet")), [40]);
+        process(50, 0, "java", "also");
+        std::fs::remove_file(proc.path().join("50/environ")).unwrap();
+        std::fs::copy(proc.path().join("40/status"), proc.path().join("50/status")).unwrap();
+        assert!(processes(proc.path(), "quiet").is_empty());
     }
 }

@@ -97,7 +97,9 @@ pub(super) fn user(pod: &Value, plan: &Plan, warnings: &mut Vec<String>) -> Resu
         if ids.len() == 1 { ids.into_iter().next().flatten().filter(|id| *id != 0) } else { None }
     };
     let uid = uid.or_else(|| common("runAsUser")).unwrap_or(NOBODY);
-    let gid = plan.run_as_group.or_else(|| common("runAsGroup")).unwrap_or(NOBODY);
+    // The kernel shows a process' environment, by which the agent finds the container, to the same group only.
+    let signalled = targets.iter().find_map(|(_, target)| id("runAsGroup", target));
+    let gid = plan.run_as_group.or(signalled).or_else(|| common("runAsGroup")).unwrap_or(NOBODY);
     if uid == 0 {
         warnings.push("the agent runs as root, as the annotation or the signalled container says".to_owned());
     }

@@ -1,0 +1,143 @@
+//! A server in memory: logins, kv paths, leases that are bound to items. Counts what it is asked.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Arc, Mutex},
+};
+
+use serde_json::{Value, json};
+use tokio::{
+    io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
+    net::{TcpListener, TcpStream},
+    task::JoinHandle,
+};
+
+/// What the server has, and what it was asked.
+#[derive(Default)]
+pub struct World {
+    /// Unleased paths.
+    pub kv: BTreeMap<String, Value>,
+    /// Leased paths: lease seconds, and seconds that renewals may add up to.
+    pub leased: BTreeMap<String, (u64, u64)>,
+    /// Forbidden paths.
+    pub denied: BTreeSet<String>,
+    /// Status that renewals are answered with, if not 200.
+    pub renewals_fail: Option<u16>,
+    /// Lease ids by item.
+    pub bound: BTreeMap<String, String>,
+    /// Credentials made.
+    pub minted: usize,
+    /// Renewals that were asked for.
+    pub renewals: usize,
+    /// Logins.
+    pub logins: usize,
+    /// Seconds that each lease has been prolonged by in total.
+    prolonged: BTreeMap<String, u64>,
+}
+
+/// A running server; ends when dropped.
+pub struct Server {
+    /// `http://…`
+    pub address: String,
+    /// Shared with the tests.
+    pub world: Arc<Mutex<World>>,
+    task: JoinHandle<()>,
+}
+
+impl Server {
+    pub async fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = format!("http://{}", listener.local_addr().unwrap());
+        let world = Arc::new(Mutex::new(World::default()));
+        let shared = world.clone();
+        let task = tokio::spawn(async move {
+            loop {
+                let (stream, _) = listener.accept().await.unwrap();
+                tokio::spawn(connection(stream, shared.clone()));
+            }
+        });
+        Self { address, world, task }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+async fn connection(stream: TcpStream, world: Arc<Mutex<World>>) {
+    let mut stream = BufReader::new(stream);
+    loop {
+        let mut line = String::new();
+        if stream.read_line(&mut line).await.unwrap_or(0) == 0 {
+            return;
+        }
+        let path = line.split(' ').nth(1).unwrap().trim_start_matches("/v1/").to_owned();
+        let mut headers = BTreeMap::new();
+        loop {
+            let mut header = String::new();
+            stream.read_line(&mut header).await.unwrap();
+            let Some((name, value)) = header.split_once(':') else { break };
+            headers.insert(name.to_ascii_lowercase(), value.trim().to_owned());
+        }
+        let length = headers.get("content-length").map_or(0, |length| length.parse().unwrap());
+        let mut body = vec![0; length];
+        stream.read_exact(&mut body).await.unwrap();
+        let body = serde_json::from_slice(&body).unwrap_or_default();
+        let (status, answer) = world.lock().unwrap().answer(&path, &headers, &body);
+        let answer = answer.to_string();
+        let head = format!(
+            "HTTP/1.1 {status} X\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n",
+            answer.len()
+        );
+        if stream.get_mut().write_all((head + &answer).as_bytes()).await.is_err() {
+            return;
+        }
+    }
+}
+
+impl World {
+    fn answer(&mut self, path: &str, headers: &BTreeMap<String, String>, body: &Value) -> (u16, Value) {
+        if path.starts_with("auth/kubernetes/login") {
+            self.logins += 1;
+            assert_eq!(body["jwt"], "the.pod.token");
+            return (
+                200,
+                json!({ "data": null, "auth": { "client_token": "hvs.t", "policies": ["default", "orders"], "lease_duration": 3600, "renewable": true } }),
+            );
+        }
+        assert_eq!(headers.get("x-vault-token").map(String::as_str), Some("hvs.t"), "{path}");
+        if path == "sys/leases/renew" {
+            self.renewals += 1;
+            let id = body["lease_id"].as_str().unwrap().to_owned();
+            if let Some(status) = self.renewals_fail {
+                return (status, json!({ "errors": ["no"] }));
+            }
+            let (ttl, most) = self.leased.values().next().copied().unwrap();
+            let used = self.prolonged.entry(id.clone()).or_default();
+            let granted = ttl.min(most.saturating_sub(*used).max(1));
+            *used += granted;
+            return (200, json!({ "data": null, "lease_id": id, "lease_duration": granted, "renewable": true }));
+        }
+        if self.denied.contains(path) {
+            return (403, json!({ "errors": ["permission denied"] }));
+        }
+        if let Some(data) = self.kv.get(path) {
+            return (200, json!({ "data": data }));
+        }
+        let Some((ttl, _)) = self.leased.get(path).copied() else { return (404, json!({ "errors": [] })) };
+        let item = headers.get("x-holdfast-item").unwrap().clone();
+        let replace = headers.get("x-holdfast-replace");
+        let current = self.bound.get(&item).filter(|id| replace != Some(id)).cloned();
+        let id = current.unwrap_or_else(|| {
+            self.minted += 1;
+            let id = format!("{path}/{}", self.minted);
+            self.bound.insert(item, id.clone());
+            id
+        });
+        let number = id.rsplit('/').next().unwrap();
+        let data = json!({ "username": format!("u{number}"), "password": format!("p{number}") });
+        (200, json!({ "data": data, "lease_id": id, "lease_duration": ttl, "renewable": true }))
+    }
+}
