@@ -1,0 +1,147 @@
+//! Initialising, unsealing, sealing, restarting, and servers that initialise themselves.
+
+use base64::Engine;
+use holdfast_base::ManualClock;
+use holdfast_core::{Answer, Error, InitStep, Verb};
+use holdfast_logical::Error as Logical;
+use holdfast_storage::MemoryStorage;
+use serde_json::{Value, json};
+use std::sync::Arc;
+
+use crate::bench::{Bench, Make, core, until};
+
+#[tokio::test]
+async fn two_of_three_shares_unseal_and_a_restart_finds_everything() {
+    let mut bench = Bench::new();
+    let (status, health) = bench.bare(Verb::Read, "sys/health", json!({})).await;
+    assert_eq!((status, &health["initialized"]), (501, &json!(false)));
+    bench = Bench::open().await;
+    let (status, health) = bench.bare(Verb::Read, "sys/health", json!({})).await;
+    assert_eq!((status, &health["sealed"]), (200, &json!(false)));
+    assert_eq!(bench.root.len(), 28);
+
+    bench.write("sys/mounts/probe", json!({"type": "probe"})).await;
+    bench.write("probe/data/a", json!({"key": "value"})).await;
+    bench.restart().await;
+    assert_eq!(bench.read("probe/data/a").await["key"], "value");
+    let again = bench.fails("", Verb::Write, "sys/init", json!({"secret_shares": 1, "secret_threshold": 1})).await;
+    assert_eq!(again.to_string(), "Vault is already initialized");
+}
+
+#[tokio::test]
+async fn progress_counts_resets_and_a_wrong_combination_is_refused() {
+    let bench = Bench::open().await;
+    bench.write("sys/seal", json!({})).await;
+    assert!(matches!(bench.fails(&bench.root, Verb::Read, "sys/mounts", json!({})).await, Error::Sealed));
+    let (status, health) = bench.bare(Verb::Read, "sys/health", json!({})).await;
+    assert_eq!((status, &health["standby"]), (503, &json!(true)));
+
+    let progress = async |body: Value| bench.bare(Verb::Write, "sys/unseal", body).await.1["progress"].clone();
+    assert_eq!(progress(json!({"key": bench.shares[0]})).await, 1);
+    assert_eq!(progress(json!({"key": bench.shares[0]})).await, 1);
+    assert_eq!(progress(json!({"reset": true})).await, 0);
+    let mut bytes = base64::engine::general_purpose::STANDARD.decode(&bench.shares[1]).unwrap();
+    bytes[0] ^= 1;
+    assert_eq!(progress(json!({"key": bench.shares[0]})).await, 1);
+    let wrong = bench.fails("", Verb::Write, "sys/unseal", json!({"key": hex::encode(bytes)})).await;
+    assert!(matches!(wrong, Error::Logical(Logical::Invalid(_))), "{wrong}");
+    let (_, status) = bench.bare(Verb::Read, "sys/seal-status", json!({})).await;
+    assert_eq!((&status["progress"], &status["sealed"], &status["t"]), (&json!(0), &json!(true), &json!(2)));
+    bench.unseal().await;
+    assert!(bench.is_good(&bench.root).await);
+}
+
+#[tokio::test]
+async fn holders_of_the_shares_make_a_new_root_token() {
+    let bench = Bench::open().await;
+    let otp = "0123456789012345678901234567";
+    let (_, started) = bench.bare(Verb::Write, "sys/generate-root/attempt", json!({"otp": otp})).await;
+    let nonce = started["nonce"].clone();
+    let second = bench.fails("", Verb::Write, "sys/generate-root/attempt", json!({})).await;
+    assert!(second.to_string().contains("already in progress"));
+    let update = async |share: &str| {
+        let body = json!({"key": share, "nonce": nonce});
+        bench.bare(Verb::Write, "sys/generate-root/update", body).await.1
+    };
+    assert_eq!(update(&bench.shares[2]).await["progress"], 1);
+    let done = update(&bench.shares[0]).await;
+    assert_eq!(done["complete"], true);
+    let encoded = base64::engine::general_purpose::STANDARD_NO_PAD.decode(done["encoded_token"].as_str().unwrap());
+    let token: String = encoded.unwrap().iter().zip(otp.bytes()).map(|(byte, pad)| char::from(byte ^ pad)).collect();
+    assert!(token.starts_with("hvs.") && bench.is_good(&token).await);
+}
+
+fn steps() -> Vec<InitStep> {
+    let step = |name: &str, path: &str, data: Value| InitStep {
+        name: name.to_owned(),
+        verb: Verb::Write,
+        path: path.to_owned(),
+        data: data.as_object().unwrap().clone(),
+    };
+    vec![
+        step("a", "sys/mounts/probe", json!({"type": "probe"})),
+        step("b", "probe/data/first", json!({"n": 1})),
+        step("c", "sys/policies/acl/app", json!({"policy": r#"path "probe/*" { capabilities = ["read"] }"#})),
+        step("d", "sys/auth/door", json!({"type": "door"})),
+    ]
+}
+
+fn make(steps: Vec<InitStep>, seed: u64) -> Make {
+    Make { stored_key: true, initialize: steps, seed }
+}
+
+#[tokio::test]
+async fn a_server_initialises_itself_and_goes_on_after_a_crash() {
+    let clock = Arc::new(ManualClock::new("2026-01-01T00:00:00Z".parse().unwrap()));
+    let storage = Arc::new(MemoryStorage::new());
+    // The third step fails as a crash would: the first process gets no further.
+    let mut broken = steps();
+    broken[2].path = "no/such/mount".to_owned();
+    let first = core(&storage, &clock, make(broken, 1));
+    assert!(first.keep_open().await.is_err());
+    assert!(first.is_unsealed());
+
+    let bench =
+        Bench { core: core(&storage, &clock, make(steps(), 2)), clock, storage, root: String::new(), shares: vec![] };
+    bench.core.keep_open().await.unwrap();
+    bench.core.keep_open().await.unwrap();
+    let login = bench.ok("", Verb::Write, "auth/door/login", json!({})).await.auth.unwrap();
+    assert_eq!(login.policies, ["app", "default"]);
+    let read = bench.ok(&login.client_token, Verb::Read, "probe/data/first", json!({})).await;
+    assert_eq!(read.data.unwrap().to_map()["n"], 1);
+    // Done is done: a third process runs no step again.
+    let third = core(&bench.storage, &bench.clock, make(vec![], 3));
+    third.keep_open().await.unwrap();
+    assert!(third.is_unsealed());
+}
+
+#[tokio::test]
+async fn a_stored_key_unseals_at_the_start_and_after_an_unseal_request() {
+    let clock = Arc::new(ManualClock::new("2026-01-01T00:00:00Z".parse().unwrap()));
+    let storage = Arc::new(MemoryStorage::new());
+    let core = core(&storage, &clock, make(vec![], 1));
+    let mut bench = Bench { core, clock, storage, root: String::new(), shares: vec![] };
+    let shares = json!({"recovery_shares": 1, "recovery_threshold": 1});
+    let (_, init) = bench.bare(Verb::Write, "sys/init", shares).await;
+    bench.root = init["root_token"].as_str().unwrap().to_owned();
+    assert_eq!(init["recovery_keys"].as_array().unwrap().len(), 1);
+    assert!(bench.core.is_unsealed());
+    bench.write("sys/seal", json!({})).await;
+    bench.core.keep_open().await.unwrap();
+    assert!(!bench.core.is_unsealed(), "sealed by a request, so it stays sealed");
+    let shutdown = tokio_util::sync::CancellationToken::new();
+    let running = tokio::spawn(bench.core.clone().run(shutdown.clone()));
+    bench.bare(Verb::Write, "sys/unseal", json!({"key": init["recovery_keys"][0]})).await;
+    until(async || bench.core.is_unsealed()).await;
+    assert!(bench.is_good(&bench.root).await);
+    shutdown.cancel();
+    running.await.unwrap();
+}
+
+#[tokio::test]
+async fn what_needs_an_open_server_is_refused_while_sealed() {
+    let bench = Bench::new();
+    assert!(matches!(bench.answer("", Verb::Read, "secret/a", json!({})).await, Answer::Error(Error::Sealed)));
+    let unseal = bench.fails("", Verb::Write, "sys/unseal", json!({"key": "00".repeat(33)})).await;
+    assert!(matches!(unseal, Error::NotInitialized));
+}

@@ -1,0 +1,85 @@
+//! Policies as requests meet them.
+
+use holdfast_core::{Answer, Error, Verb};
+use holdfast_logical::Error as Logical;
+use serde_json::json;
+
+use crate::bench::{Bench, data};
+
+#[tokio::test]
+async fn what_no_policy_grants_is_denied_and_create_differs_from_update() {
+    let bench = Bench::open().await;
+    bench.write("sys/mounts/probe", json!({"type": "probe"})).await;
+    let text = r#"path "probe/data/new" { capabilities = ["create"] }
+path "probe/data/old" { capabilities = ["update", "read"] }"#;
+    bench.write("sys/policies/acl/some", json!({ "policy": text })).await;
+    let token = bench.token(json!({"policies": ["some"]})).await;
+    bench.ok(&token, Verb::Write, "probe/data/new", json!({"a": 1})).await;
+    let denied = bench.fails(&token, Verb::Write, "probe/data/new", json!({"a": 2})).await;
+    assert!(matches!(&denied, Error::Logical(Logical::Denied(text)) if text.contains("permission denied")));
+    bench.fails(&token, Verb::Write, "probe/data/old", json!({"a": 1})).await;
+    bench.write("probe/data/old", json!({"a": 1})).await;
+    bench.ok(&token, Verb::Write, "probe/data/old", json!({"a": 2})).await;
+    bench.ok(&token, Verb::Read, "probe/data/old", json!({})).await;
+    // A change of the policy counts from the next request on.
+    bench.write("sys/policies/acl/some", json!({"policy": r#"path "x" { capabilities = ["deny"] }"#})).await;
+    bench.fails(&token, Verb::Read, "probe/data/old", json!({})).await;
+}
+
+#[tokio::test]
+async fn who_is_nobody_learns_nothing() {
+    let bench = Bench::open().await;
+    let status = async |token: &str, path: &str| match bench.answer(token, Verb::Read, path, json!({})).await {
+        Answer::Error(Error::Logical(Logical::Denied(_))) => 403,
+        Answer::Error(Error::Logical(Logical::NotFound(text))) => {
+            assert!(text.is_none_or(|text| text.contains("no handler for route")));
+            404
+        }
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(status("", "nothing/here").await, 403);
+    assert_eq!(status("hvs.invented", "nothing/here").await, 403);
+    assert_eq!(status(&bench.root, "nothing/here").await, 404);
+    let token = bench.token(json!({"policies": ["default"]})).await;
+    assert_eq!(status(&token, "nothing/here").await, 403);
+}
+
+#[tokio::test]
+async fn texts_are_kept_and_built_in_ones_protected() {
+    let bench = Bench::open().await;
+    let text = "path \"a\" {\n  capabilities = [\"read\"]  \n}\n# end";
+    bench.write("sys/policies/acl/Mine", json!({ "policy": text })).await;
+    let read = bench.read("sys/policies/acl/mine").await;
+    assert_eq!(serde_json::Value::Object(read), json!({"name": "mine", "policy": text}));
+    assert_eq!(bench.read("sys/policy/mine").await["rules"], text);
+    let listed = data(bench.ok(&bench.root, Verb::List, "sys/policies/acl", json!({})).await);
+    assert_eq!(listed["keys"], json!(["default", "mine", "root"]));
+    let broken = bench.fails(&bench.root, Verb::Write, "sys/policy/x", json!({"policy": "path { bad"})).await;
+    assert!(broken.to_string().starts_with("failed to parse policy"), "{broken}");
+    for name in ["root", "response-wrapping"] {
+        bench.fails(&bench.root, Verb::Write, &format!("sys/policy/{name}"), json!({ "policy": text })).await;
+    }
+    bench.fails(&bench.root, Verb::Delete, "sys/policy/default", json!({})).await;
+    bench.ok(&bench.root, Verb::Delete, "sys/policy/mine", json!({})).await;
+    bench.fails(&bench.root, Verb::Read, "sys/policy/mine", json!({})).await;
+}
+
+#[tokio::test]
+async fn capabilities_are_told_and_sudo_paths_need_sudo() {
+    let bench = Bench::open().await;
+    bench
+        .write(
+            "sys/policy/p",
+            json!({"policy": r#"path "a/*" { capabilities = ["read", "list", "sudo"] }
+path "sys/auth" { capabilities = ["read"] }
+path "sys/auth/*" { capabilities = ["create", "update"] }"#}),
+        )
+        .await;
+    let token = bench.token(json!({"policies": ["p"]})).await;
+    let own = data(bench.ok(&token, Verb::Write, "sys/capabilities-self", json!({"paths": ["a/b"]})).await);
+    assert_eq!(own["capabilities"], json!(["sudo", "read", "list"]));
+    let two = data(bench.write("sys/capabilities", json!({"paths": ["a/b", "c"], "token": token})).await);
+    assert_eq!((&two["c"], two.get("capabilities")), (&json!(["deny"]), None));
+    bench.ok(&token, Verb::Read, "sys/auth", json!({})).await;
+    bench.fails(&token, Verb::Write, "sys/auth/door", json!({"type": "door"})).await;
+}

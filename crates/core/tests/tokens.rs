@@ -1,0 +1,174 @@
+//! Tokens: rules of creation, time, renewal, uses, revocation of trees, and pods.
+
+use std::net::IpAddr;
+
+use holdfast_core::{Answer, Verb};
+use serde_json::{Value, json};
+
+use crate::bench::{Bench, data, envelope, outside};
+
+#[tokio::test]
+async fn ttl_renewal_and_the_hard_end() {
+    let bench = Bench::open().await;
+    let created = bench.write("auth/token/create", json!({"ttl": "30m", "explicit_max_ttl": "5m"})).await;
+    assert_eq!(created.auth.as_ref().unwrap().lease_duration, 300);
+    assert_eq!(created.warnings.unwrap().len(), 1);
+
+    let token = bench.token(json!({"ttl": "1h", "explicit_max_ttl": "90m", "policies": "default"})).await;
+    bench.advance(40 * 60);
+    let renewed =
+        bench.ok(&token, Verb::Write, "auth/token/renew-self", json!({"increment": "1h"})).await.auth.unwrap();
+    assert_eq!((renewed.lease_duration, renewed.client_token), (50 * 60, token.clone()));
+    bench.advance(50 * 60);
+    assert!(!bench.is_good(&token).await);
+
+    let periodic = bench.token(json!({"period": "30m"})).await;
+    for _ in 0..10 {
+        bench.advance(20 * 60);
+        let renewed = bench.ok(&periodic, Verb::Write, "auth/token/renew-self", json!({})).await.auth.unwrap();
+        assert_eq!(renewed.lease_duration, 1800);
+    }
+    let looked = data(bench.ok(&periodic, Verb::Read, "auth/token/lookup-self", json!({})).await);
+    assert_eq!((&looked["period"], &looked["type"]), (&json!(1800), &json!("service")));
+    let error = bench.fails(&bench.root, Verb::Write, "auth/token/renew-self", json!({})).await;
+    assert_eq!(error.to_string(), "lease is not renewable");
+}
+
+#[tokio::test]
+async fn a_tree_goes_depth_first_with_its_leases_and_orphans_stay() {
+    let bench = Bench::open().await;
+    bench.write("sys/mounts/probe", json!({"type": "probe"})).await;
+    let uuid = bench.read("sys/mounts/probe").await["uuid"].as_str().unwrap().to_owned();
+    bench
+        .write(
+            "sys/policy/all",
+            json!({"policy": r#"path "*" { capabilities = ["create", "read", "update", "sudo"] }"#}),
+        )
+        .await;
+    let parent = bench.token(json!({"policies": ["all"]})).await;
+    let child =
+        async |of: &str, path: &str| bench.ok(of, Verb::Write, path, json!({})).await.auth.unwrap().client_token;
+    let (son, orphan) = (child(&parent, "auth/token/create").await, child(&parent, "auth/token/create-orphan").await);
+    let grandson = child(&son, "auth/token/create").await;
+    let leased = bench.ok(&grandson, Verb::Read, "probe/creds/app", json!({})).await;
+    assert!(leased.lease_id.starts_with("probe/creds/app/") && leased.lease_duration == 600);
+    bench.ok(&son, Verb::Write, "cubbyhole/mine", json!({"a": 1})).await;
+    assert_eq!(outside(&uuid).len(), 1);
+
+    bench.write("auth/token/revoke", json!({"token": parent})).await;
+    for token in [&parent, &son, &grandson] {
+        assert!(!bench.is_good(token).await);
+    }
+    assert!(bench.is_good(&orphan).await);
+    crate::bench::until(async || outside(&uuid).is_empty()).await;
+    // Once more is no error.
+    bench.write("auth/token/revoke", json!({"token": parent})).await;
+}
+
+#[tokio::test]
+async fn revoke_orphan_sets_the_children_free() {
+    let bench = Bench::open().await;
+    bench.write("sys/policy/all", json!({"policy": r#"path "*" { capabilities = ["update", "read"] }"#})).await;
+    let parent = bench.token(json!({"policies": ["all"]})).await;
+    let child = bench.ok(&parent, Verb::Write, "auth/token/create", json!({})).await.auth.unwrap().client_token;
+    bench.write("auth/token/revoke-orphan", json!({"token": parent})).await;
+    assert!(!bench.is_good(&parent).await);
+    let looked = data(bench.ok(&child, Verb::Read, "auth/token/lookup-self", json!({})).await);
+    assert_eq!(looked["orphan"], true);
+}
+
+#[tokio::test]
+async fn uses_are_counted_exactly_also_when_denied_and_at_once() {
+    let bench = Bench::open().await;
+    let token = bench.token(json!({"num_uses": 3, "policies": "default"})).await;
+    assert!(bench.is_good(&token).await);
+    bench.fails(&token, Verb::Read, "sys/mounts", json!({})).await;
+    assert!(bench.is_good(&token).await);
+    assert!(!bench.is_good(&token).await);
+
+    let token = bench.token(json!({"num_uses": 5, "policies": "default"})).await;
+    let tries = (0..20).map(|_| bench.is_good(&token));
+    let good = futures::future::join_all(tries).await.into_iter().filter(|good| *good).count();
+    assert_eq!(good, 5);
+}
+
+#[tokio::test]
+async fn children_get_no_more_than_their_parent_has() {
+    let bench = Bench::open().await;
+    let text = r#"path "auth/token/create*" { capabilities = ["update"] }"#;
+    bench.write("sys/policy/maker", json!({ "policy": text })).await;
+    let maker = bench.token(json!({"policies": ["maker"]})).await;
+    let create = async |body: Value| bench.fails(&maker, Verb::Write, "auth/token/create", body).await.to_string();
+    assert_eq!(create(json!({"policies": ["other"]})).await, "child policies must be subset of parent");
+    assert_eq!(create(json!({"policies": ["root"]})).await, "child policies must be subset of parent");
+    assert!(create(json!({"no_parent": true})).await.contains("sudo"));
+    assert!(create(json!({"period": "1h"})).await.contains("sudo"));
+    assert!(create(json!({"id": "chosen"})).await.contains("sudo"));
+
+    bench.write("auth/token/roles/r", json!({"allowed_policies": "testpolicy"})).await;
+    let created = bench.write("auth/token/create/r", json!({})).await.auth.unwrap();
+    assert_eq!(created.policies, ["default", "testpolicy"]);
+    let refused = bench.fails(&bench.root, Verb::Write, "auth/token/create/r", json!({"policies": "x"})).await;
+    assert!(refused.to_string().contains("must be subset of the role's allowed policies"));
+}
+
+#[tokio::test]
+async fn accessors_look_up_renew_and_revoke_without_the_id() {
+    let bench = Bench::open().await;
+    let created = bench.write("auth/token/create", json!({"ttl": "1h", "display_name": "a b"})).await.auth.unwrap();
+    let body = json!({"accessor": created.accessor});
+    let looked = data(bench.write("auth/token/lookup-accessor", body.clone()).await);
+    assert_eq!((&looked["id"], &looked["display_name"]), (&json!(""), &json!("token-a-b")));
+    assert_eq!(bench.write("auth/token/renew-accessor", body.clone()).await.auth.unwrap().client_token, "");
+    let listed = data(bench.ok(&bench.root, Verb::List, "auth/token/accessors", json!({})).await);
+    assert!(listed["keys"].as_array().unwrap().contains(&json!(created.accessor)));
+    bench.write("auth/token/revoke-accessor", body.clone()).await;
+    assert!(!bench.is_good(&created.client_token).await);
+    let gone = bench.fails(&bench.root, Verb::Write, "auth/token/lookup-accessor", body).await;
+    assert_eq!(gone.to_string(), "invalid accessor");
+}
+
+#[tokio::test]
+async fn a_token_comes_only_from_where_it_may() {
+    let bench = Bench::open().await;
+    bench.write("auth/token/roles/r", json!({"token_bound_cidrs": "10.0.0.0/8"})).await;
+    let token = bench.write("auth/token/create/r", json!({})).await.auth.unwrap().client_token;
+    for (address, good) in [("10.1.2.3", true), ("192.0.2.1", false)] {
+        let mut raw = bench.raw(&token, Verb::Read, "auth/token/lookup-self", json!({}));
+        raw.connection.remote = address.parse::<IpAddr>().ok();
+        assert_eq!(!matches!(bench.core.handle(raw).await, Answer::Error(_)), good, "{address}");
+    }
+}
+
+#[tokio::test]
+async fn a_pod_finds_the_credential_of_its_item_again_after_a_new_login() {
+    let bench = Bench::open().await;
+    bench.write("sys/mounts/probe", json!({"type": "probe"})).await;
+    bench.write("sys/auth/door", json!({"type": "door"})).await;
+    bench.write("sys/policy/app", json!({"policy": r#"path "probe/creds/*" { capabilities = ["read"] }"#})).await;
+    let login =
+        async || bench.ok("", Verb::Write, "auth/door/login", json!({"pod": "uid-1"})).await.auth.unwrap().client_token;
+    let fetch = async |token: String, item: &str| {
+        let mut raw = bench.raw(&token, Verb::Read, "probe/creds/app", json!({}));
+        raw.item = Some(item.to_owned());
+        envelope("creds", bench.core.handle(raw).await)
+    };
+    let first = fetch(login().await, "db").await;
+    bench.advance(100);
+    let again = fetch(login().await, "db").await;
+    assert_eq!((&again.lease_id, again.lease_duration), (&first.lease_id, 500));
+    assert_eq!(again.data.unwrap().to_map(), first.data.unwrap().to_map());
+    let other = fetch(login().await, "cache").await;
+    assert_ne!(other.lease_id, first.lease_id);
+
+    let shown = bench.read("sys/bindings/pod/uid-1").await;
+    assert_eq!(shown["items"]["db"]["lease_id"], json!(first.lease_id));
+    // Another owner takes a permission that the pod has not.
+    let mut raw = bench.raw(&login().await, Verb::Read, "probe/creds/app", json!({}));
+    (raw.item, raw.owner) = (Some("db".to_owned()), Some("pod/uid-2".to_owned()));
+    assert!(matches!(bench.core.handle(raw).await, Answer::Error(_)));
+    bench.ok(&bench.root, Verb::Delete, "sys/bindings/pod/uid-1", json!({})).await;
+    let late = bench.raw(&login().await, Verb::Read, "probe/creds/app", json!({}));
+    let late = holdfast_core::Raw { item: Some("db".to_owned()), ..late };
+    assert!(matches!(bench.core.handle(late).await, Answer::Error(_)), "a released owner gets nothing more");
+}
