@@ -36,7 +36,6 @@ mod server;
 mod settings;
 mod terms;
 mod uninstall;
-mod uninstall;
 
 use clap::Parser as _;
 
@@ -49,10 +48,6 @@ fn main() -> anyhow::Result<()> {
         Some(Command::Uninstall(flags)) => {
             holdfast_runtime::init_logs(holdfast_runtime::LogFormat::Text, "info");
             return runtime()?.block_on(uninstall::run(&flags));
-        }
-        Some(Command::Uninstall(uninstall)) => {
-            holdfast_runtime::init_logs(holdfast_runtime::LogFormat::Text, "info");
-            return tokio::runtime::Runtime::new()?.block_on(crate::uninstall::run(uninstall));
         }
         Some(Command::Run(settings)) => *settings,
         None => Settings::from_environment(),

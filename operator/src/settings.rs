@@ -20,8 +20,6 @@ pub enum Command {
     Run(Box<Settings>),
     /// Print the custom resource definitions as YAML.
     Crds(Crds),
-    /// Stop the operator and take its finalizers off all objects, before the release is removed.
-    Uninstall(crate::uninstall::Uninstall),
     /// Stop the operator and take its finalizers off all objects: before the release is removed.
     Uninstall(Uninstall),
 }
