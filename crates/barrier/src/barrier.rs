@@ -4,26 +4,47 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwapOption;
 use async_trait::async_trait;
-use bytes::Bytes;
 use holdfast_base::{Clock, Entropy, Timestamp};
 use holdfast_secret::SecretBytes;
-use holdfast_storage::{Compare, Condition, Op, Storage, Txn as StorageTxn};
+use holdfast_storage::{Compare, Condition, Error, Op, OpReply, Storage, Txn as StorageTxn};
 
-use crate::direct::Direct;
+use tokio::sync::broadcast;
+use zeroize::Zeroizing;
+
 use crate::keyring::{Keyring, KeyringError, root_key};
+use crate::keys::Keys;
+use crate::layout::{self, GENERATION, KEYRING};
+use crate::options::Options;
+use crate::record::{self, Generation};
+use crate::session::{FsckReport, Ground, Session};
+use crate::value::MacKey;
 use crate::view::{Check, Entry, Revision, Store, StoreError, Txn};
 
-const KEYRING: &[u8] = b"keyring";
-const CLEAR: &[u8] = b"clear/";
+/// Changes that wait for a slow receiver before it is told that it missed some.
+const CHANGES: usize = 4096;
+const JOIN_ATTEMPTS: usize = 5;
 
 /// The encrypted key space. Made sealed; [`Barrier::unseal`] brings the keys into memory.
+///
+/// Call [`Barrier::seal`] before the process ends: it leaves the cluster, so that nobody waits for this member.
 pub struct Barrier {
     storage: Arc<dyn Storage>,
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
-    open: ArcSwapOption<Direct>,
-    /// Held while sealing, unsealing, rotating.
+    options: Options,
+    open: ArcSwapOption<Session>,
+    changes: broadcast::Sender<Changed>,
+    /// Held while sealing and unsealing.
     transition: tokio::sync::Mutex<()>,
+}
+
+/// What changed in the store, by whomever, this process too.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Changed {
+    /// The value at this path was set or removed.
+    Path(String),
+    /// Anything may have changed: drop what was derived.
+    Everything,
 }
 
 /// Why a store was not initialised.
@@ -71,8 +92,25 @@ pub struct KeyStatus {
 impl Barrier {
     /// A sealed barrier over a store. Reads nothing yet.
     pub fn open(storage: Arc<dyn Storage>, clock: Arc<dyn Clock>, entropy: Arc<dyn Entropy>) -> Arc<Self> {
-        let transition = tokio::sync::Mutex::new(());
-        Arc::new(Self { storage, clock, entropy, open: ArcSwapOption::empty(), transition })
+        Self::open_with(storage, clock, entropy, Options::default())
+    }
+
+    /// As [`Barrier::open`], with options.
+    pub fn open_with(
+        storage: Arc<dyn Storage>,
+        clock: Arc<dyn Clock>,
+        entropy: Arc<dyn Entropy>,
+        options: Options,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            storage,
+            clock,
+            entropy,
+            options,
+            open: ArcSwapOption::empty(),
+            changes: broadcast::Sender::new(CHANGES),
+            transition: tokio::sync::Mutex::new(()),
+        })
     }
 
     /// Whether the store has a keyring.
@@ -96,13 +134,20 @@ impl Barrier {
         let key = self::root_key(root_key).ok_or(InitError::RootKeyLength)?;
         let keyring = Keyring::generate(&*self.entropy, self.clock.now());
         let stored = keyring.seal(&key, &*self.entropy).map_err(corrupt)?;
-        let mut then = vec![Op::put(KEYRING, stored.clone())];
-        then.extend(clear.into_iter().map(|(name, bytes)| Op::put(clear_key(&name), bytes)));
+        let generation = Generation { term: keyring.active(), level: 1 };
+        let generation = record::encode(&MacKey::new(&keyring), GENERATION, &generation);
+        let mut then = vec![Op::put(KEYRING, stored.clone()), Op::put(GENERATION, generation)];
+        then.extend(clear.into_iter().map(|(name, bytes)| Op::put(layout::clear(&name), bytes)));
         let compares = vec![Compare::new(KEYRING, Condition::Absent)];
         let txn = StorageTxn { compares, then, otherwise: Vec::new() };
         match self.storage.txn(txn).await {
             Ok(reply) if reply.succeeded => Ok(()),
             Ok(_) => Err(InitError::AlreadyInitialized),
+            // What is there tells whether it was done; if it is not, it could still come, and a repetition then meets it.
+            Err(Error::Unknown(text)) => match self.storage.get(KEYRING).await {
+                Ok((Some(item), _)) if item.value == stored => Ok(()),
+                _ => Err(InitError::Store(StoreError::Unavailable(text))),
+            },
             Err(error) => Err(InitError::Store(error.into())),
         }
     }
@@ -110,22 +155,66 @@ impl Barrier {
     /// Opens the keyring and starts to serve. Nothing happens if it is open already.
     pub async fn unseal(&self, root_key: SecretBytes) -> Result<(), UnsealError> {
         let _transition = self.transition.lock().await;
+        if self.open.load().is_some() {
+            return Ok(());
+        }
         let key = self::root_key(&root_key).ok_or(UnsealError::WrongKey)?;
-        let (item, _) = self.storage.get(KEYRING).await.map_err(StoreError::from)?;
-        let item = item.ok_or(UnsealError::NotInitialized)?;
-        let keyring = Keyring::open(&key, &item.value).map_err(|error| match error {
-            KeyringError::WrongKey => UnsealError::WrongKey,
-            KeyringError::Damaged(reason) => UnsealError::Damaged(reason.to_owned()),
-        })?;
-        let open = Direct::new(self.storage.clone(), self.entropy.clone(), keyring);
-        self.open.store(Some(Arc::new(open)));
-        Ok(())
+        for _ in 0..JOIN_ATTEMPTS {
+            let keys = self.load_keys(key.clone()).await?;
+            let ground = Ground {
+                storage: self.storage.clone(),
+                clock: self.clock.clone(),
+                entropy: self.entropy.clone(),
+                options: self.options.clone(),
+                changes: self.changes.clone(),
+            };
+            match Session::open(ground, keys).await {
+                Ok(session) => {
+                    self.open.store(Some(session));
+                    return Ok(());
+                }
+                // The keyring was replaced in this moment.
+                Err(StoreError::Conflict) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Err(UnsealError::Store(StoreError::Conflict))
     }
 
-    /// Forgets all keys. Requests get [`StoreError::Sealed`] from here on.
+    /// Leaves the cluster and forgets all keys, of this process only. Requests get [`StoreError::Sealed`] from here on.
     pub async fn seal(&self) {
         let _transition = self.transition.lock().await;
-        self.open.store(None);
+        if let Some(session) = self.open.swap(None) {
+            session.close().await;
+        }
+    }
+
+    /// Draws a new key term for what is written from now on; returns its number.
+    pub async fn rotate(&self) -> Result<u32, StoreError> {
+        self.session()?.rotate().await
+    }
+
+    /// Seals the keyring under another root key (32 bytes). `clear` are records outside the barrier that are written in the same
+    /// transaction: the wrapped root key, the seal configuration.
+    pub async fn rekey(&self, root_key: &SecretBytes, clear: Vec<(String, Vec<u8>)>) -> Result<(), InitError> {
+        let key = self::root_key(root_key).ok_or(InitError::RootKeyLength)?;
+        Ok(self.session()?.rekey(&key, clear).await?)
+    }
+
+    /// Whether this is the root key in use: proof that shares or a wrapped key are good.
+    pub fn is_root_key(&self, root_key: &SecretBytes) -> Result<bool, StoreError> {
+        Ok(self.session()?.is_root_key(root_key))
+    }
+
+    /// Reads everything that is stored and says what is wrong with it.
+    pub async fn fsck(&self) -> Result<FsckReport, StoreError> {
+        self.session()?.fsck().await
+    }
+
+    /// Tells each change from now on, after readers can see it. Who lags far behind is told so by the channel, and must take it
+    /// for [`Changed::Everything`].
+    pub fn changes(&self) -> broadcast::Receiver<Changed> {
+        self.changes.subscribe()
     }
 
     /// Whether the keys are not in memory.
@@ -136,22 +225,23 @@ impl Barrier {
     /// A key of 32 bytes that follows from the keyring and a label, the same on all replicas and after rotation.
     pub fn derive_key(&self, label: &str) -> Result<SecretBytes, StoreError> {
         let mut key = vec![0u8; 32];
-        self.session()?.keyring().derive(&format!("derived/{label}"), &mut key);
+        self.session()?.with_keyring(|keyring| keyring.derive(&format!("derived/{label}"), &mut key));
         Ok(SecretBytes::new(key))
     }
 
     /// The key that encrypts now; `None` when sealed.
     pub fn key_status(&self) -> Option<KeyStatus> {
         let open = self.open.load_full()?;
-        let keyring = open.keyring();
-        let term = keyring.active();
-        let install_time = keyring.term(term)?.install_time;
-        Some(KeyStatus { term, install_time, encryptions: open.encryptions() })
+        open.with_keyring(|keyring| {
+            let term = keyring.active();
+            let install_time = keyring.term(term)?.install_time;
+            Some(KeyStatus { term, install_time, encryptions: open.encryptions() })
+        })
     }
 
     /// Reads a record outside the barrier, with its revision. Works sealed.
     pub async fn read_clear(&self, name: &str) -> Result<Option<(Vec<u8>, Revision)>, StoreError> {
-        let (item, _) = self.storage.get(&clear_key(name)).await?;
+        let (item, _) = self.storage.get(&layout::clear(name)).await?;
         Ok(item.map(|item| (item.value.to_vec(), item.mod_revision)))
     }
 
@@ -163,7 +253,7 @@ impl Barrier {
         bytes: Option<Vec<u8>>,
         check: Option<Check>,
     ) -> Result<Revision, StoreError> {
-        let key = clear_key(name);
+        let key = layout::clear(name);
         let compares = check.map(|check| Compare::new(key.clone(), condition(check))).into_iter().collect();
         let op = match bytes {
             Some(bytes) => Op::put(key, bytes),
@@ -173,8 +263,33 @@ impl Barrier {
         if reply.succeeded { Ok(reply.revision) } else { Err(StoreError::Conflict) }
     }
 
-    fn session(&self) -> Result<Arc<Direct>, StoreError> {
+    fn session(&self) -> Result<Arc<Session>, StoreError> {
         self.open.load_full().ok_or(StoreError::Sealed)
+    }
+
+    /// Keyring and generation of one revision.
+    async fn load_keys(&self, root: Zeroizing<[u8; 32]>) -> Result<Keys, UnsealError> {
+        let then = vec![Op::get(KEYRING), Op::get(GENERATION)];
+        let reply = self.storage.txn(StorageTxn { then, ..StorageTxn::default() }).await.map_err(StoreError::from)?;
+        let mut items = reply.replies.into_iter().filter_map(|op| match op {
+            OpReply::Get(item) => item,
+            _ => None,
+        });
+        let keyring = items.next().filter(|item| item.key == KEYRING).ok_or(UnsealError::NotInitialized)?;
+        let generation =
+            items.next().ok_or_else(|| UnsealError::Damaged("the generation record is missing".to_owned()))?;
+        Keys::open(root, &keyring.value, keyring.mod_revision, generation.mod_revision).map_err(|error| match error {
+            KeyringError::WrongKey => UnsealError::WrongKey,
+            KeyringError::Damaged(reason) => UnsealError::Damaged(reason.to_owned()),
+        })
+    }
+}
+
+impl Drop for Barrier {
+    fn drop(&mut self) {
+        if let Some(session) = self.open.swap(None) {
+            session.stop();
+        }
     }
 }
 
@@ -210,10 +325,6 @@ pub(crate) fn condition(check: Check) -> Condition {
         Check::Exists => Condition::Exists,
         Check::At(revision) => Condition::ModRevision(revision),
     }
-}
-
-fn clear_key(name: &str) -> Bytes {
-    [CLEAR, name.as_bytes()].concat().into()
 }
 
 fn corrupt(error: KeyringError) -> StoreError {

@@ -2,12 +2,19 @@
 //! feeds, and [`View`], the only thing of it that plug-ins see.
 
 mod barrier;
-mod direct;
+mod cache;
 mod keyring;
+mod keys;
+mod layout;
 mod names;
-pub mod value;
+mod options;
+mod record;
+mod session;
+mod value;
 pub mod view;
 mod xaes;
 
-pub use barrier::{Barrier, InitError, KeyStatus, UnsealError};
+pub use barrier::{Barrier, Changed, InitError, KeyStatus, UnsealError};
+pub use options::Options;
+pub use session::FsckReport;
 pub use view::{Check, Entry, Revision, Store, StoreError, Txn, View, Write};

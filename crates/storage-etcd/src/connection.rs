@@ -122,7 +122,7 @@ impl Connection {
         F: Fn(Client) -> R,
         R: Future<Output = Result<Response<T>, Status>>,
     {
-        self.try_endpoints(call, |error| !matches!(error, Error::Unknown(_) | Error::Failed(_))).await
+        self.try_endpoints(call, |error| !matches!(error, Error::Unknown(_) | Error::Unreachable(_))).await
     }
 
     /// As [`Connection::read`], but a write that may have been sent is not repeated.
@@ -183,9 +183,9 @@ impl Connection {
             }
             causes.push((format!("{}: {}", peer.url, outcome::describe(&status)), error));
         }
-        let all_certain = causes.iter().all(|(_, error)| matches!(error, Error::Failed(_)));
+        let all_certain = causes.iter().all(|(_, error)| matches!(error, Error::Unreachable(_)));
         let text = causes.into_iter().map(|(text, _)| text).collect::<Vec<_>>().join("; ");
-        Err(if all_certain { Error::Failed(text) } else { Error::Unknown(text) })
+        Err(if all_certain { Error::Unreachable(text) } else { Error::Unknown(text) })
     }
 
     async fn authenticate(&self, peer: &Peer, credentials: &Credentials) -> Result<(), Status> {

@@ -12,7 +12,7 @@ use tonic::{Code, Status};
 /// Sorts a failure.
 pub fn sort(status: &Status) -> Error {
     if never_sent(status) {
-        return Error::Failed(describe(status));
+        return Error::Unreachable(describe(status));
     }
     let Some(text) = status.message().strip_prefix("etcdserver:").map(str::trim) else {
         return Error::Unknown(describe(status));

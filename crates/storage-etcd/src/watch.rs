@@ -21,7 +21,7 @@ use pb::watch_request::RequestUnion;
 pub async fn start(connection: &Connection, wire: &Wire, prefix: &[u8], from: Revision) -> Result<Watch, Error> {
     let at = connection.preferred();
     match open(connection, wire, prefix, from).await {
-        Err(error @ (Error::Failed(_) | Error::Unknown(_))) => {
+        Err(error @ (Error::Failed(_) | Error::Unknown(_) | Error::Unreachable(_))) => {
             connection.prefer_next(at);
             Err(error)
         }

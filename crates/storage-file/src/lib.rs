@@ -111,6 +111,10 @@ impl Storage for FileStorage {
     fn kind(&self) -> &'static str {
         "file"
     }
+
+    fn exclusive(&self) -> bool {
+        true
+    }
 }
 
 impl File {

@@ -8,6 +8,9 @@ pub enum Error {
     /// For certain nothing was written, and it never will be.
     #[error("the store failed: {0}")]
     Failed(String),
+    /// For certain nothing was written: nobody could be asked.
+    #[error("the store cannot be reached: {0}")]
+    Unreachable(String),
     /// It may have been written, or may still be.
     #[error("the outcome is unknown: {0}")]
     Unknown(String),

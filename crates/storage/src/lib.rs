@@ -38,6 +38,11 @@ pub trait Storage: Send + Sync + 'static {
     /// What it is, for status pages: `etcd`, `file`, `inmem`.
     fn kind(&self) -> &'static str;
 
+    /// Whether opening it proves that no other process has it open.
+    fn exclusive(&self) -> bool {
+        false
+    }
+
     /// The value at a key, linearizably, with the revision it was read at.
     async fn get(&self, key: &[u8]) -> Result<(Option<KeyValue>, Revision), Error> {
         let page = self.range(Range::key(key.to_vec())).await?;

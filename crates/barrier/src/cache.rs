@@ -1,0 +1,228 @@
+//! What is known of the store as of one revision. Only the watch changes it; a reader may add what it read *at* that revision.
+//!
+//! An entry may be dropped at any time; what is not here is read again. Values stay encrypted.
+
+use std::collections::{HashMap, VecDeque};
+
+use bytes::Bytes;
+use holdfast_storage::{Event, KeyValue};
+use parking_lot::Mutex;
+
+use crate::view::Revision;
+
+/// Bytes counted for an entry beyond key and value.
+const SLOT_COST: usize = 160;
+
+/// Entries by stored key, bounded by bytes.
+pub struct Cache {
+    state: Mutex<State>,
+}
+
+/// What is known of a key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Known {
+    /// It has this value.
+    Present(KeyValue),
+    /// It is not there.
+    Absent,
+}
+
+struct State {
+    applied: Revision,
+    budget: usize,
+    used: usize,
+    entries: HashMap<Bytes, Slot>,
+    /// Keys in the order they came; each is looked at once before it goes.
+    order: VecDeque<Bytes>,
+    /// Keys that are being read at `applied` as of then.
+    fills: HashMap<Bytes, Fill>,
+}
+
+struct Slot {
+    known: Known,
+    cost: usize,
+    /// Read since it was last looked at for eviction.
+    touched: bool,
+}
+
+#[derive(Default)]
+struct Fill {
+    readers: usize,
+    /// The key changed since; what is read must not be kept.
+    changed: bool,
+}
+
+impl Cache {
+    /// Empty, as of `applied`; holds about `budget` bytes.
+    pub fn new(applied: Revision, budget: usize) -> Self {
+        let state =
+            State { applied, budget, used: 0, entries: HashMap::new(), order: VecDeque::new(), fills: HashMap::new() };
+        Self { state: Mutex::new(state) }
+    }
+
+    /// What is known of a key, or the revision to read it at; then [`Cache::finish`] must be called.
+    pub fn look_up(&self, key: &Bytes) -> Result<Known, Revision> {
+        let mut state = self.state.lock();
+        if let Some(slot) = state.entries.get_mut(key) {
+            slot.touched = true;
+            return Ok(slot.known.clone());
+        }
+        state.fills.entry(key.clone()).or_default().readers += 1;
+        Err(state.applied)
+    }
+
+    /// Ends what [`Cache::look_up`] began; keeps what was read unless the key changed meanwhile. `None`: it was not read.
+    pub fn finish(&self, key: &Bytes, read: Option<Known>) {
+        let mut state = self.state.lock();
+        let Some(fill) = state.fills.get_mut(key) else { return };
+        let changed = fill.changed;
+        fill.readers -= 1;
+        if fill.readers == 0 {
+            state.fills.remove(key);
+        }
+        if let Some(known) = read.filter(|_| !changed) {
+            state.insert(key.clone(), known);
+        }
+    }
+
+    /// Applies all changes of one revision at once. Older ones than what is applied are passed over.
+    pub fn apply(&self, revision: Revision, events: &[Event]) {
+        let mut state = self.state.lock();
+        if revision <= state.applied {
+            return;
+        }
+        for event in events {
+            let key = event.key();
+            if let Some(fill) = state.fills.get_mut(key) {
+                fill.changed = true;
+            }
+            if state.entries.contains_key(key) {
+                let known = match event {
+                    Event::Put(item) => Known::Present(item.clone()),
+                    Event::Delete { .. } => Known::Absent,
+                };
+                state.insert(key.clone(), known);
+            }
+        }
+        state.applied = revision;
+    }
+
+    /// Everything up to this revision is applied; nothing of ours changed.
+    pub fn advance(&self, revision: Revision) {
+        let mut state = self.state.lock();
+        state.applied = state.applied.max(revision);
+    }
+
+    /// Forgets all and starts anew as of `revision`.
+    pub fn reset(&self, revision: Revision) {
+        let mut state = self.state.lock();
+        state.entries.clear();
+        state.order.clear();
+        state.used = 0;
+        state.fills.values_mut().for_each(|fill| fill.changed = true);
+        state.applied = revision;
+    }
+
+    /// The revision it shows.
+    pub fn applied(&self) -> Revision {
+        self.state.lock().applied
+    }
+
+    /// Bytes held.
+    #[cfg(test)]
+    pub fn used(&self) -> usize {
+        self.state.lock().used
+    }
+}
+
+impl State {
+    fn insert(&mut self, key: Bytes, known: Known) {
+        let value = match &known {
+            Known::Present(item) => item.value.len(),
+            Known::Absent => 0,
+        };
+        let cost = key.len() * 2 + value + SLOT_COST;
+        match self.entries.insert(key.clone(), Slot { known, cost, touched: false }) {
+            Some(old) => self.used -= old.cost,
+            None => self.order.push_back(key),
+        }
+        self.used += cost;
+        self.evict();
+    }
+
+    fn evict(&mut self) {
+        while self.used > self.budget {
+            let Some(key) = self.order.pop_front() else { return };
+            match self.entries.get_mut(&key) {
+                Some(slot) if slot.touched => {
+                    slot.touched = false;
+                    self.order.push_back(key);
+                }
+                _ => {
+                    if let Some(slot) = self.entries.remove(&key) {
+                        self.used -= slot.cost;
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn item(value: &'static str, mod_revision: Revision) -> KeyValue {
+        KeyValue { key: "k".into(), value: value.into(), create_revision: 1, mod_revision }
+    }
+
+    /// The race that would leave an old value for ever: read at 10, changed at 12, kept after that.
+    #[test]
+    fn a_change_during_a_read_is_not_overwritten_by_it() {
+        let cache = Cache::new(10, 1 << 20);
+        let key = Bytes::from("k");
+        assert_eq!(cache.look_up(&key), Err(10));
+        cache.apply(12, &[Event::Put(item("new", 12))]);
+        cache.finish(&key, Some(Known::Present(item("old", 9))));
+        assert_eq!(cache.look_up(&key), Err(12));
+        cache.finish(&key, Some(Known::Present(item("new", 12))));
+        assert_eq!(cache.look_up(&key), Ok(Known::Present(item("new", 12))));
+    }
+
+    #[test]
+    fn the_watch_updates_what_is_here_absences_too() {
+        let cache = Cache::new(10, 1 << 20);
+        let key = Bytes::from("k");
+        assert!(cache.look_up(&key).is_err());
+        cache.finish(&key, Some(Known::Absent));
+        cache.apply(11, &[Event::Put(item("v", 11))]);
+        assert_eq!(cache.look_up(&key), Ok(Known::Present(item("v", 11))));
+        cache.apply(12, &[Event::Delete { key: key.clone(), mod_revision: 12 }]);
+        assert_eq!(cache.look_up(&key), Ok(Known::Absent));
+        cache.apply(11, &[Event::Put(item("old", 11))]);
+        assert_eq!(cache.look_up(&key), Ok(Known::Absent));
+    }
+
+    #[test]
+    fn it_stays_within_its_budget_and_keeps_what_is_read() {
+        let cache = Cache::new(1, 10 * (SLOT_COST + 6));
+        let keep = Bytes::from("000");
+        for number in 0..100 {
+            let key = Bytes::from(format!("{number:03}"));
+            assert!(cache.look_up(&key).is_err());
+            cache.finish(&key, Some(Known::Absent));
+            assert!(cache.look_up(&keep).is_ok());
+        }
+        assert!(cache.used() <= 10 * (SLOT_COST + 6));
+    }
+
+    #[test]
+    fn a_reset_spoils_reads_under_way() {
+        let cache = Cache::new(10, 1 << 20);
+        let key = Bytes::from("k");
+        assert_eq!(cache.look_up(&key), Err(10));
+        cache.reset(5);
+        cache.finish(&key, Some(Known::Absent));
+        assert_eq!(cache.look_up(&key), Err(5));
+    }
+}

@@ -1,0 +1,87 @@
+//! The keys of an open barrier, and from which revisions of the store they are.
+
+use std::sync::Arc;
+
+use zeroize::Zeroizing;
+
+use crate::keyring::{Keyring, KeyringError};
+use crate::names::Names;
+use crate::value::MacKey;
+use crate::view::Revision;
+use crate::xaes::{KEY, NONCE, Xaes};
+
+/// Everything needed to read and write, as of one revision. Replaced as a whole.
+pub struct Keys {
+    /// Unwraps the keyring.
+    pub root: Zeroizing<[u8; KEY]>,
+    /// Terms and base key.
+    pub keyring: Keyring,
+    /// Encrypts names; the same for ever.
+    pub names: Arc<Names>,
+    /// Authenticates headers and records; the same for ever.
+    pub mac: Arc<MacKey>,
+    /// `mod_revision` of the keyring.
+    pub keyring_revision: Revision,
+    /// `mod_revision` of the generation record, which every batch compares.
+    pub generation: Revision,
+}
+
+impl Keys {
+    /// Opens a stored keyring.
+    pub fn open(
+        root: Zeroizing<[u8; KEY]>,
+        stored: &[u8],
+        keyring_revision: Revision,
+        generation: Revision,
+    ) -> Result<Self, KeyringError> {
+        let keyring = Keyring::open(&root, stored)?;
+        let mut key = Zeroizing::new([0u8; 64]);
+        keyring.derive("names", key.as_mut_slice());
+        let (names, mac) = (Arc::new(Names::new(&key)), Arc::new(MacKey::new(&keyring)));
+        Ok(Self { root, keyring, names, mac, keyring_revision, generation })
+    }
+
+    /// The keys after the stored keyring changed; `succession` is what stands beside it if the root key changed too.
+    pub fn follow(
+        &self,
+        stored: &[u8],
+        keyring_revision: Revision,
+        generation: Revision,
+        succession: Option<&[u8]>,
+    ) -> Result<Self, KeyringError> {
+        let same = Self::open(self.root.clone(), stored, keyring_revision, generation);
+        match (same, succession) {
+            (Err(KeyringError::WrongKey), Some(sealed)) => {
+                Self::open(open_succession(&self.root, sealed)?, stored, keyring_revision, generation)
+            }
+            (result, _) => result,
+        }
+    }
+
+    /// The same keys under another generation record.
+    pub fn at_generation(&self, generation: Revision) -> Self {
+        Self {
+            root: self.root.clone(),
+            keyring: self.keyring.duplicate(),
+            names: self.names.clone(),
+            mac: self.mac.clone(),
+            keyring_revision: self.keyring_revision,
+            generation,
+        }
+    }
+}
+
+/// A new root key sealed under the old one, for those who have the old one in memory.
+pub fn seal_succession(old: &[u8; KEY], new: &[u8; KEY], nonce: &[u8; NONCE]) -> Result<Vec<u8>, KeyringError> {
+    let sealed = Xaes::new(old).seal(nonce, SUCCESSION_AAD, new).map_err(|_| KeyringError::Damaged("succession"))?;
+    Ok([&nonce[..], &sealed].concat())
+}
+
+const SUCCESSION_AAD: &[u8] = b"holdfast succession 1";
+
+fn open_succession(old: &[u8; KEY], stored: &[u8]) -> Result<Zeroizing<[u8; KEY]>, KeyringError> {
+    let (nonce, sealed) = stored.split_first_chunk::<NONCE>().ok_or(KeyringError::WrongKey)?;
+    let plain = Xaes::new(old).open(nonce, SUCCESSION_AAD, sealed).map_err(|_| KeyringError::WrongKey)?;
+    let key = <[u8; KEY]>::try_from(plain.as_slice()).map_err(|_| KeyringError::WrongKey)?;
+    Ok(Zeroizing::new(key))
+}

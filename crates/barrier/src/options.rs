@@ -1,0 +1,20 @@
+//! What may be set of a barrier.
+
+/// How a barrier behaves. [`Options::default`] fits a single server.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Name of the place this process runs at, of which there is one at a time: the pod's name, the machine's. A member that
+    /// bears it in the store is taken for a dead predecessor. Default: the host's name.
+    pub instance: String,
+    /// Bytes for cached entries.
+    pub cache_bytes: usize,
+    /// Never read from memory without asking the store first, whatever the clocks say.
+    pub always_ask: bool,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+        Self { instance: host.trim().to_owned(), cache_bytes: 24 * 1024 * 1024, always_ask: false }
+    }
+}

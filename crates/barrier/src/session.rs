@@ -1,0 +1,223 @@
+//! An open barrier: one member of the cluster, from join to leave.
+//!
+//! Tasks: one *watch* feeds the cache, the roster and the keys (`watcher`); two *lanes* carry batches of writes (`lane`); a
+//! *heartbeat* proves that the member key still stands (`heartbeat`); `standing` changes our own state and looks after dead
+//! members. Requests come in at the bottom of this file and in `reading`, `listing`, `rotation`, `fsck`.
+//!
+//! State of the protocol: one replica alone reads from memory; as soon as a second one joins, both ask the store before each read
+//! (barrier mode). Several replicas that read from memory need the peer streams, which do not exist yet.
+
+mod fsck;
+mod heartbeat;
+mod lane;
+mod listing;
+mod queue;
+mod reading;
+mod rotation;
+mod standing;
+mod watcher;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+
+use arc_swap::ArcSwap;
+use bytes::Bytes;
+pub use fsck::FsckReport;
+use holdfast_base::{Clock, Entropy};
+use holdfast_storage::Storage;
+use parking_lot::Mutex;
+use tokio::sync::{Notify, broadcast, oneshot, watch};
+use tokio::task::AbortHandle;
+
+use crate::barrier::{Changed, condition};
+use crate::cache::{Cache, Known};
+use crate::keyring::Keyring;
+use crate::keys::Keys;
+use crate::options::Options;
+use crate::value::{self, Encrypted};
+use crate::view::{Entry, Revision, StoreError, Txn, Write};
+use queue::{MAX_BYTES, MAX_TXN_OPS, Pending, PendingChange, PendingWrite, Queue};
+use reading::Tickets;
+use standing::{Roster, Standing};
+
+/// Lanes of one replica: batches in flight at once.
+const LANES: u8 = 2;
+
+/// Everything an open barrier has.
+pub(crate) struct Session {
+    pub storage: Arc<dyn Storage>,
+    pub clock: Arc<dyn Clock>,
+    pub entropy: Arc<dyn Entropy>,
+    options: Options,
+    keys: ArcSwap<Keys>,
+
+    /// What the watch has told.
+    cache: Cache,
+    applied: watch::Sender<Revision>,
+    roster: Mutex<Roster>,
+    healthy: AtomicBool,
+    reconnect: Notify,
+    ask_progress: Mutex<Option<Arc<dyn Fn() + Send + Sync>>>,
+    changes: broadcast::Sender<Changed>,
+
+    /// What we are in the cluster.
+    standing: ArcSwap<Standing>,
+    changing: tokio::sync::Mutex<()>,
+    wake: Notify,
+    /// Boottime in nanoseconds at the send of the last heartbeat that held; 0: none.
+    confirmed: AtomicU64,
+    /// No response may leave while a peer could still read old state from its memory.
+    gate: watch::Sender<bool>,
+
+    /// Writes.
+    queue: Queue,
+    closing: AtomicBool,
+    /// Highest revision that a write was answered with.
+    answered: AtomicI64,
+    encryptions: AtomicU64,
+
+    tickets: Tickets,
+    tasks: Mutex<Vec<AbortHandle>>,
+}
+
+/// What [`Session::open`] needs.
+pub(crate) struct Ground {
+    pub storage: Arc<dyn Storage>,
+    pub clock: Arc<dyn Clock>,
+    pub entropy: Arc<dyn Entropy>,
+    pub options: Options,
+    pub changes: broadcast::Sender<Changed>,
+}
+
+impl Session {
+    /// Joins the cluster and starts to serve.
+    pub async fn open(ground: Ground, keys: Keys) -> Result<Arc<Self>, StoreError> {
+        let (standing, roster) = standing::join(&ground, &keys).await?;
+        let start = standing.joined;
+        let session = Arc::new(Self {
+            cache: Cache::new(start, ground.options.cache_bytes),
+            applied: watch::Sender::new(start),
+            roster: Mutex::new(roster),
+            healthy: AtomicBool::new(false),
+            reconnect: Notify::new(),
+            ask_progress: Mutex::new(None),
+            changes: ground.changes,
+            standing: ArcSwap::from_pointee(standing),
+            changing: tokio::sync::Mutex::new(()),
+            wake: Notify::new(),
+            confirmed: AtomicU64::new(0),
+            gate: watch::Sender::new(false),
+            queue: Queue::default(),
+            closing: AtomicBool::new(false),
+            answered: AtomicI64::new(0),
+            encryptions: AtomicU64::new(0),
+            tickets: Tickets::default(),
+            tasks: Mutex::new(Vec::new()),
+            keys: ArcSwap::from_pointee(keys),
+            storage: ground.storage,
+            clock: ground.clock,
+            entropy: ground.entropy,
+            options: ground.options,
+        });
+        session.look_at_roster();
+        let mut tasks = vec![
+            tokio::spawn(watcher::run(session.clone())).abort_handle(),
+            tokio::spawn(heartbeat::run(session.clone())).abort_handle(),
+            tokio::spawn(standing::run(session.clone())).abort_handle(),
+        ];
+        tasks.extend((0..LANES).map(|lane| tokio::spawn(lane::run(session.clone(), lane)).abort_handle()));
+        *session.tasks.lock() = tasks;
+        Ok(session)
+    }
+
+    /// Lets batches in flight end, leaves the cluster, ends all tasks.
+    pub async fn close(&self) {
+        self.closing.store(true, Ordering::SeqCst);
+        self.queue.close();
+        self.leave().await;
+        self.stop();
+    }
+
+    /// Ends all tasks at once, as a crash would.
+    pub fn stop(&self) {
+        self.closing.store(true, Ordering::SeqCst);
+        self.queue.close();
+        self.tasks.lock().drain(..).for_each(|task| task.abort());
+        drop(self.queue.drain());
+    }
+
+    /// The keyring in use.
+    pub fn with_keyring<T>(&self, read: impl FnOnce(&Keyring) -> T) -> T {
+        read(&self.keys.load().keyring)
+    }
+
+    /// Values encrypted since it was opened.
+    pub fn encryptions(&self) -> u64 {
+        self.encryptions.load(Ordering::Relaxed)
+    }
+
+    /// The value at a path, linearizably.
+    pub async fn get(&self, path: &str) -> Result<Option<Entry>, StoreError> {
+        self.readable().await?;
+        let keys = self.keys.load_full();
+        let known = self.fetch(&keys.names.key(path)).await?;
+        self.released().await?;
+        let Known::Present(item) = known else { return Ok(None) };
+        // The cache may be ahead of the keys taken above by one rotation.
+        let keys = self.keys.load();
+        match value::decrypt(&keys.keyring, &keys.mac, path, &item.value) {
+            Ok(value) => Ok(Some(Entry { value, revision: item.mod_revision })),
+            Err(error) => Err(StoreError::Corrupt { path: path.to_owned(), reason: error.to_string() }),
+        }
+    }
+
+    /// Applies a transaction.
+    pub async fn commit(&self, txn: Txn) -> Result<Revision, StoreError> {
+        let (pending, outcome) = self.prepare(txn)?;
+        if !self.queue.push(pending) {
+            return Err(StoreError::Sealed);
+        }
+        let revision = outcome.await.unwrap_or(Err(StoreError::Sealed))?;
+        self.answered.fetch_max(revision, Ordering::SeqCst);
+        self.released().await?;
+        Ok(revision)
+    }
+
+    /// Encrypts a transaction, before it waits for its batch.
+    fn prepare(&self, txn: Txn) -> Result<(Pending, oneshot::Receiver<Result<Revision, StoreError>>), StoreError> {
+        let keys = self.keys.load_full();
+        let checks: Vec<_> = txn.checks.iter().map(|(path, check)| (keys.names.key(path), condition(*check))).collect();
+        let mut writes: Vec<PendingWrite> = Vec::with_capacity(txn.writes.len());
+        let mut seen: std::collections::HashSet<Bytes> = std::collections::HashSet::new();
+        for (path, write) in txn.writes {
+            let key = keys.names.key(&path);
+            if !seen.insert(key.clone()) {
+                return Err(StoreError::Encode { path, reason: "written twice in one transaction".to_owned() });
+            }
+            let change = match write {
+                Write::Delete => PendingChange::Delete,
+                Write::Put(plain) => {
+                    let encrypted = self.encrypt(&keys, &path, &plain)?;
+                    PendingChange::Put(plain, encrypted)
+                }
+            };
+            writes.push(PendingWrite { path, key, change });
+        }
+        let (reply, outcome) = oneshot::channel();
+        let pending = Pending { checks, writes, reply };
+        if pending.bytes() > MAX_BYTES {
+            return Err(StoreError::TooLarge { bytes: pending.bytes(), limit: MAX_BYTES });
+        }
+        if pending.ops() > MAX_TXN_OPS {
+            let reason = format!("more than {MAX_TXN_OPS} keys in one transaction");
+            return Err(StoreError::Encode { path: String::new(), reason });
+        }
+        Ok((pending, outcome))
+    }
+
+    fn encrypt(&self, keys: &Keys, path: &str, plain: &holdfast_secret::SecretBytes) -> Result<Encrypted, StoreError> {
+        self.encryptions.fetch_add(1, Ordering::Relaxed);
+        value::encrypt(&keys.keyring, &*self.entropy, path, plain)
+            .map_err(|error| StoreError::Encode { path: path.to_owned(), reason: error.to_string() })
+    }
+}

@@ -1,0 +1,81 @@
+//! Proof through raft that our member key still stands: what a cached read rests on.
+//!
+//! A delete of a key that never exists, if the member key is as we know it: it changes nothing, makes no revision and no event, is
+//! taken by a full store, and its answer is that of this very request.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use holdfast_storage::{Compare, Condition, Op, OpReply, Txn};
+use tokio::time::Instant;
+
+use super::Session;
+use super::standing::Standing;
+use crate::layout;
+
+const EVERY: Duration = Duration::from_millis(500);
+/// Longest time the watch may be behind what a heartbeat has seen.
+const MAX_LAG: Duration = Duration::from_secs(1);
+
+/// Beats for ever.
+pub(super) async fn run(session: Arc<Session>) {
+    let mut behind: Option<(i64, Instant)> = None;
+    loop {
+        session.beat(&mut behind).await;
+        tokio::time::sleep(EVERY).await;
+    }
+}
+
+impl Session {
+    /// Our member key stood at `sent`, or later.
+    pub(super) fn confirm(&self, standing: &Standing, sent: Duration) {
+        if self.standing.load().id == standing.id {
+            let sent = u64::try_from(sent.as_nanos()).unwrap_or(u64::MAX);
+            // Zero means none; a machine is never that young.
+            self.confirmed.fetch_max(sent.max(1), Ordering::SeqCst);
+        }
+    }
+
+    async fn beat(&self, behind: &mut Option<(i64, Instant)>) {
+        let standing = self.standing.load_full();
+        let sent = self.clock.boottime();
+        let txn = Txn {
+            compares: vec![Compare::new(standing.key.clone(), Condition::ModRevision(standing.revision))],
+            then: vec![Op::delete(layout::NEVER)],
+            otherwise: vec![Op::get(standing.key.clone())],
+        };
+        let reply = match self.storage.txn(txn).await {
+            Ok(reply) => reply,
+            Err(error) => return tracing::debug!(%error, "a heartbeat was not answered"),
+        };
+        if reply.succeeded {
+            self.confirm(&standing, sent);
+        } else if let Some(OpReply::Get(item)) = reply.replies.into_iter().next()
+            && let Err(error) = self.member_changed(&standing, item).await
+        {
+            tracing::warn!(%error, "cannot rejoin");
+        }
+        self.watch_lag(reply.revision, behind);
+    }
+
+    /// The heartbeat's revision is the yardstick of the watch.
+    fn watch_lag(&self, revision: i64, behind: &mut Option<(i64, Instant)>) {
+        let applied = *self.applied.borrow();
+        match behind {
+            Some((expected, _)) if applied >= *expected => *behind = None,
+            Some((_, since)) if since.elapsed() > MAX_LAG => {
+                self.healthy.store(false, Ordering::SeqCst);
+                self.reconnect.notify_one();
+                *behind = None;
+            }
+            _ => {}
+        }
+        if behind.is_none() && applied < revision {
+            if let Some(ask) = &*self.ask_progress.lock() {
+                ask();
+            }
+            *behind = Some((revision, Instant::now()));
+        }
+    }
+}

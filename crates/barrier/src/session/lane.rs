@@ -1,0 +1,385 @@
+//! A lane: one batch of writes in flight, and certainty about each.
+//!
+//! Every batch overwrites the lane's record and compares its revision. So a batch whose answer was lost can be *cancelled* by
+//! overwriting the record first: then it can never be applied, as that revision never comes back. If the record is that of
+//! the batch, it was. Reading alone would prove nothing: the batch could still be under way.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use holdfast_storage::{Compare, Condition, Error, KeyValue, Op, OpReply, Range, Txn, TxnReply};
+
+use super::queue::{Pending, PendingChange};
+use super::standing::Standing;
+use super::{Session, queue::MAX_BYTES};
+use crate::keys::Keys;
+use crate::layout::{self, MemberId};
+use crate::record::{self, LaneRecord};
+use crate::value::BatchId;
+use crate::view::{Revision, StoreError};
+
+/// How often a batch that was certainly not applied is sent again.
+const ATTEMPTS: u32 = 6;
+const FIRST_PAUSE: Duration = Duration::from_millis(10);
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+
+struct Lane {
+    number: u8,
+    member: MemberId,
+    key: Bytes,
+    /// `mod_revision` of its record; `None`: there is none, it must be made before use.
+    revision: Option<Revision>,
+    /// Number of the last batch.
+    seq: u64,
+}
+
+/// What became of a batch whose answer was lost.
+enum Resolution {
+    /// It was not applied and never will be.
+    Cancelled,
+    /// It was applied by this revision.
+    Committed(Revision),
+}
+
+/// Carries batches for ever.
+pub(super) async fn run(session: Arc<Session>, number: u8) {
+    let mut lane = Lane::of(&session.standing.load(), number);
+    loop {
+        let batch = session.queue.take().await;
+        lane.carry(&session, batch).await;
+        session.queue.done();
+    }
+}
+
+impl Lane {
+    fn of(standing: &Standing, number: u8) -> Self {
+        let key = layout::lane(&standing.id, number);
+        Self { number, member: standing.id, key, revision: Some(standing.joined), seq: 0 }
+    }
+
+    /// Sends a batch until its outcome is certain, and answers everybody in it.
+    async fn carry(&mut self, session: &Session, mut batch: Vec<Pending>) {
+        let mut last = StoreError::Unavailable("the store does not take the write".to_owned());
+        let mut pause = FIRST_PAUSE;
+        for _ in 0..ATTEMPTS {
+            let standing = session.standing.load_full();
+            if standing.id != self.member {
+                *self = Self::of(&standing, self.number);
+            }
+            let keys = session.keys.load_full();
+            let ready = match self.revision {
+                Some(revision) => Ok(revision),
+                None => self.make(session, &standing, &keys).await,
+            };
+            let revision = match ready {
+                Ok(revision) => revision,
+                Err(error) => {
+                    last = error;
+                    tokio::time::sleep(pause).await;
+                    pause = (pause * 2).min(LONGEST_PAUSE);
+                    continue;
+                }
+            };
+            if let Err(error) = session.encrypt_again(&mut batch, &keys) {
+                return refuse(batch, &error);
+            }
+            let txn = self.build(&standing, &keys, revision, &batch);
+            let sent = session.clock.boottime();
+            let error = match session.storage.txn(txn).await {
+                Ok(reply) if reply.succeeded => {
+                    (self.revision, self.seq) = (Some(reply.revision), self.seq + 1);
+                    session.confirm(&standing, sent);
+                    return answer(batch, &reply);
+                }
+                Ok(reply) => match self.refused(session, &standing, &keys, &reply).await {
+                    Ok(None) => {
+                        tokio::time::sleep(pause).await;
+                        pause = (pause * 2).min(LONGEST_PAUSE);
+                        continue;
+                    }
+                    Ok(Some(revision)) => return self.settle(session, batch, revision).await,
+                    Err(error) => return refuse(batch, &error),
+                },
+                Err(error) => error,
+            };
+            match error {
+                Error::Unreachable(text) => return refuse(batch, &StoreError::Unavailable(text)),
+                Error::Failed(_) | Error::TooLarge(_) if batch.len() > 1 => return self.singly(session, batch).await,
+                Error::Failed(text) => return refuse(batch, &StoreError::Unavailable(text)),
+                Error::TooLarge(_) => {
+                    let bytes = batch.iter().map(Pending::bytes).sum();
+                    return refuse(batch, &StoreError::TooLarge { bytes, limit: MAX_BYTES });
+                }
+                error => {
+                    tracing::warn!(%error, "the outcome of a batch is unknown; resolving it");
+                    if let Resolution::Committed(revision) = self.resolve(session, revision).await {
+                        return self.settle(session, batch, revision).await;
+                    }
+                    match error {
+                        // Deletes are taken by a full store, but not in the company of a put.
+                        Error::NoSpace if batch.len() > 1 => return self.singly(session, batch).await,
+                        Error::NoSpace => return refuse(batch, &StoreError::NoSpace),
+                        other => last = StoreError::Unavailable(other.to_string()),
+                    }
+                }
+            }
+        }
+        refuse(batch, &last);
+    }
+
+    /// One at a time, so that only the one that is refused fails.
+    async fn singly(&mut self, session: &Session, batch: Vec<Pending>) {
+        for pending in batch {
+            Box::pin(self.carry(session, vec![pending])).await;
+        }
+    }
+
+    fn build(&self, standing: &Standing, keys: &Keys, revision: Revision, batch: &[Pending]) -> Txn {
+        let seq = self.seq + 1;
+        let id = BatchId { member: self.member, lane: self.number, seq };
+        let mut deletes = Vec::new();
+        let inner: Vec<Op> = batch
+            .iter()
+            .map(|pending| {
+                let then = pending.writes.iter().map(|write| match &write.change {
+                    PendingChange::Put(_, encrypted) => {
+                        Op::put(write.key.clone(), encrypted.stamp(&keys.mac, &write.path, id))
+                    }
+                    PendingChange::Delete => {
+                        deletes.push(delete_mark(keys, &write.key));
+                        Op::delete(write.key.clone())
+                    }
+                });
+                let then = then.collect();
+                let compares = pending.checks.iter().map(|(key, condition)| Compare::new(key.clone(), *condition));
+                Op::Txn(Txn { compares: compares.collect(), then, otherwise: Vec::new() })
+            })
+            .collect();
+        let record = LaneRecord { seq, previous: revision, deletes, cancelled: None };
+        let mut then = vec![Op::put(self.key.clone(), record::encode(&keys.mac, &self.key, &record))];
+        then.extend(inner);
+        Txn {
+            compares: vec![
+                Compare::new(standing.key.clone(), Condition::ModRevision(standing.revision)),
+                Compare::new(layout::GENERATION, Condition::ModRevision(keys.generation)),
+                Compare::new(self.key.clone(), Condition::ModRevision(revision)),
+            ],
+            then,
+            otherwise: vec![Op::get(standing.key.clone()), Op::get(layout::GENERATION), Op::get(self.key.clone())],
+        }
+    }
+
+    /// An outer compare did not hold: finds out which, and puts it right. `Some`: the batch was applied after all.
+    async fn refused(
+        &mut self,
+        session: &Session,
+        standing: &Standing,
+        keys: &Keys,
+        reply: &TxnReply,
+    ) -> Result<Option<Revision>, StoreError> {
+        let member = Standing::found(&reply.replies);
+        let generation = match reply.replies.get(1) {
+            Some(OpReply::Get(Some(item))) => item.mod_revision,
+            _ => 0,
+        };
+        let lane = match reply.replies.get(2) {
+            Some(OpReply::Get(item)) => item.clone(),
+            _ => None,
+        };
+        // The transport may have sent it twice.
+        if let Some(committed) = self.take_over(keys, lane) {
+            return Ok(Some(committed));
+        }
+        if member.as_ref().map(|item| item.mod_revision) != Some(standing.revision) {
+            session.member_changed(standing, member).await?;
+        }
+        if generation != keys.generation {
+            session.wait_applied(reply.revision).await?;
+        }
+        Ok(None)
+    }
+
+    /// Takes over the lane's record as found. `Some`: it is that of the batch just sent.
+    fn take_over(&mut self, keys: &Keys, found: Option<KeyValue>) -> Option<Revision> {
+        let Some(item) = found else {
+            self.revision = None;
+            return None;
+        };
+        if Some(item.mod_revision) == self.revision {
+            return None;
+        }
+        self.revision = Some(item.mod_revision);
+        let record = record::decode::<LaneRecord>(&keys.mac, &self.key, &item.value)?;
+        let mine = record.seq == self.seq + 1 && record.cancelled.is_none();
+        self.seq = self.seq.max(record.seq);
+        mine.then_some(item.mod_revision)
+    }
+
+    /// Overwrites the lane's record unless the batch has: tries until the store answers.
+    async fn resolve(&mut self, session: &Session, revision: Revision) -> Resolution {
+        let nonce = holdfast_base::id::hex(&*session.entropy, 16);
+        let mut pause = FIRST_PAUSE;
+        let mut full = false;
+        loop {
+            let keys = session.keys.load_full();
+            let record = LaneRecord {
+                seq: self.seq + 1,
+                previous: revision,
+                deletes: Vec::new(),
+                cancelled: Some(nonce.clone()),
+            };
+            // A full store takes no put, but a delete ends the batch as well.
+            let overwrite = match full {
+                false => Op::put(self.key.clone(), record::encode(&keys.mac, &self.key, &record)),
+                true => Op::delete(self.key.clone()),
+            };
+            let txn = Txn {
+                compares: vec![Compare::new(self.key.clone(), Condition::ModRevision(revision))],
+                then: vec![overwrite],
+                otherwise: vec![Op::get(self.key.clone())],
+            };
+            match session.storage.txn(txn).await {
+                Ok(reply) if reply.succeeded => {
+                    self.seq += 1;
+                    self.revision = (!full).then_some(reply.revision);
+                    return Resolution::Cancelled;
+                }
+                Ok(reply) => return self.resolved(&keys, Standing::found(&reply.replies)),
+                Err(Error::NoSpace) => full = true,
+                Err(error) => tracing::debug!(%error, "still unknown"),
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+    }
+
+    /// The record was changed already: by the batch, or by an overwrite of ours whose answer was lost.
+    fn resolved(&mut self, keys: &Keys, found: Option<KeyValue>) -> Resolution {
+        match self.take_over(keys, found) {
+            Some(revision) => Resolution::Committed(revision),
+            None => Resolution::Cancelled,
+        }
+    }
+
+    /// Makes the lane's record. A revision of 0 is never compared: a batch that did could be applied after its cancellation.
+    async fn make(&mut self, session: &Session, standing: &Standing, keys: &Keys) -> Result<Revision, StoreError> {
+        let record = LaneRecord { seq: self.seq, previous: 0, deletes: Vec::new(), cancelled: None };
+        let txn = Txn {
+            compares: vec![
+                Compare::new(standing.key.clone(), Condition::ModRevision(standing.revision)),
+                Compare::new(self.key.clone(), Condition::Absent),
+            ],
+            then: vec![Op::put(self.key.clone(), record::encode(&keys.mac, &self.key, &record))],
+            otherwise: vec![Op::get(standing.key.clone()), Op::get(self.key.clone())],
+        };
+        let reply = session.storage.txn(txn).await?;
+        if reply.succeeded {
+            self.revision = Some(reply.revision);
+            return Ok(reply.revision);
+        }
+        let member = Standing::found(&reply.replies);
+        if member.as_ref().map(|item| item.mod_revision) != Some(standing.revision) {
+            session.member_changed(standing, member).await?;
+        }
+        if let Some(OpReply::Get(Some(item))) = reply.replies.get(1) {
+            self.revision = Some(item.mod_revision);
+            return Ok(item.mod_revision);
+        }
+        Err(StoreError::Unavailable("the lane could not be made".to_owned()))
+    }
+
+    /// Answers a batch that was applied by `revision` although its answer was lost. Each transaction's compares saw the state
+    /// of the revision before.
+    async fn settle(&mut self, session: &Session, batch: Vec<Pending>, revision: Revision) {
+        for pending in batch {
+            let outcome = match session.held_before(&pending, revision).await {
+                Ok(true) => Ok(revision),
+                Ok(false) => Err(StoreError::Conflict),
+                Err(error) => Err(error),
+            };
+            // Whoever waits no more has dropped the other end.
+            let _ = pending.reply.send(outcome);
+        }
+    }
+}
+
+impl Session {
+    /// Encrypts anew what is not under the active term.
+    fn encrypt_again(&self, batch: &mut [Pending], keys: &Keys) -> Result<(), StoreError> {
+        for write in batch.iter_mut().flat_map(|pending| pending.writes.iter_mut()) {
+            if let PendingChange::Put(plain, encrypted) = &mut write.change
+                && encrypted.term() != keys.keyring.active()
+            {
+                *encrypted = self.encrypt(keys, &write.path, plain)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a transaction's compares held just before `revision`.
+    async fn held_before(&self, pending: &Pending, revision: Revision) -> Result<bool, StoreError> {
+        for (key, condition) in &pending.checks {
+            let mut pause = FIRST_PAUSE;
+            let item = loop {
+                match self.storage.range(Range::key(key.clone()).at(revision - 1)).await {
+                    Ok(page) => break page.items.into_iter().next(),
+                    Err(Error::Compacted(_)) => return self.written_by(pending, revision).await,
+                    Err(error) => tracing::debug!(%error, "cannot read the state before a batch yet"),
+                }
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(LONGEST_PAUSE);
+            };
+            let held = match condition {
+                Condition::Absent => item.is_none(),
+                Condition::Exists => item.is_some(),
+                Condition::ModRevision(expected) => item.map_or(0, |item| item.mod_revision) == *expected,
+            };
+            if !held {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// As [`Session::held_before`] when that state is forgotten: whether something it put is still there as put.
+    async fn written_by(&self, pending: &Pending, revision: Revision) -> Result<bool, StoreError> {
+        for write in &pending.writes {
+            let (item, _) = self.storage.get(&write.key).await?;
+            if item.is_some_and(|item| item.mod_revision == revision) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+}
+
+/// How a lane's record names a key that its batch deletes.
+pub(super) fn delete_mark(keys: &Keys, key: &[u8]) -> String {
+    keys.mac.over(&[b"holdfast delete", key]).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn answer(batch: Vec<Pending>, reply: &TxnReply) {
+    // The first reply is that of the lane's record.
+    for (pending, op) in batch.into_iter().zip(&reply.replies[1..]) {
+        let done = matches!(op, OpReply::Txn(inner) if inner.succeeded);
+        // Whoever waits no more has dropped the other end.
+        let _ = pending.reply.send(if done { Ok(reply.revision) } else { Err(StoreError::Conflict) });
+    }
+}
+
+fn refuse(batch: Vec<Pending>, error: &StoreError) {
+    for pending in batch {
+        let again = match error {
+            StoreError::Conflict => StoreError::Conflict,
+            StoreError::Sealed => StoreError::Sealed,
+            StoreError::TooLarge { bytes, limit } => StoreError::TooLarge { bytes: *bytes, limit: *limit },
+            StoreError::NoSpace => StoreError::NoSpace,
+            StoreError::Unavailable(text) => StoreError::Unavailable(text.clone()),
+            StoreError::Corrupt { path, reason } => StoreError::Corrupt { path: path.clone(), reason: reason.clone() },
+            StoreError::Encode { path, reason } => StoreError::Encode { path: path.clone(), reason: reason.clone() },
+        };
+        // Whoever waits no more has dropped the other end.
+        let _ = pending.reply.send(Err(again));
+    }
+}

@@ -1,0 +1,99 @@
+//! Names below a folder.
+//!
+//! Keys at the folder's own level are one range. Folders are found by skipping: a page of keys, and if it ends within a folder, on
+//! behind that folder.
+
+use std::collections::BTreeSet;
+
+use bytes::Bytes;
+use holdfast_storage::{Error, Range, after_prefix};
+use tokio::time::Instant;
+
+use super::Session;
+use super::reading::retry;
+use crate::names::{Level, Names};
+use crate::view::{Revision, StoreError};
+
+/// Keys read at once.
+const PAGE: usize = 1000;
+const PATIENCE: std::time::Duration = std::time::Duration::from_secs(10);
+
+impl Session {
+    /// See [`crate::Store::list`].
+    pub async fn list(&self, folder: &str, after: &str, limit: usize) -> Result<Vec<String>, StoreError> {
+        self.readable().await?;
+        let names = self.keys.load().names.clone();
+        let deadline = Instant::now() + PATIENCE;
+        let found = loop {
+            // All pages are of one revision.
+            match self.names_at(&names, folder, self.cache.applied()).await {
+                Ok(found) => break found,
+                Err(Failure::Store(error)) => retry(error, deadline)?,
+                Err(Failure::Damaged) => {
+                    let reason = "a name does not decrypt".to_owned();
+                    return Err(StoreError::Corrupt { path: folder.to_owned(), reason });
+                }
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        };
+        self.released().await?;
+        let rest = found.into_iter().filter(|name| name.as_str() > after);
+        Ok(if limit == 0 { rest.collect() } else { rest.take(limit).collect() })
+    }
+
+    async fn names_at(&self, names: &Names, folder: &str, at: Revision) -> Result<BTreeSet<String>, Failure> {
+        let prefix = names.folder(folder);
+        let mut found = BTreeSet::new();
+
+        let leaves = [&prefix[..], b"!"].concat();
+        let mut next = Bytes::from(leaves.clone());
+        loop {
+            let range = Range::between(next, after_prefix(&leaves)).limit(PAGE).keys_only().at(at);
+            let page = self.storage.range(range).await?;
+            for item in &page.items {
+                found.insert(names.segment(folder, &item.key[leaves.len()..], Level::Leaf)?);
+            }
+            match page.items.last() {
+                Some(last) if page.more => next = [&last.key[..], &[0]].concat().into(),
+                _ => break,
+            }
+        }
+
+        let end = after_prefix(&prefix);
+        let mut next = after_prefix(&leaves);
+        loop {
+            let page = self.storage.range(Range::between(next, end.clone()).limit(PAGE).keys_only().at(at)).await?;
+            let mut last = Bytes::new();
+            for item in &page.items {
+                let rest = &item.key[prefix.len()..];
+                let length = rest.iter().position(|byte| *byte == b'/').ok_or(Failure::Damaged)?;
+                let below = item.key.slice(..=prefix.len() + length);
+                if below != last {
+                    found.insert(names.segment(folder, &rest[..length], Level::Folder)? + "/");
+                    last = below;
+                }
+            }
+            if !page.more {
+                return Ok(found);
+            }
+            next = after_prefix(&last);
+        }
+    }
+}
+
+enum Failure {
+    Store(Error),
+    Damaged,
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self::Store(error)
+    }
+}
+
+impl From<crate::names::BadName> for Failure {
+    fn from(_: crate::names::BadName) -> Self {
+        Self::Damaged
+    }
+}

@@ -1,0 +1,241 @@
+//! Transactions that wait for a lane, and which of them may travel together.
+//!
+//! All compares within one batch see the state before it. So no transaction's writes may meet another's writes *or compares*:
+//! only then does the batch equal its transactions one after the other, in any order.
+
+use std::collections::{HashSet, VecDeque};
+
+use bytes::Bytes;
+use holdfast_secret::SecretBytes;
+use holdfast_storage::Condition;
+use parking_lot::Mutex;
+use tokio::sync::{Notify, oneshot};
+
+use crate::value::Encrypted;
+use crate::view::{Revision, StoreError};
+
+/// Most transactions in one batch.
+const MAX_INNER: usize = 64;
+/// Most bytes in one batch, and in one transaction.
+pub const MAX_BYTES: usize = 1024 * 1024 + 64 * 1024;
+/// etcd's limit on operations (`--max-txn-ops`), which counts the largest at each level: a lane and n transactions, and the
+/// operations of the largest transaction.
+const MAX_OPS: usize = 128;
+/// Most checks or writes in one transaction.
+pub const MAX_TXN_OPS: usize = MAX_OPS - 2;
+/// How far the queue is searched for what fits.
+const SEARCH: usize = 512;
+
+/// A transaction that waits.
+pub struct Pending {
+    /// What must hold.
+    pub checks: Vec<(Bytes, Condition)>,
+    /// What is written.
+    pub writes: Vec<PendingWrite>,
+    /// Who waits for the outcome.
+    pub reply: oneshot::Sender<Result<Revision, StoreError>>,
+}
+
+/// One write of it.
+pub struct PendingWrite {
+    /// Plain path.
+    pub path: String,
+    /// Stored key.
+    pub key: Bytes,
+    /// What becomes of it.
+    pub change: PendingChange,
+}
+
+/// What becomes of a key.
+pub enum PendingChange {
+    /// A value; the plain one is kept to encrypt it again if the key term changes first.
+    Put(SecretBytes, Encrypted),
+    /// Nothing.
+    Delete,
+}
+
+/// The waiting transactions of all lanes.
+#[derive(Default)]
+pub struct Queue {
+    state: Mutex<State>,
+    arrived: Notify,
+}
+
+#[derive(Default)]
+struct State {
+    waiting: VecDeque<Pending>,
+    /// Batches taken and not yet done.
+    in_flight: usize,
+    closed: bool,
+}
+
+impl Queue {
+    /// Adds a transaction at the end; false if the queue is closed.
+    pub fn push(&self, pending: Pending) -> bool {
+        let mut state = self.state.lock();
+        if state.closed {
+            return false;
+        }
+        state.waiting.push_back(pending);
+        drop(state);
+        self.arrived.notify_one();
+        true
+    }
+
+    /// Waits for transactions and takes those that may travel together, at least one. [`Queue::done`] must follow.
+    pub async fn take(&self) -> Vec<Pending> {
+        loop {
+            let arrived = self.arrived.notified();
+            let (batch, more) = {
+                let mut state = self.state.lock();
+                let batch = take_batch(&mut state.waiting);
+                state.in_flight += usize::from(!batch.is_empty());
+                (batch, !state.waiting.is_empty())
+            };
+            if !batch.is_empty() {
+                if more {
+                    self.arrived.notify_one();
+                }
+                return batch;
+            }
+            arrived.await;
+        }
+    }
+
+    /// A batch that was taken is answered.
+    pub fn done(&self) {
+        self.state.lock().in_flight -= 1;
+    }
+
+    /// Takes no more.
+    pub fn close(&self) {
+        self.state.lock().closed = true;
+    }
+
+    /// Nothing waits and nothing is in flight.
+    pub fn is_idle(&self) -> bool {
+        let state = self.state.lock();
+        state.waiting.is_empty() && state.in_flight == 0
+    }
+
+    /// Takes all that waits, to refuse it.
+    pub fn drain(&self) -> Vec<Pending> {
+        self.state.lock().waiting.drain(..).collect()
+    }
+}
+
+impl Pending {
+    /// Operations as etcd counts them.
+    pub fn ops(&self) -> usize {
+        self.checks.len().max(self.writes.len())
+    }
+
+    /// Bytes of keys and values.
+    pub fn bytes(&self) -> usize {
+        let checks: usize = self.checks.iter().map(|(key, _)| key.len() + 16).sum();
+        let writes: usize = self.writes.iter().map(PendingWrite::bytes).sum();
+        checks + writes
+    }
+}
+
+impl PendingWrite {
+    fn bytes(&self) -> usize {
+        let value = match &self.change {
+            PendingChange::Put(_, encrypted) => encrypted.stored_len(),
+            PendingChange::Delete => 24,
+        };
+        self.key.len() + value
+    }
+}
+
+/// Takes what fits from the front; what meets something taken stays, in order.
+fn take_batch(waiting: &mut VecDeque<Pending>) -> Vec<Pending> {
+    let mut batch = Vec::new();
+    let (mut bytes, mut ops) = (0, 0);
+    let (mut read, mut written) = (HashSet::new(), HashSet::new());
+    let mut at = 0;
+    while at < waiting.len().min(SEARCH) && batch.len() < MAX_INNER {
+        let candidate = &waiting[at];
+        if candidate.reply.is_closed() {
+            // Nobody waits any more, and nothing was sent.
+            waiting.remove(at);
+            continue;
+        }
+        let (its_bytes, its_ops) = (candidate.bytes(), ops.max(candidate.ops()));
+        let fits = batch.is_empty() || (bytes + its_bytes <= MAX_BYTES && batch.len() + 2 + its_ops <= MAX_OPS);
+        if !fits || meets(candidate, &read, &written) {
+            at += 1;
+            continue;
+        }
+        read.extend(candidate.checks.iter().map(|(key, _)| key.clone()));
+        written.extend(candidate.writes.iter().map(|write| write.key.clone()));
+        (bytes, ops) = (bytes + its_bytes, its_ops);
+        batch.extend(waiting.remove(at));
+    }
+    batch
+}
+
+fn meets(candidate: &Pending, read: &HashSet<Bytes>, written: &HashSet<Bytes>) -> bool {
+    candidate.writes.iter().any(|write| read.contains(&write.key) || written.contains(&write.key))
+        || candidate.checks.iter().any(|(key, _)| written.contains(key))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    type Waiter = oneshot::Receiver<Result<Revision, StoreError>>;
+
+    fn pending(checks: &[&'static str], deletes: &[&'static str]) -> (Pending, Waiter) {
+        let (reply, waiter) = oneshot::channel();
+        let checks = checks.iter().map(|key| (Bytes::from(*key), Condition::Absent)).collect();
+        let write = |key: &&'static str| PendingWrite {
+            path: (*key).to_owned(),
+            key: Bytes::from(*key),
+            change: PendingChange::Delete,
+        };
+        (Pending { checks, writes: deletes.iter().map(write).collect(), reply }, waiter)
+    }
+
+    fn sizes(all: Vec<(Pending, Waiter)>) -> Vec<usize> {
+        let (queue, _waiters): (VecDeque<_>, Vec<_>) = all.into_iter().unzip();
+        let mut queue = queue;
+        let mut sizes = Vec::new();
+        while !queue.is_empty() {
+            sizes.push(take_batch(&mut queue).len());
+        }
+        sizes
+    }
+
+    #[test]
+    fn write_skew_does_not_travel_together() {
+        assert_eq!(sizes(vec![pending(&["x"], &["y"]), pending(&["y"], &["x"])]), [1, 1]);
+        assert_eq!(sizes(vec![pending(&[], &["x"]), pending(&[], &["x"])]), [1, 1]);
+        assert_eq!(sizes(vec![pending(&["x"], &[]), pending(&[], &["x"])]), [1, 1]);
+        assert_eq!(sizes(vec![pending(&["x"], &["a"]), pending(&["x"], &["b"])]), [2]);
+    }
+
+    #[test]
+    fn what_meets_nothing_overtakes_what_waits() {
+        assert_eq!(sizes(vec![pending(&[], &["x"]), pending(&[], &["x"]), pending(&[], &["y"])]), [2, 1]);
+    }
+
+    #[test]
+    fn a_batch_stays_within_what_etcd_takes() {
+        let many = (0..130).map(|_| pending(&[], &[])).collect();
+        assert_eq!(sizes(many), [64, 64, 2]);
+        // 2 + 100 operations leave room for 26 transactions.
+        let keys: Vec<&'static str> = (0..100).map(|number| &*format!("k{number}").leak()).collect();
+        let mut wide = vec![pending(&[], &keys)];
+        wide.extend((0..40).map(|_| pending(&[], &[])));
+        assert_eq!(sizes(wide), [27, 14]);
+    }
+
+    #[test]
+    fn who_waits_no_more_is_dropped_before_anything_is_sent() {
+        let (gone, waiter) = pending(&[], &["x"]);
+        drop(waiter);
+        let mut queue = VecDeque::from([gone]);
+        assert!(take_batch(&mut queue).is_empty() && queue.is_empty());
+    }
+}

@@ -1,0 +1,192 @@
+//! When memory may be read, and how what is not in it gets there.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use bytes::Bytes;
+use holdfast_storage::{Error, Range, Storage};
+use parking_lot::Mutex;
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+
+use super::Session;
+use crate::cache::Known;
+use crate::layout;
+use crate::record::State;
+use crate::view::{Revision, StoreError};
+
+/// How long a confirmed heartbeat entitles to read from memory, from its send.
+pub(super) const CONFIRMED_FOR: Duration = Duration::from_secs(3);
+/// Longest wait of one read.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// Wait for the watch before it is asked how far it is: on an etcd shared with others a revision may hold nothing of ours.
+const ASK_AFTER: Duration = Duration::from_millis(2);
+const RETRY: Duration = Duration::from_millis(50);
+
+/// Reads of the store's revision that many requests share: one in flight at a time.
+#[derive(Default)]
+pub(super) struct Tickets {
+    state: Arc<Mutex<Waiting>>,
+}
+
+#[derive(Default)]
+struct Waiting {
+    running: bool,
+    waiters: Vec<oneshot::Sender<Result<Revision, StoreError>>>,
+}
+
+/// Ends a fill also when the reader is dropped half way.
+struct Fill<'a> {
+    session: &'a Session,
+    key: &'a Bytes,
+    read: Option<Known>,
+}
+
+impl Session {
+    /// Waits until memory shows everything that was answered, by anyone, before now.
+    pub(super) async fn readable(&self) -> Result<(), StoreError> {
+        let revision = if self.may_read_memory() {
+            self.answered.load(Ordering::SeqCst)
+        } else {
+            self.tickets.join(&self.storage).await?
+        };
+        self.wait_applied(revision).await
+    }
+
+    /// Alone, entitled by the member key as of what is applied, and confirmed a moment ago.
+    fn may_read_memory(&self) -> bool {
+        let standing = self.standing.load();
+        let confirmed = self.confirmed.load(Ordering::SeqCst);
+        standing.state == State::Cached
+            && !self.options.always_ask
+            && *self.applied.borrow() >= standing.revision
+            && self.healthy.load(Ordering::SeqCst)
+            && self.roster.lock().is_empty()
+            && confirmed != 0
+            && self.clock.boottime() < Duration::from_nanos(confirmed) + CONFIRMED_FOR
+    }
+
+    /// Waits until everything up to this revision is applied.
+    pub(super) async fn wait_applied(&self, revision: Revision) -> Result<(), StoreError> {
+        if *self.applied.borrow() >= revision {
+            return Ok(());
+        }
+        let mut applied = self.applied.subscribe();
+        let deadline = Instant::now() + PATIENCE;
+        let mut pause = ASK_AFTER;
+        while Instant::now() < deadline {
+            match tokio::time::timeout(pause, applied.wait_for(|applied| *applied >= revision)).await {
+                Ok(Ok(_)) => return Ok(()),
+                Ok(Err(_)) => return Err(StoreError::Sealed),
+                Err(_) => self.ask_progress(),
+            }
+            pause = (pause * 2).min(Duration::from_millis(100));
+        }
+        Err(StoreError::Unavailable("the watch of the store lags behind".to_owned()))
+    }
+
+    /// Waits until no peer can show state older than ours.
+    pub(super) async fn released(&self) -> Result<(), StoreError> {
+        if *self.gate.borrow() {
+            return Ok(());
+        }
+        let mut gate = self.gate.subscribe();
+        match tokio::time::timeout(PATIENCE, gate.wait_for(|open| *open)).await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(_)) => Err(StoreError::Sealed),
+            Err(_) => Err(StoreError::Unavailable("another replica does not give up its cache".to_owned())),
+        }
+    }
+
+    /// What is known of a key, read from the store as of what is applied if it must be.
+    pub(super) async fn fetch(&self, key: &Bytes) -> Result<Known, StoreError> {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let at = match self.cache.look_up(key) {
+                Ok(known) => return Ok(known),
+                Err(at) => at,
+            };
+            let mut fill = Fill { session: self, key, read: None };
+            match self.storage.range(Range::key(key.clone()).at(at)).await {
+                Ok(page) => {
+                    let known = page.items.into_iter().next().map_or(Known::Absent, Known::Present);
+                    fill.read = Some(known.clone());
+                    return Ok(known);
+                }
+                Err(error) => retry(error, deadline)?,
+            }
+            drop(fill);
+            tokio::time::sleep(RETRY).await;
+        }
+    }
+
+    fn ask_progress(&self) {
+        if let Some(ask) = &*self.ask_progress.lock() {
+            ask();
+        }
+    }
+}
+
+/// Whether a failed read may be tried again: always, until the deadline.
+pub(super) fn retry(error: Error, deadline: Instant) -> Result<(), StoreError> {
+    if Instant::now() < deadline { Ok(()) } else { Err(error.into()) }
+}
+
+// === impl Tickets ===
+
+impl Tickets {
+    /// The store's revision as of some moment after the call.
+    async fn join(&self, storage: &Arc<dyn Storage>) -> Result<Revision, StoreError> {
+        let (waiter, revision) = oneshot::channel();
+        let start = {
+            let mut state = self.state.lock();
+            state.waiters.push(waiter);
+            !std::mem::replace(&mut state.running, true)
+        };
+        if start {
+            tokio::spawn(serve(self.state.clone(), storage.clone()));
+        }
+        match tokio::time::timeout(PATIENCE, revision).await {
+            Ok(Ok(outcome)) => outcome,
+            _ => Err(StoreError::Unavailable("the store does not answer".to_owned())),
+        }
+    }
+}
+
+/// Reads for all who wait, until nobody does. Who comes during a read is served by the next.
+async fn serve(state: Arc<Mutex<Waiting>>, storage: Arc<dyn Storage>) {
+    loop {
+        let waiters = {
+            let mut state = state.lock();
+            let waiters = std::mem::take(&mut state.waiters);
+            if waiters.is_empty() {
+                state.running = false;
+                return;
+            }
+            waiters
+        };
+        let deadline = Instant::now() + PATIENCE / 2;
+        let outcome = loop {
+            match storage.get(layout::GENERATION).await {
+                Ok((_, revision)) => break Ok(revision),
+                Err(error) => {
+                    if let Err(error) = retry(error, deadline) {
+                        break Err(error.to_string());
+                    }
+                }
+            }
+            tokio::time::sleep(RETRY).await;
+        };
+        for waiter in waiters {
+            // Whoever waits no more has dropped the other end.
+            let _ = waiter.send(outcome.clone().map_err(StoreError::Unavailable));
+        }
+    }
+}
+
+impl Drop for Fill<'_> {
+    fn drop(&mut self) {
+        self.session.cache.finish(self.key, self.read.take());
+    }
+}

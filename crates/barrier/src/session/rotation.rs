@@ -1,0 +1,95 @@
+//! A new key term, and a new root key: each one transaction that every batch compares.
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use holdfast_secret::SecretBytes;
+use holdfast_storage::{Compare, Condition, Error, Op, Txn};
+
+use super::Session;
+use crate::keyring::{Keyring, KeyringError};
+use crate::keys::{Keys, seal_succession};
+use crate::layout;
+use crate::record::{self, Generation};
+use crate::view::StoreError;
+use crate::xaes::{KEY, NONCE};
+
+const LEVEL: u8 = 1;
+const ATTEMPTS: usize = 20;
+const PAUSE: Duration = Duration::from_millis(200);
+
+impl Session {
+    /// Draws a new term. Nothing is committed under an older one after this returns.
+    pub async fn rotate(&self) -> Result<u32, StoreError> {
+        let _changing = self.changing.lock().await;
+        let keys = self.keys.load_full();
+        let mut next = keys.keyring.duplicate();
+        let term = next.add_term(&*self.entropy, self.clock.now());
+        let stored = next.seal(&keys.root, &*self.entropy).map_err(|error| damaged(&error))?;
+        self.replace(&keys, &next, stored, Vec::new()).await?;
+        Ok(term)
+    }
+
+    /// Seals the keyring under another root key, together with records outside the barrier that belong to it.
+    pub async fn rekey(&self, root: &[u8; KEY], clear: Vec<(String, Vec<u8>)>) -> Result<(), StoreError> {
+        let _changing = self.changing.lock().await;
+        let keys = self.keys.load_full();
+        let stored = keys.keyring.seal(root, &*self.entropy).map_err(|error| damaged(&error))?;
+        let mut nonce = [0u8; NONCE];
+        self.entropy.fill(&mut nonce);
+        let succession = seal_succession(&keys.root, root, &nonce).map_err(|error| damaged(&error))?;
+        let mut more = vec![Op::put(layout::SUCCESSION, succession)];
+        more.extend(clear.into_iter().map(|(name, bytes)| Op::put(layout::clear(&name), bytes)));
+        self.replace(&keys, &keys.keyring, stored, more).await
+    }
+
+    /// Writes a keyring and a new generation; returns when this replica uses it.
+    async fn replace(&self, keys: &Keys, next: &Keyring, stored: Vec<u8>, more: Vec<Op>) -> Result<(), StoreError> {
+        let standing = self.standing.load_full();
+        let generation = Generation { term: next.active(), level: LEVEL };
+        let mut then = vec![
+            Op::put(layout::KEYRING, stored.clone()),
+            Op::put(layout::GENERATION, record::encode(&keys.mac, layout::GENERATION, &generation)),
+        ];
+        then.extend(more);
+        let txn = Txn {
+            compares: vec![
+                Compare::new(layout::KEYRING, Condition::ModRevision(keys.keyring_revision)),
+                Compare::new(layout::GENERATION, Condition::ModRevision(keys.generation)),
+                Compare::new(standing.key.clone(), Condition::Exists),
+            ],
+            then,
+            otherwise: Vec::new(),
+        };
+        // Only one of many sendings can be applied, as each compares the keyring's revision.
+        let mut last = StoreError::Conflict;
+        for _ in 0..ATTEMPTS {
+            match self.storage.txn(txn.clone()).await {
+                Ok(reply) if reply.succeeded => return self.wait_applied(reply.revision).await,
+                Ok(_) => {
+                    let (item, revision) = self.storage.get(layout::KEYRING).await?;
+                    if item.is_some_and(|item| item.value == stored) {
+                        return self.wait_applied(revision).await;
+                    }
+                    return Err(StoreError::Conflict);
+                }
+                Err(error @ (Error::Unknown(_) | Error::NoSpace)) => last = error.into(),
+                Err(error) => return Err(error.into()),
+            }
+            if self.closing.load(Ordering::SeqCst) {
+                break;
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+        Err(last)
+    }
+
+    /// Whether this is the root key in use.
+    pub fn is_root_key(&self, root: &SecretBytes) -> bool {
+        SecretBytes::new(self.keys.load().root.as_slice()) == *root
+    }
+}
+
+fn damaged(error: &KeyringError) -> StoreError {
+    StoreError::Corrupt { path: "keyring".to_owned(), reason: error.to_string() }
+}

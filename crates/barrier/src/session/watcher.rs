@@ -1,0 +1,214 @@
+//! The one watch that feeds everything: keys, roster, cache.
+//!
+//! A revision is applied whole and in order. Whatever is doubtful (history compacted, a broken stream that cannot be resumed, a
+//! store that is behind what we have seen) ends in a new load: everything is dropped and read anew at one revision.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use futures::StreamExt;
+use holdfast_storage::{Error, Event, Range, Update, Watch};
+
+use super::Session;
+use super::standing::Roster;
+use crate::barrier::Changed;
+use crate::layout;
+use crate::record::{self, MemberRecord, State};
+use crate::value::MacKey;
+use crate::view::Revision;
+
+const FIRST_PAUSE: Duration = Duration::from_millis(20);
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+
+/// Why a watch ended.
+#[derive(Debug)]
+enum End {
+    /// It can go on after what is applied.
+    Broken(Error),
+    /// It cannot.
+    Lost(&'static str),
+}
+
+/// Watches for ever.
+pub(super) async fn run(session: Arc<Session>) {
+    let mut pause = FIRST_PAUSE;
+    loop {
+        let before = session.cache.applied();
+        let end = match session.start_watch().await {
+            Ok(watch) => session.follow(watch).await,
+            Err(end) => end,
+        };
+        session.healthy.store(false, Ordering::SeqCst);
+        if session.cache.applied() > before {
+            pause = FIRST_PAUSE;
+        }
+        match end {
+            End::Broken(error) => tracing::warn!(%error, "the watch of the store broke off"),
+            End::Lost(reason) => {
+                tracing::warn!(reason, "the watch of the store is lost; everything is read anew");
+                if let Err(error) = session.load().await {
+                    tracing::warn!(%error, "the store cannot be read");
+                }
+            }
+        }
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(LONGEST_PAUSE);
+    }
+}
+
+impl Session {
+    /// Starts after what is applied, having made sure that the store did not go back.
+    async fn start_watch(&self) -> Result<Watch, End> {
+        let (generation, revision) = self.storage.get(layout::GENERATION).await.map_err(End::Broken)?;
+        let applied = self.cache.applied();
+        if revision < applied {
+            return Err(End::Lost("the store is behind what was seen of it"));
+        }
+        if generation.is_none_or(|item| item.mod_revision < self.keys.load().generation) {
+            return Err(End::Lost("the store has an older generation than was seen of it"));
+        }
+        let watch = match self.storage.watch(b"", applied + 1).await {
+            Ok(watch) => watch,
+            Err(Error::Compacted(_)) => return Err(End::Lost("history is compacted")),
+            Err(error) => return Err(End::Broken(error)),
+        };
+        *self.ask_progress.lock() = Some(watch.asker());
+        Ok(watch)
+    }
+
+    async fn follow(&self, mut watch: Watch) -> End {
+        self.healthy.store(true, Ordering::SeqCst);
+        self.wake.notify_one();
+        loop {
+            let update = tokio::select! {
+                update = watch.next() => update,
+                () = self.reconnect.notified() => return End::Broken(Error::Failed("it lagged behind".to_owned())),
+            };
+            match update {
+                Some(Ok(Update::Revision { revision, events })) => {
+                    if let Err(end) = self.apply(revision, &events) {
+                        return end;
+                    }
+                }
+                Some(Ok(Update::Progress(revision))) => self.advance(revision),
+                Some(Err(Error::Compacted(_))) => return End::Lost("history is compacted"),
+                Some(Err(error)) => return End::Broken(error),
+                None => return End::Broken(Error::Failed("it ended".to_owned())),
+            }
+        }
+    }
+
+    /// Applies one revision: keys first, as its values may need them; the cache last, as it is what readers wait for.
+    fn apply(&self, revision: Revision, events: &[Event]) -> Result<(), End> {
+        if revision <= self.cache.applied() {
+            return Ok(());
+        }
+        self.apply_keys(events)?;
+        self.apply_members(events);
+        self.cache.apply(revision, events);
+        self.applied.send_replace(revision);
+        self.tell_changes(events);
+        Ok(())
+    }
+
+    fn advance(&self, revision: Revision) {
+        if revision > self.cache.applied() {
+            self.cache.advance(revision);
+            self.applied.send_replace(revision);
+        }
+    }
+
+    fn apply_keys(&self, events: &[Event]) -> Result<(), End> {
+        let put = |key: &[u8]| {
+            events.iter().find_map(|event| match event {
+                Event::Put(item) if item.key == key => Some(item),
+                _ => None,
+            })
+        };
+        let generation = put(layout::GENERATION).map(|item| item.mod_revision);
+        let keys = self.keys.load_full();
+        let next = match (put(layout::KEYRING), generation) {
+            (Some(keyring), _) => {
+                let succession = put(layout::SUCCESSION).map(|item| item.value.as_ref());
+                let generation = generation.unwrap_or(keys.generation);
+                keys.follow(&keyring.value, keyring.mod_revision, generation, succession)
+                    .map_err(|_| End::Lost("a new keyring does not open"))?
+            }
+            (None, Some(generation)) => keys.at_generation(generation),
+            (None, None) => return Ok(()),
+        };
+        self.keys.store(Arc::new(next));
+        Ok(())
+    }
+
+    fn apply_members(&self, events: &[Event]) {
+        let own = self.standing.load();
+        let keys = self.keys.load();
+        let mut roster = self.roster.lock();
+        let mut changed = false;
+        for event in events.iter().filter(|event| event.key().starts_with(layout::MEMBERS)) {
+            changed = true;
+            if *event.key() != own.key {
+                roster.apply(event, &keys.mac, self.clock.boottime());
+            } else if !stands(event, &keys.mac) {
+                // Evicted: nothing is read from memory until the heartbeat has made us join again.
+                self.confirmed.store(0, Ordering::SeqCst);
+            }
+        }
+        drop(roster);
+        if changed {
+            self.look_at_roster();
+            self.wake.notify_one();
+        }
+    }
+
+    fn tell_changes(&self, events: &[Event]) {
+        if self.changes.receiver_count() == 0 {
+            return;
+        }
+        let keys = self.keys.load();
+        for event in events.iter().filter(|event| event.key().starts_with(crate::names::DATA)) {
+            if let Ok(path) = keys.names.path(event.key()) {
+                // No receiver is no error.
+                let _ = self.changes.send(Changed::Path(path));
+            }
+        }
+    }
+
+    /// Drops everything and reads keys and roster at one revision, the watch's new start.
+    async fn load(&self) -> Result<(), Error> {
+        let (_, revision) = self.storage.get(layout::GENERATION).await?;
+        let read = |range: Range| self.storage.range(range.at(revision));
+        let keyring = read(Range::key(layout::KEYRING)).await?.items.pop();
+        let generation = read(Range::key(layout::GENERATION)).await?.items.pop();
+        let succession = read(Range::key(layout::SUCCESSION)).await?.items.pop();
+        let (Some(keyring), Some(generation)) = (keyring, generation) else {
+            return Err(Error::Failed("the store has lost its keyring".to_owned()));
+        };
+        let succession = succession.as_ref().map(|item| item.value.as_ref());
+        let keys = self.keys.load();
+        let next = keys
+            .follow(&keyring.value, keyring.mod_revision, generation.mod_revision, succession)
+            .map_err(|_| Error::Failed("the stored keyring does not open".to_owned()))?;
+        let members = read(Range::prefix(layout::MEMBERS)).await?.items;
+        let own = self.standing.load();
+        let roster = Roster::of(&members, Some(&own.key), &next.mac, self.clock.boottime());
+        self.keys.store(Arc::new(next));
+        *self.roster.lock() = roster;
+        self.cache.reset(revision);
+        self.answered.store(0, Ordering::SeqCst);
+        self.applied.send_replace(revision);
+        self.look_at_roster();
+        // No receiver is no error.
+        let _ = self.changes.send(Changed::Everything);
+        Ok(())
+    }
+}
+
+/// Whether our own record is still one of a member that serves.
+fn stands(event: &Event, mac: &MacKey) -> bool {
+    let Event::Put(item) = event else { return false };
+    let record = record::decode::<MemberRecord>(mac, &item.key, &item.value);
+    record.is_some_and(|record| record.state != State::Evicted)
+}

@@ -1,0 +1,115 @@
+//! Two replicas, predecessors, leaving.
+
+use std::sync::Arc;
+
+use holdfast_storage::{MemoryStorage, Storage};
+
+use crate::support::{create, open, put, read, until};
+
+fn members(storage: &MemoryStorage) -> usize {
+    storage.dump().iter().filter(|item| item.key.starts_with(b"member/")).count()
+}
+
+fn lanes(storage: &MemoryStorage) -> usize {
+    storage.dump().iter().filter(|item| item.key.starts_with(b"lane/")).count()
+}
+
+async fn wait_until_cached(storage: &MemoryStorage) {
+    until("it reads from memory", || async {
+        storage
+            .dump()
+            .iter()
+            .any(|item| item.key.starts_with(b"member/") && item.value.windows(8).any(|window| window == b"\"cached\""))
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn two_replicas_see_each_others_writes_at_once() {
+    let storage = MemoryStorage::new();
+    let one = open(Arc::new(storage.clone()), "one").await;
+    put(&one, "a", "0").await.unwrap();
+    wait_until_cached(&storage).await;
+    let two = open(Arc::new(storage.clone()), "two").await;
+    for number in 0..50 {
+        let (writer, reader) = if number % 2 == 0 { (&one, &two) } else { (&two, &one) };
+        put(writer, "a", &number.to_string()).await.unwrap();
+        assert_eq!(read(reader, "a").await.unwrap(), number.to_string());
+    }
+    assert_eq!(members(&storage), 2);
+    two.seal().await;
+    wait_until_cached(&storage).await;
+    put(&one, "a", "end").await.unwrap();
+    assert_eq!(read(&one, "a").await.unwrap(), "end");
+}
+
+#[tokio::test]
+async fn of_two_that_create_the_same_one_succeeds() {
+    let storage = MemoryStorage::new();
+    let one = open(Arc::new(storage.clone()), "one").await;
+    let two = open(Arc::new(storage.clone()), "two").await;
+    for number in 0..20 {
+        let path = format!("k{number}");
+        let (a, b) = tokio::join!(create(&one, &path, "1"), create(&two, &path, "2"));
+        assert!(a.is_ok() != b.is_ok(), "{a:?} {b:?}");
+        let winner = if a.is_ok() { "1" } else { "2" };
+        assert_eq!(read(&one, &path).await.unwrap(), winner);
+        assert_eq!(read(&two, &path).await.unwrap(), winner);
+    }
+}
+
+#[tokio::test]
+async fn a_clean_leave_leaves_nothing() {
+    let storage = MemoryStorage::new();
+    let one = open(Arc::new(storage.clone()), "one").await;
+    assert_eq!((members(&storage), lanes(&storage)), (1, 2));
+    one.seal().await;
+    assert_eq!((members(&storage), lanes(&storage)), (0, 0));
+}
+
+/// As after kill -9: the predecessor's record is there, and is removed without a wait.
+#[tokio::test]
+async fn a_dead_predecessor_does_not_delay_the_next() {
+    let storage = MemoryStorage::new();
+    let one = open(Arc::new(storage.clone()), "one").await;
+    put(&one, "a", "1").await.unwrap();
+    wait_until_cached(&storage).await;
+    drop(one);
+    let start = std::time::Instant::now();
+    let next = open(Arc::new(storage.clone()), "one").await;
+    assert_eq!(read(&next, "a").await.unwrap(), "1");
+    put(&next, "a", "2").await.unwrap();
+    assert!(start.elapsed() < std::time::Duration::from_secs(1), "{:?}", start.elapsed());
+    assert_eq!((members(&storage), lanes(&storage)), (1, 2));
+}
+
+/// One that was taken for dead and was not: it cannot write under its old id, and goes on under a new one.
+#[tokio::test]
+async fn one_that_was_taken_for_dead_goes_on_under_a_new_id() {
+    let storage = MemoryStorage::new();
+    let one = open(Arc::new(storage.clone()), "same").await;
+    put(&one, "a", "1").await.unwrap();
+    let two = open(Arc::new(storage.clone()), "same").await;
+    put(&two, "a", "2").await.unwrap();
+    assert_eq!(read(&one, "a").await.unwrap(), "2");
+    put(&one, "a", "3").await.unwrap();
+    assert_eq!(read(&two, "a").await.unwrap(), "3");
+    assert_eq!(members(&storage), 2);
+}
+
+/// Dead in state cached, under another name: nobody answers until it is evicted and its time is over.
+#[tokio::test]
+async fn a_silent_replica_of_another_name_is_waited_for() {
+    let storage = MemoryStorage::new();
+    let one = open(Arc::new(storage.clone()), "one").await;
+    put(&one, "a", "1").await.unwrap();
+    wait_until_cached(&storage).await;
+    drop(one);
+    let start = std::time::Instant::now();
+    let two = open(Arc::new(storage.clone()), "two").await;
+    assert_eq!(read(&two, "a").await.unwrap(), "1");
+    assert!(start.elapsed() > std::time::Duration::from_secs(5), "{:?}", start.elapsed());
+    until("only one is left", || async { members(&storage) == 1 }).await;
+    wait_until_cached(&storage).await;
+    assert!(storage.get(b"gen").await.unwrap().0.is_some());
+}

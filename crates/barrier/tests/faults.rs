@@ -1,0 +1,127 @@
+//! Lost answers, lost requests, refusals, a store that is away.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use holdfast_barrier::StoreError;
+use holdfast_storage::{Op, Storage, Txn};
+
+use crate::support::{Fault, Faulty, create, open, put, read, until};
+
+#[tokio::test]
+async fn a_lost_answer_does_not_lose_or_double_the_write() {
+    let storage = Faulty::new();
+    let barrier = open(Arc::new(storage.clone()), "one").await;
+    storage.plan(&[Fault::LoseAnswer]);
+    let revision = create(&barrier, "a", "1").await.unwrap();
+    let mut entry = holdfast_barrier::Store::get(&*barrier, "a").await.unwrap().unwrap();
+    assert_eq!(entry.revision, revision);
+    entry.value.clear();
+    // A check that does not hold is still told when the answer is lost.
+    storage.plan(&[Fault::LoseAnswer]);
+    assert!(matches!(create(&barrier, "a", "2").await, Err(StoreError::Conflict)));
+    assert_eq!((read(&barrier, "a").await.unwrap().as_str(), storage.left()), ("1", 0));
+}
+
+#[tokio::test]
+async fn a_lost_request_is_sent_again() {
+    let storage = Faulty::new();
+    let barrier = open(Arc::new(storage.clone()), "one").await;
+    storage.plan(&[Fault::LoseRequest, Fault::LoseRequest]);
+    create(&barrier, "a", "1").await.unwrap();
+    assert_eq!((read(&barrier, "a").await.unwrap().as_str(), storage.left()), ("1", 0));
+}
+
+/// The batch is still under way when its outcome is asked for: reading the lane alone would call it lost.
+#[tokio::test]
+async fn a_batch_that_arrives_late_is_not_applied_any_more() {
+    let storage = Faulty::new();
+    let barrier = open(Arc::new(storage.clone()), "one").await;
+    storage.plan(&[Fault::Delay]);
+    put(&barrier, "a", "1").await.unwrap();
+    put(&barrier, "a", "2").await.unwrap();
+    tokio::time::sleep(Duration::from_millis(60)).await;
+    assert_eq!(read(&barrier, "a").await.unwrap(), "2");
+    assert!(barrier.fsck().await.unwrap().is_clean());
+}
+
+#[tokio::test]
+async fn one_bad_transaction_does_not_fail_the_others_of_its_batch() {
+    let storage = Faulty::new();
+    let barrier = open(Arc::new(storage.clone()), "one").await;
+    // Whatever travels together first is refused and sent one by one.
+    storage.plan(&[Fault::TooLarge, Fault::TooLarge]);
+    let writes = (0..20).map(|number| {
+        let barrier = barrier.clone();
+        tokio::spawn(async move { put(&barrier, &format!("k{number}"), "v").await })
+    });
+    let mut refused = 0;
+    for write in writes.collect::<Vec<_>>() {
+        match write.await.unwrap() {
+            Ok(_) => {}
+            Err(StoreError::TooLarge { .. }) => refused += 1,
+            Err(error) => panic!("{error}"),
+        }
+    }
+    // A refused batch of one is a refused write; of many, none.
+    assert!(refused <= 2, "{refused}");
+    assert_eq!(storage.left(), 0);
+}
+
+#[tokio::test]
+async fn a_full_store_is_told_and_comes_back() {
+    let storage = Faulty::new();
+    let barrier = open(Arc::new(storage.clone()), "one").await;
+    storage.plan(&[Fault::NoSpace]);
+    assert!(matches!(put(&barrier, "a", "1").await, Err(StoreError::NoSpace)));
+    assert_eq!(read(&barrier, "a").await, None);
+    put(&barrier, "a", "2").await.unwrap();
+    assert_eq!(read(&barrier, "a").await.unwrap(), "2");
+}
+
+#[tokio::test]
+async fn a_store_that_is_away_for_a_moment_loses_nothing() {
+    let storage = Faulty::new();
+    let barrier = open(Arc::new(storage.clone()), "one").await;
+    put(&barrier, "a", "1").await.unwrap();
+    storage.cut_off(true);
+    let write = tokio::spawn({
+        let barrier = barrier.clone();
+        async move { create(&barrier, "b", "1").await }
+    });
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert!(!write.is_finished(), "an unknown outcome is not answered");
+    storage.cut_off(false);
+    write.await.unwrap().unwrap();
+    assert_eq!(read(&barrier, "b").await.unwrap(), "1");
+}
+
+/// A store put back to an older state is noticed; what is read afterwards is what is there.
+#[tokio::test]
+async fn a_lane_that_is_deleted_by_hand_is_made_again() {
+    let storage = Faulty::new();
+    let barrier = open(Arc::new(storage.clone()), "one").await;
+    let lanes: Vec<_> = storage.inner.dump().into_iter().filter(|item| item.key.starts_with(b"lane/")).collect();
+    assert_eq!(lanes.len(), 2);
+    let then = lanes.into_iter().map(|item| Op::delete(item.key)).collect();
+    storage.inner.txn(Txn { then, ..Txn::default() }).await.unwrap();
+    for number in 0..6 {
+        put(&barrier, "a", &number.to_string()).await.unwrap();
+    }
+    assert_eq!(read(&barrier, "a").await.unwrap(), "5");
+}
+
+#[tokio::test]
+async fn a_member_that_is_deleted_by_hand_joins_again() {
+    let storage = Faulty::new();
+    let barrier = open(Arc::new(storage.clone()), "one").await;
+    let members: Vec<_> = storage.inner.dump().into_iter().filter(|item| item.key.starts_with(b"member/")).collect();
+    let then = members.iter().map(|item| Op::delete(item.key.clone())).collect();
+    storage.inner.txn(Txn { then, ..Txn::default() }).await.unwrap();
+    put(&barrier, "a", "1").await.unwrap();
+    assert_eq!(read(&barrier, "a").await.unwrap(), "1");
+    until("it is a member again", || async {
+        storage.inner.dump().iter().any(|item| item.key.starts_with(b"member/") && item.key != members[0].key)
+    })
+    .await;
+}

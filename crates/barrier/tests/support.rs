@@ -1,0 +1,154 @@
+//! A barrier to test with, and a store that can be told to fail.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use holdfast_barrier::{Barrier, Check, Options, Store, StoreError, Txn};
+use holdfast_base::{SystemClock, SystemEntropy};
+use holdfast_secret::SecretBytes;
+use holdfast_storage::{Error, MemoryStorage, Op, Page, Range, Revision, Storage, TxnReply, Watch};
+use parking_lot::Mutex;
+
+pub fn root() -> SecretBytes {
+    SecretBytes::new([7; 32])
+}
+
+pub fn bytes(text: &str) -> SecretBytes {
+    SecretBytes::new(text.as_bytes())
+}
+
+/// A sealed barrier of the instance with this name.
+pub fn sealed(storage: Arc<dyn Storage>, instance: &str) -> Arc<Barrier> {
+    let options = Options { instance: instance.to_owned(), ..Options::default() };
+    Barrier::open_with(storage, Arc::new(SystemClock), Arc::new(SystemEntropy), options)
+}
+
+/// An open one; initialises the store if it must.
+pub async fn open(storage: Arc<dyn Storage>, instance: &str) -> Arc<Barrier> {
+    let barrier = sealed(storage, instance);
+    if !barrier.initialized().await.unwrap() {
+        barrier.initialize(&root()).await.unwrap();
+    }
+    barrier.unseal(root()).await.unwrap();
+    barrier
+}
+
+pub async fn open_memory() -> (Arc<Barrier>, MemoryStorage) {
+    let storage = MemoryStorage::new();
+    (open(Arc::new(storage.clone()), "one").await, storage)
+}
+
+pub async fn put(barrier: &Barrier, path: &str, value: &str) -> Result<Revision, StoreError> {
+    let mut txn = Txn::new();
+    txn.put(path.to_owned(), bytes(value));
+    barrier.commit(txn).await
+}
+
+pub async fn create(barrier: &Barrier, path: &str, value: &str) -> Result<Revision, StoreError> {
+    let mut txn = Txn::new();
+    txn.check(path.to_owned(), Check::Absent).put(path.to_owned(), bytes(value));
+    barrier.commit(txn).await
+}
+
+pub async fn read(barrier: &Barrier, path: &str) -> Option<String> {
+    let entry = barrier.get(path).await.unwrap()?;
+    Some(String::from_utf8(entry.value.expose().to_vec()).unwrap())
+}
+
+/// Waits until a condition holds.
+pub async fn until<F: Future<Output = bool>>(what: &str, mut holds: impl FnMut() -> F) {
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(10);
+    while !holds().await {
+        assert!(tokio::time::Instant::now() < deadline, "never: {what}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// What a [`Faulty`] store does with the next transactions that hold batches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// Applies it and loses the answer.
+    LoseAnswer,
+    /// Loses it.
+    LoseRequest,
+    /// Answers as if lost, and applies it a moment later.
+    Delay,
+    /// Refuses it for its size.
+    TooLarge,
+    /// Says that it is full.
+    NoSpace,
+}
+
+/// A store in memory with faults. Only batches fail, recognised by the transactions within; or everything, if cut off.
+#[derive(Clone)]
+pub struct Faulty {
+    pub inner: MemoryStorage,
+    faults: Arc<Mutex<Vec<Fault>>>,
+    cut: Arc<Mutex<bool>>,
+}
+
+impl Faulty {
+    pub fn new() -> Self {
+        Self { inner: MemoryStorage::new(), faults: Arc::default(), cut: Arc::default() }
+    }
+
+    /// The next batch meets the first of these, and so on.
+    pub fn plan(&self, faults: &[Fault]) {
+        *self.faults.lock() = faults.iter().rev().copied().collect();
+    }
+
+    pub fn left(&self) -> usize {
+        self.faults.lock().len()
+    }
+
+    pub fn cut_off(&self, cut: bool) {
+        *self.cut.lock() = cut;
+    }
+
+    fn reachable(&self) -> Result<(), Error> {
+        if *self.cut.lock() { Err(Error::Unknown("cut off".to_owned())) } else { Ok(()) }
+    }
+}
+
+#[async_trait]
+impl Storage for Faulty {
+    async fn range(&self, range: Range) -> Result<Page, Error> {
+        self.reachable()?;
+        self.inner.range(range).await
+    }
+
+    async fn txn(&self, txn: holdfast_storage::Txn) -> Result<TxnReply, Error> {
+        self.reachable()?;
+        let is_batch = txn.then.iter().any(|op| matches!(op, Op::Txn(_)));
+        let fault = if is_batch { self.faults.lock().pop() } else { None };
+        let lost = || Err(Error::Unknown("the answer was lost".to_owned()));
+        match fault {
+            None => self.inner.txn(txn).await,
+            Some(Fault::LoseAnswer) => {
+                self.inner.txn(txn).await?;
+                lost()
+            }
+            Some(Fault::LoseRequest) => lost(),
+            Some(Fault::Delay) => {
+                let inner = self.inner.clone();
+                tokio::spawn(async move {
+                    tokio::time::sleep(Duration::from_millis(30)).await;
+                    let _ = inner.txn(txn).await;
+                });
+                lost()
+            }
+            Some(Fault::TooLarge) => Err(Error::TooLarge("planned".to_owned())),
+            Some(Fault::NoSpace) => Err(Error::NoSpace),
+        }
+    }
+
+    async fn watch(&self, prefix: &[u8], from: Revision) -> Result<Watch, Error> {
+        self.reachable()?;
+        self.inner.watch(prefix, from).await
+    }
+
+    fn kind(&self) -> &'static str {
+        "faulty"
+    }
+}
