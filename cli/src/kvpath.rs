@@ -33,7 +33,7 @@ impl KvPath {
             Err(ApiError::Status { status: 404, .. }) => {
                 return Ok(Self::split(&whole, mount.unwrap_or_default(), false));
             }
-            other => other.during(format_args!("making API request for the mount of {whole}"))?,
+            other => other.during(format_args!("looking up the mount of {whole}"))?,
         };
         let found = info.get("path").and_then(Value::as_str).unwrap_or_default();
         let version = info.get("options").and_then(|options| options.get("version")).map(crate::format::plain);

@@ -26,6 +26,7 @@ pub struct Session {
     format: Format,
     field: Option<String>,
     home: Option<PathBuf>,
+    token_from_environment: bool,
 }
 
 // === impl Session ===
@@ -48,8 +49,10 @@ impl Session {
                 .map_err(|error| Failure::local(format!("Error reading ~/.vault-token: {error}"))),
             None => Ok(None),
         };
-        let token = match environment.get("TOKEN") {
-            Some(token) => Some(SecretString::new(token)),
+        let from_environment = environment.get("TOKEN").map(SecretString::new);
+        let token_from_environment = from_environment.is_some();
+        let token = match from_environment {
+            Some(token) => Some(token),
             None => stored()?,
         };
         if let Some(token) = token {
@@ -60,7 +63,7 @@ impl Session {
             client = client.with_namespace(&namespace);
         }
         let wrap_ttl = global.wrap_ttl.clone().or_else(|| environment.get("WRAP_TTL"));
-        Ok(Self { api: Api::new(client, wrap_ttl), format, field: global.field.clone(), home })
+        Ok(Self { api: Api::new(client, wrap_ttl), format, field: global.field.clone(), home, token_from_environment })
     }
 
     /// The server.
@@ -87,6 +90,11 @@ impl Session {
     pub fn token_file(&self) -> Result<TokenFile, Failure> {
         let home = self.home.as_deref().ok_or_else(|| Failure::local("HOME is not set: nowhere to keep the token"))?;
         Ok(TokenFile::in_home(home))
+    }
+
+    /// Does a token in the environment hide the stored one?
+    pub fn token_from_environment(&self) -> bool {
+        self.token_from_environment
     }
 
     /// A line, or lines, on standard output. Nothing for empty text.

@@ -52,6 +52,9 @@ impl Login {
             let stored = session.token_file()?.write(&SecretString::new(auth.client_token.as_str()));
             stored.map_err(|error| Failure::local(format!("Error storing token in ~/.vault-token: {error}")))?;
         }
+        if session.token_from_environment() && !self.no_store && !self.token_only {
+            session.warn("WARNING! HOLDFAST_TOKEN or VAULT_TOKEN is set and hides the token that was stored now.\n");
+        }
         if self.no_print {
             return Ok(());
         }
