@@ -1,4 +1,6 @@
 //! The agent against a server of a few lines that keeps bindings as the real one does.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs, reason = "tests say what they expect")]
+
 mod life;
 mod server;

@@ -19,41 +19,41 @@ use holdfast_webhook::{
 #[command(name = "holdfast-webhook", version)]
 struct Arguments {
     /// Where reviews are served, with TLS.
-    #[arg(long, env = "HOLDFAST_WEBHOOK_LISTEN", default_value = "0.0.0.0:8443")]
+    #[arg(long, env = "HOLDFAST_LISTEN_ADDR", default_value = "0.0.0.0:8443")]
     listen: SocketAddr,
     /// Where /healthz, /readyz and /metrics are served.
-    #[arg(long, env = "HOLDFAST_WEBHOOK_ADMIN_LISTEN", default_value = "0.0.0.0:9443")]
+    #[arg(long, env = "HOLDFAST_ADMIN_ADDR", default_value = "0.0.0.0:9442")]
     admin_listen: SocketAddr,
     /// Namespace of this webhook.
-    #[arg(long, env = "HOLDFAST_WEBHOOK_NAMESPACE")]
+    #[arg(long, env = "POD_NAMESPACE")]
     namespace: String,
     /// Service of this webhook.
     #[arg(long, env = "HOLDFAST_WEBHOOK_SERVICE", default_value = "holdfast-webhook")]
     service: String,
     /// Secret that replicas share the certificate authority in.
-    #[arg(long, env = "HOLDFAST_WEBHOOK_CA_SECRET", default_value = "holdfast-webhook-ca")]
+    #[arg(long, env = "HOLDFAST_WEBHOOK_SECRET", default_value = "holdfast-webhook-ca")]
     ca_secret: String,
     /// MutatingWebhookConfiguration that gets the CA bundle.
     #[arg(long, env = "HOLDFAST_WEBHOOK_CONFIGURATION", default_value = "holdfast-webhook")]
     configuration: String,
     /// Image of the agent.
-    #[arg(long, env = "HOLDFAST_WEBHOOK_AGENT_IMAGE")]
+    #[arg(long, env = "HOLDFAST_AGENT_IMAGE")]
     agent_image: String,
     /// Always, IfNotPresent or Never.
-    #[arg(long, env = "HOLDFAST_WEBHOOK_AGENT_IMAGE_PULL_POLICY", default_value = "IfNotPresent")]
+    #[arg(long, env = "HOLDFAST_AGENT_IMAGE_PULL_POLICY", default_value = "IfNotPresent")]
     agent_image_pull_policy: String,
     /// Resources of the agent: requests.cpu=5m,limits.memory=64Mi …
     #[arg(
         long,
-        env = "HOLDFAST_WEBHOOK_AGENT_RESOURCES",
+        env = "HOLDFAST_AGENT_RESOURCES",
         default_value = "requests.cpu=5m,requests.memory=16Mi,limits.memory=64Mi"
     )]
     agent_resources: String,
     /// Address of the server as pods see it.
-    #[arg(long, env = "HOLDFAST_WEBHOOK_SERVER")]
+    #[arg(long, env = "HOLDFAST_ADDR")]
     server: String,
     /// File with the server's CA, PEM; delivered to every pod.
-    #[arg(long, env = "HOLDFAST_WEBHOOK_SERVER_CA_FILE")]
+    #[arg(long, env = "HOLDFAST_CACERT")]
     server_ca_file: Option<PathBuf>,
     /// Mount of the kubernetes auth method.
     #[arg(long, env = "HOLDFAST_WEBHOOK_AUTH_MOUNT", default_value = holdfast_crd_types::names::AUTH_MOUNT)]

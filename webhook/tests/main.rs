@@ -1,6 +1,8 @@
 //! Pods before and after. `pods/*.json` go in; `golden/*.json` hold warnings, the pod with the patch applied, and the
 //! agent's configuration. `UPDATE_GOLDEN=1` writes them anew.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs, reason = "tests say what they expect")]
+
 mod denials;
 mod golden;
 mod reviews;

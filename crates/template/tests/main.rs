@@ -1,6 +1,8 @@
 //! The engine against Go's own: `go.json` holds what `text/template` of Go 1.26 printed for each snippet, or null where
 //! it failed.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs, reason = "tests say what they expect")]
+
 use std::cell::RefCell;
 
 use holdfast_template::{Call, Error, Lookup, NoSource, Options, Source, Template};
