@@ -1,8 +1,125 @@
 //! CSI node plugin: leased secrets as files in pods.
-pub mod proto;
+//!
+//! `csi.holdfast.dev` serves inline ephemeral volumes. Kubelet asks it to publish a volume ([`node`]); the request is
+//! checked ([`request`]) and the volume's attributes are read into a plan ([`attributes`]); as the pod, and only as the
+//! pod, the driver logs in ([`session`]) and reads ([`source`], [`content`]), makes files ([`payload`]) and shows them all
+//! at once ([`swap`]) on a file system in memory ([`mount`]). A task for each volume keeps it fresh ([`volume`]); what a
+//! volume had is given back when it goes ([`releases`]), also if the server was away or the driver restarted ([`state`]).
+
 pub mod attributes;
+pub mod content;
+pub mod credentials;
+pub mod identity;
+pub mod lease;
+pub mod metrics;
 pub mod mount;
+pub mod node;
+pub mod options;
 pub mod payload;
+pub mod proto;
+pub mod registration;
+pub mod releases;
 pub mod request;
+pub mod session;
+pub mod sockets;
+pub mod source;
+pub mod state;
 pub mod status;
 pub mod swap;
+pub mod volume;
+pub mod volumes;
+
+use std::{os::unix::fs::DirBuilderExt, sync::Arc, time::Duration};
+
+use anyhow::Context;
+use holdfast_base::{Clock, Entropy, SystemClock, SystemEntropy};
+use holdfast_client::{Client, Config, read_pem};
+use holdfast_runtime::{Admin, Shutdown, Tasks};
+use tokio_stream::wrappers::UnixListenerStream;
+use tonic::transport::Server;
+use tracing::info;
+
+use crate::{
+    credentials::Cluster,
+    identity::IdentityService,
+    metrics::Metrics,
+    mount::Tmpfs,
+    node::NodeService,
+    options::Options,
+    proto::csi::{identity_server::IdentityServer, node_server::NodeServer},
+    registration::Registrar,
+    releases::Releases,
+    session::Session,
+    state::StateDir,
+    volumes::{Services, Volumes},
+};
+
+/// For one request to the server; also the longest that an unpublish may have to wait for one.
+const SERVER_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// Serves until the shutdown.
+pub async fn run(options: Options, shutdown: Shutdown) -> anyhow::Result<()> {
+    let admin = Admin::new();
+    let metrics = Metrics::default();
+    admin.register(|registry| metrics.register(registry));
+    let server = Client::new(Config {
+        address: options.address.clone(),
+        ca_pem: options.ca_file.as_deref().map(read_pem).transpose()?,
+        tls_server_name: options.tls_server_name.clone(),
+        timeout: Some(SERVER_TIMEOUT),
+        ..Config::default()
+    })?;
+    let state_dir = options.state_dir();
+    let state = StateDir::open(&state_dir).with_context(|| format!("state folder {}", state_dir.display()))?;
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let entropy: Arc<dyn Entropy> = Arc::new(SystemEntropy);
+    let own = Session::of_driver(
+        server.clone(),
+        &options.auth_mount,
+        &options.role,
+        options.token_file.clone(),
+        clock.clone(),
+    );
+    let releases = Arc::new(Releases::new(state.clone(), own, clock.clone(), entropy.clone(), metrics.clone()));
+    let volumes = Volumes::new(Services {
+        server,
+        auth_mount: options.auth_mount.clone(),
+        audience: options.audience.clone(),
+        kubelet_root: options.kubelet_root.clone(),
+        size: options.volume_size,
+        mounter: Arc::new(Tmpfs),
+        credentials: Arc::new(Cluster::default()),
+        state,
+        releases: releases.clone(),
+        clock,
+        entropy,
+        metrics,
+    });
+
+    let endpoint = options.endpoint();
+    for folder in [endpoint.parent(), options.registration().parent()].into_iter().flatten() {
+        std::fs::DirBuilder::new().recursive(true).mode(0o750).create(folder)?;
+    }
+    // The driver's socket first: kubelet dials it as soon as it sees the other.
+    let listener = sockets::listen_at(&endpoint)?;
+    let node = NodeService { node_id: options.node_id.clone(), volumes: volumes.clone() };
+    let service = Server::builder().add_service(IdentityServer::new(IdentityService)).add_service(NodeServer::new(node));
+    let registrar =
+        Registrar { socket: options.registration(), endpoint: endpoint.to_string_lossy().into_owned() };
+    info!(endpoint = %endpoint.display(), node = options.node_id, server = options.address, "serving CSI");
+
+    let mut tasks = Tasks::new(shutdown.clone());
+    tasks.spawn("admin", admin.clone().serve(options.admin_address, shutdown.clone()));
+    let stopped = shutdown.clone();
+    tasks.spawn("csi", async move {
+        let serving = service.serve_with_incoming(UnixListenerStream::new(listener));
+        tokio::select! {
+            served = serving => Ok(served?),
+            () = stopped.cancelled() => Ok(()),
+        }
+    });
+    tasks.spawn("registration", registrar.run(admin, shutdown.clone()));
+    tasks.spawn("releases", releases.run(shutdown.clone()));
+    tasks.spawn("volumes", volumes.watch(shutdown));
+    tasks.join().await
+}

@@ -1,1 +1,27 @@
-fn main() {}
+//! The `holdfast-csi` program.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use holdfast_csi::options::Options;
+use holdfast_runtime::Shutdown;
+
+fn main() -> ExitCode {
+    holdfast_runtime::install_crypto_provider();
+    let options = Options::parse();
+    holdfast_runtime::init_logs(options.log_format, &options.log_level);
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    let done = runtime.map_err(anyhow::Error::from).and_then(|runtime| {
+        runtime.block_on(async {
+            let shutdown = Shutdown::on_signals()?;
+            holdfast_csi::run(options, shutdown).await
+        })
+    });
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!(error = format!("{error:#}"), "the driver ends");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,116 @@
+//! The content of a volume: its plan, its sources, what was read, and whether all of that makes files.
+
+use std::collections::BTreeMap;
+
+use crate::{
+    attributes::{Origin, Plan},
+    credentials::Credentials,
+    payload::{Incomplete, Payload, Readings, assemble},
+    request::Pod,
+    source::{Source, Tools},
+    state::{LeaseRecord, VolumeRecord, item_prefix},
+    status::Failure,
+};
+
+/// How often a template may ask for more.
+const MAX_ROUNDS: usize = 16;
+
+/// Content that is kept fresh.
+pub struct Content {
+    /// What is asked for.
+    pub plan: Plan,
+    /// What it is made of.
+    pub sources: Vec<Source>,
+    readings: Readings,
+    volume: String,
+    group: Option<u32>,
+    paths: BTreeMap<String, String>,
+    known: BTreeMap<String, LeaseRecord>,
+}
+
+impl Content {
+    /// Nothing read yet. `earlier` is what the driver remembers of the volume.
+    pub fn new(plan: Plan, volume: &str, group: Option<u32>, earlier: &VolumeRecord) -> Self {
+        Self {
+            plan,
+            sources: Vec::new(),
+            readings: Readings::new(),
+            volume: volume.to_owned(),
+            group,
+            paths: earlier.paths.clone(),
+            known: earlier.leases.clone(),
+        }
+    }
+
+    /// Looks up where the plan's credentials are. A credential that was known before is found without the cluster too.
+    pub async fn locate(&mut self, credentials: &dyn Credentials, pod: &Pod) -> Result<(), Failure> {
+        for name in self.plan.credentials() {
+            match credentials.path(&pod.namespace, name).await {
+                Ok(path) => drop(self.paths.insert(name.to_owned(), path)),
+                Err(failure) if failure.is_transient() && self.paths.contains_key(name) => {}
+                Err(failure) => return Err(failure.context(&format!("credential {name}"))),
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads what is missing and makes the files.
+    pub async fn complete(&mut self, tools: &Tools) -> Result<Payload, Failure> {
+        for _ in 0..MAX_ROUNDS {
+            let missing = match assemble(&self.plan, &self.readings, self.group) {
+                Ok(payload) => return Ok(payload),
+                Err(Incomplete::Failed(failure)) => return Err(failure),
+                Err(Incomplete::Missing(missing)) => missing,
+            };
+            for origin in missing {
+                if !self.readings.contains_key(&origin) {
+                    self.open(tools, origin).await?;
+                }
+            }
+        }
+        Err(Failure::Invalid(format!("a template still asks for more paths after {MAX_ROUNDS} rounds")))
+    }
+
+    async fn open(&mut self, tools: &Tools, origin: Origin) -> Result<(), Failure> {
+        let path = match &origin {
+            Origin::Path(path) => path.clone(),
+            Origin::Credential(name) => self.paths.get(name).cloned().unwrap_or_default(),
+        };
+        let item = format!("{}{}", item_prefix(&self.volume), origin.name());
+        let known = self.known.get(&item).cloned();
+        let (source, reading) = Source::open(tools, origin.clone(), path, item, known.as_ref()).await?;
+        self.sources.push(source);
+        self.readings.insert(origin, reading);
+        Ok(())
+    }
+
+    /// Looks after the sources that are due. True if values changed.
+    pub async fn tend(&mut self, tools: &Tools) -> bool {
+        let mut changed = false;
+        let now = tools.clock.boottime();
+        for source in self.sources.iter_mut().filter(|source| source.due <= now) {
+            let Some(reading) = source.tend(tools).await else { continue };
+            if !self.readings.get(&source.origin).is_some_and(|old| old.same_values(&reading)) {
+                source.changed = tools.clock.now();
+                changed = true;
+            }
+            self.readings.insert(source.origin.clone(), reading);
+        }
+        changed
+    }
+
+    /// The leases it has, for the record.
+    pub fn leases(&self) -> BTreeMap<String, LeaseRecord> {
+        let leased = self.sources.iter().filter_map(|source| Some((source, source.lease.as_ref()?)));
+        leased
+            .map(|(source, lease)| {
+                (source.item.clone(), LeaseRecord { lease_id: lease.id.clone(), ttl: lease.full.as_secs() })
+            })
+            .collect()
+    }
+
+    /// Where its credentials are, for the record.
+    pub fn paths(&self) -> BTreeMap<String, String> {
+        self.paths.clone()
+    }
+}

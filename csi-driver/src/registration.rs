@@ -1,0 +1,129 @@
+//! Makes the driver known to kubelet, without a sidecar: a socket in kubelet's registry folder that tells where the
+//! driver's own socket is. Kubelet asks when it sees the socket, and again when it restarts.
+
+use std::{path::PathBuf, sync::Arc, time::Duration};
+
+use holdfast_runtime::{Admin, Shutdown};
+use tokio::sync::watch;
+use tokio_stream::wrappers::UnixListenerStream;
+use tonic::{Request, Response, Status, async_trait, transport::Server};
+use tracing::{info, warn};
+
+use crate::{
+    identity::NAME,
+    proto::registration::{
+        InfoRequest, PluginInfo, RegistrationStatus, RegistrationStatusResponse,
+        registration_server::{Registration, RegistrationServer},
+    },
+    sockets,
+};
+
+/// How long kubelet may take to register before the socket is made anew.
+const PATIENCE: Duration = Duration::from_secs(30);
+const TICK: Duration = Duration::from_millis(500);
+
+/// What to tell kubelet, and where.
+#[derive(Clone, Debug)]
+pub struct Registrar {
+    /// The socket in kubelet's registry folder.
+    pub socket: PathBuf,
+    /// The driver's own socket, as kubelet sees it.
+    pub endpoint: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Outcome {
+    Unknown,
+    Registered,
+    Refused(String),
+}
+
+struct Service {
+    endpoint: String,
+    outcome: Arc<watch::Sender<Outcome>>,
+}
+
+#[async_trait]
+impl Registration for Service {
+    async fn get_info(&self, _: Request<InfoRequest>) -> Result<Response<PluginInfo>, Status> {
+        Ok(Response::new(PluginInfo {
+            r#type: "CSIPlugin".to_owned(),
+            name: NAME.to_owned(),
+            endpoint: self.endpoint.clone(),
+            supported_versions: vec!["1.0.0".to_owned()],
+        }))
+    }
+
+    async fn notify_registration_status(
+        &self,
+        request: Request<RegistrationStatus>,
+    ) -> Result<Response<RegistrationStatusResponse>, Status> {
+        let status = request.into_inner();
+        let outcome =
+            if status.plugin_registered { Outcome::Registered } else { Outcome::Refused(status.error) };
+        self.outcome.send_replace(outcome);
+        Ok(Response::new(RegistrationStatusResponse {}))
+    }
+}
+
+impl Registrar {
+    /// Serves registration until the shutdown; the driver is ready while it is registered. Ends with an error if kubelet
+    /// refuses, so that the process restarts and the reason is in its last log line.
+    pub async fn run(self, admin: Admin, shutdown: Shutdown) -> anyhow::Result<()> {
+        let (sender, mut outcome) = watch::channel(Outcome::Unknown);
+        let sender = Arc::new(sender);
+        loop {
+            let stop = tokio_util::sync::CancellationToken::new();
+            let serving = tokio::spawn(self.serve(sender.clone(), stop.clone())?);
+            let mut waited = Duration::ZERO;
+            let again = loop {
+                tokio::select! {
+                    changed = outcome.changed() => {
+                        changed?;
+                        let now = outcome.borrow_and_update().clone();
+                        admin.set_ready(now == Outcome::Registered);
+                        match now {
+                            Outcome::Registered => info!("kubelet has registered the driver"),
+                            Outcome::Refused(reason) => anyhow::bail!("kubelet refuses to register the driver: {reason}"),
+                            Outcome::Unknown => {}
+                        }
+                    }
+                    () = tokio::time::sleep(TICK) => waited += TICK,
+                    () = shutdown.cancelled() => break false,
+                }
+                if !self.socket.exists() {
+                    warn!(socket = %self.socket.display(), "the registration socket is gone; making it anew");
+                    break true;
+                }
+                if *outcome.borrow() != Outcome::Registered && waited >= PATIENCE {
+                    warn!("kubelet has not registered the driver yet; showing the registration socket again");
+                    break true;
+                }
+            };
+            stop.cancel();
+            serving.await??;
+            if !again {
+                sockets::remove(&self.socket)?;
+                return Ok(());
+            }
+        }
+    }
+
+    fn serve(
+        &self,
+        outcome: Arc<watch::Sender<Outcome>>,
+        stop: tokio_util::sync::CancellationToken,
+    ) -> anyhow::Result<impl Future<Output = anyhow::Result<()>> + Send + 'static> {
+        let listener = sockets::listen_at(&self.socket)?;
+        let service = RegistrationServer::new(Service { endpoint: self.endpoint.clone(), outcome });
+        Ok(async move {
+            // Kubelet keeps its connection open; it must not hold up the end.
+            let serving = Server::builder().add_service(service).serve_with_incoming(UnixListenerStream::new(listener));
+            tokio::select! {
+                served = serving => served?,
+                () = stop.cancelled() => {}
+            }
+            Ok(())
+        })
+    }
+}

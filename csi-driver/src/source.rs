@@ -1,0 +1,237 @@
+//! One thing a volume is made of: a path that is read again and again, or a credential whose lease is kept alive.
+
+use std::{sync::Arc, time::Duration};
+
+use holdfast_base::{Clock, Entropy, Timestamp};
+use holdfast_client::Error;
+
+use crate::{
+    attributes::Origin,
+    lease::{Lease, Next, backoff, jittered},
+    metrics::{Metrics, outcome},
+    payload::Reading,
+    session::{CallError, Session},
+    state::LeaseRecord,
+    status::Failure,
+};
+
+/// What sources are kept fresh with.
+pub struct Tools {
+    /// The pod's login.
+    pub session: Session,
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+    /// Jitter.
+    pub entropy: Arc<dyn Entropy>,
+    /// Numbers.
+    pub metrics: Metrics,
+    /// How often unleased paths are read.
+    pub refresh: Duration,
+}
+
+/// A source and what was read of it.
+#[derive(Debug)]
+pub struct Source {
+    /// What the plan calls it.
+    pub origin: Origin,
+    /// Path on the server.
+    pub path: String,
+    /// Item of the binding.
+    pub item: String,
+    /// The lease; `None` for unleased paths.
+    pub lease: Option<Lease>,
+    /// When to look after it, boottime.
+    pub due: Duration,
+    /// When it last became what it is.
+    pub changed: Timestamp,
+    /// When it was last renewed.
+    pub renewed: Option<Timestamp>,
+    /// Failures in a row.
+    pub failures: u32,
+    /// The last of them.
+    pub failure: Option<String>,
+}
+
+/// How a source is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Freshness {
+    /// As the server has it.
+    Fresh,
+    /// The server can't be asked; what is there is still good.
+    Stale,
+    /// The lease has ended.
+    Expired,
+}
+
+impl Freshness {
+    /// As the status says it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Fresh => "fresh",
+            Self::Stale => "stale",
+            Self::Expired => "expired",
+        }
+    }
+}
+
+// === impl Source ===
+
+impl Source {
+    /// Reads for the first time, or again after a restart: the server answers the item's credential if it has one.
+    pub async fn open(
+        tools: &Tools,
+        origin: Origin,
+        path: String,
+        item: String,
+        known: Option<&LeaseRecord>,
+    ) -> Result<(Self, Reading), Failure> {
+        let now = tools.clock.now();
+        let mut source = Self {
+            origin,
+            path,
+            item,
+            lease: None,
+            due: Duration::ZERO,
+            changed: now,
+            renewed: None,
+            failures: 0,
+            failure: None,
+        };
+        match source.read(tools, None, known).await {
+            Ok(reading) => Ok((source, reading)),
+            Err(error) => Err(source.explain(error, tools)),
+        }
+    }
+
+    /// How it is at `now` (boottime).
+    pub fn freshness(&self, now: Duration) -> Freshness {
+        match &self.lease {
+            Some(lease) if now >= lease.expires => Freshness::Expired,
+            _ if self.failures > 0 => Freshness::Stale,
+            _ => Freshness::Fresh,
+        }
+    }
+
+    /// Does what is due. Answers a reading if the values may have changed.
+    pub async fn tend(&mut self, tools: &Tools) -> Option<Reading> {
+        let now = tools.clock.boottime();
+        let next = match &self.lease {
+            None => Next::Reattach,
+            Some(lease) if now >= lease.expires => Next::Reattach,
+            Some(lease) => lease.next,
+        };
+        let done = match (next, self.lease.as_ref().map(|lease| lease.id.clone())) {
+            (Next::Renew, Some(id)) => self.renew(tools, &id).await.map(|()| None),
+            (Next::Replace, Some(id)) => {
+                let done = self.replace(tools, &id).await;
+                tools.metrics.rotations.get_or_create(&result(&done)).inc();
+                done.map(Some)
+            }
+            _ => self.read(tools, None, None).await.map(Some),
+        };
+        match done {
+            Ok(reading) => reading,
+            Err(error) => {
+                self.failures += 1;
+                self.failure = Some(self.explain(error, tools).to_string());
+                self.due = tools.clock.boottime() + backoff(self.failures, &*tools.entropy);
+                None
+            }
+        }
+    }
+
+    async fn renew(&mut self, tools: &Tools, id: &str) -> Result<(), CallError> {
+        let increment = self.lease.as_ref().map(|lease| lease.full);
+        let done = tools.session.call(|client| async move { client.renew_lease(id, increment).await }).await;
+        tools.metrics.renewals.get_or_create(&result(&done)).inc();
+        let envelope = match done {
+            Ok(envelope) => envelope,
+            Err(error) => {
+                // The server said no: what the item has now is its to say. That finds the same credential if it lives.
+                if !error.is_transient()
+                    && let Some(lease) = &mut self.lease
+                {
+                    lease.next = Next::Reattach;
+                }
+                return Err(error);
+            }
+        };
+        let now = tools.clock.boottime();
+        if let Some(lease) = &mut self.lease {
+            lease.renewed(Duration::from_secs(envelope.lease_duration), envelope.renewable, now);
+            self.due = lease.due(now, &*tools.entropy);
+        }
+        self.renewed = Some(tools.clock.now());
+        self.succeeded();
+        Ok(())
+    }
+
+    /// Another credential; the old one lives on until its end, so that nothing breaks while the pod reads the new one.
+    async fn replace(&mut self, tools: &Tools, id: &str) -> Result<Reading, CallError> {
+        match self.read(tools, Some(id), None).await {
+            // Somebody else has replaced it: theirs is ours too.
+            Err(CallError::Server(error)) if matches!(error.status(), Some(400 | 409 | 412)) => {
+                self.read(tools, None, None).await
+            }
+            other => other,
+        }
+    }
+
+    async fn read(
+        &mut self,
+        tools: &Tools,
+        replace: Option<&str>,
+        known: Option<&LeaseRecord>,
+    ) -> Result<Reading, CallError> {
+        let (path, item) = (self.path.as_str(), self.item.as_str());
+        let read = |client: holdfast_client::Client| async move {
+            match client.read_bound(path, item, None, replace).await {
+                Ok(None) => {
+                    Err(Error::Status { status: 404, path: path.to_owned(), errors: vec!["no value here".to_owned()] })
+                }
+                Ok(Some(envelope)) => Ok(envelope),
+                Err(error) => Err(error),
+            }
+        };
+        let envelope = tools.session.call(read).await?;
+        let now = tools.clock.boottime();
+        if envelope.lease_id.is_empty() {
+            self.lease = None;
+            self.due = now + jittered(tools.refresh, &*tools.entropy);
+        } else {
+            let same = |id: &str| id == envelope.lease_id;
+            let full = match (&self.lease, known) {
+                (Some(lease), _) if same(&lease.id) => Some(lease.full),
+                (_, Some(known)) if same(&known.lease_id) => Some(Duration::from_secs(known.ttl)),
+                _ => None,
+            };
+            let granted = Duration::from_secs(envelope.lease_duration);
+            let lease = Lease::new(envelope.lease_id.clone(), granted, envelope.renewable, full, now);
+            self.due = lease.due(now, &*tools.entropy);
+            self.lease = Some(lease);
+        }
+        self.succeeded();
+        let data = envelope.data.unwrap_or_default();
+        Ok(Reading::new(&envelope.lease_id, envelope.lease_duration, envelope.renewable, data))
+    }
+
+    fn succeeded(&mut self) {
+        self.failures = 0;
+        self.failure = None;
+    }
+
+    fn explain(&self, error: CallError, tools: &Tools) -> Failure {
+        error.reading(&self.path, tools.session.who()).context(&match &self.origin {
+            Origin::Credential(name) => format!("credential {name}"),
+            Origin::Path(path) => format!("item {path}"),
+        })
+    }
+}
+
+fn result<T>(done: &Result<T, CallError>) -> crate::metrics::Outcome {
+    match done {
+        Ok(_) => outcome("ok"),
+        Err(error) if error.is_transient() => outcome("unavailable"),
+        Err(_) => outcome("refused"),
+    }
+}

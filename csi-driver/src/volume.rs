@@ -1,0 +1,200 @@
+//! A mounted volume and the task that keeps it fresh: polls, renews, replaces, shows what changed, says how it is.
+
+use std::{io, path::Path, sync::Arc, time::Duration};
+
+use holdfast_base::{Timestamp, id};
+use parking_lot::Mutex;
+use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use crate::{
+    content::Content,
+    payload::Payload,
+    request::Publish,
+    source::{Freshness, Source, Tools},
+    state::{StateDir, VolumeRecord},
+    status::Failure,
+    swap::{self, Ownership},
+};
+
+/// How it is, in one line.
+#[derive(Clone, Debug)]
+pub struct Health {
+    /// The worst of its sources.
+    pub freshness: Freshness,
+    /// For people.
+    pub message: String,
+}
+
+/// A volume that is served.
+pub struct Volume {
+    /// Its request.
+    pub request: Publish,
+    /// What its sources are kept fresh with.
+    pub tools: Tools,
+    /// Stops the task.
+    pub stop: CancellationToken,
+    /// How it is.
+    pub health: Mutex<Health>,
+    state: StateDir,
+}
+
+impl Volume {
+    /// A volume without a task.
+    pub fn new(request: Publish, tools: Tools, state: StateDir) -> Self {
+        let health = Health { freshness: Freshness::Fresh, message: "fresh".to_owned() };
+        Self { request, tools, stop: CancellationToken::new(), health: Mutex::new(health), state }
+    }
+
+    fn ownership(&self) -> Ownership {
+        Ownership { group: self.request.group }
+    }
+
+    /// Shows a payload. Blocking work, but on memory.
+    pub fn show(&self, payload: &Payload) -> Result<bool, Failure> {
+        let now = self.tools.clock.now();
+        let name = format!("{}.{}", file_time(now), id::hex(&*self.tools.entropy, 4));
+        swap::show(&self.request.target, payload, self.ownership(), &name)
+            .map_err(|error| Failure::Node(format!("writing the files into the volume: {error}")))
+    }
+
+    /// What the driver will want to know after a restart.
+    pub fn record(&self, content: &Content) -> VolumeRecord {
+        let request = &self.request;
+        VolumeRecord {
+            volume_id: request.volume_id.clone(),
+            volume: request.volume.clone(),
+            target: request.target.clone(),
+            pod: request.pod.clone(),
+            paths: content.paths(),
+            leases: content.leases(),
+        }
+    }
+
+    /// Keeps the content fresh until the volume is stopped. A call that could make a credential is always awaited, so
+    /// that a release that follows finds all there is.
+    pub async fn keep(self: Arc<Self>, mut content: Content) {
+        let mut failed: Option<String> = None;
+        let mut pending = false;
+        let mut last_status = Value::Null;
+        let mut leases = content.leases();
+        loop {
+            self.report(&content, failed.as_deref(), &mut last_status);
+            let now = self.tools.clock.boottime();
+            let due = content.sources.iter().map(|source| source.due).min().unwrap_or(now + Duration::from_secs(30));
+            let wait = due.saturating_sub(now).min(Duration::from_secs(30));
+            tokio::select! {
+                () = tokio::time::sleep(wait) => {}
+                () = self.stop.cancelled() => return,
+            }
+            pending |= content.tend(&self.tools).await;
+            if pending || failed.is_some() {
+                failed = self.update(&mut content).await.err().map(|failure| failure.to_string());
+                pending = false;
+            }
+            let now = content.leases();
+            if now != leases {
+                leases = now;
+                if let Err(error) = self.state.save_volume(&self.record(&content)) {
+                    warn!(%error, volume = self.request.volume_id, "cannot write the volume's record");
+                }
+            }
+        }
+    }
+
+    async fn update(&self, content: &mut Content) -> Result<(), Failure> {
+        let payload = content.complete(&self.tools).await?;
+        if self.show(&payload)? {
+            self.tools.metrics.updates.inc();
+            info!(pod = self.request.pod.name, namespace = self.request.pod.namespace, volume = self.request.volume, "updated");
+        }
+        Ok(())
+    }
+
+    /// Writes the status where it differs from the last, and sets the health.
+    pub fn report(&self, content: &Content, failed: Option<&str>, last: &mut Value) {
+        let now = self.tools.clock.boottime();
+        let mut freshness = if failed.is_some() { Freshness::Stale } else { Freshness::Fresh };
+        let mut words: Vec<String> = failed.map(str::to_owned).into_iter().collect();
+        let mut items = serde_json::Map::new();
+        for source in &content.sources {
+            let one = source.freshness(now);
+            freshness = freshness.max(one);
+            if one != Freshness::Fresh {
+                let reason = source.failure.as_deref().unwrap_or("the lease has ended");
+                words.push(format!("{}: {reason}", one.as_str()));
+            }
+            items.insert(source.origin.name().to_owned(), self.describe(source, one));
+        }
+        let message = if words.is_empty() { "fresh".to_owned() } else { words.join("; ") };
+        let before = std::mem::replace(&mut *self.health.lock(), Health { freshness, message: message.clone() });
+        if before.freshness != freshness {
+            let pod = &self.request.pod;
+            let (state, volume) = (freshness.as_str(), &self.request.volume);
+            if freshness == Freshness::Fresh {
+                info!(pod = pod.name, namespace = pod.namespace, volume, state, "volume is fresh again");
+            } else {
+                warn!(pod = pod.name, namespace = pod.namespace, volume, state, reason = message, "volume is not fresh");
+            }
+        }
+        let status = json!({
+            "volume": self.request.volume,
+            "state": freshness.as_str(),
+            "error": failed,
+            "items": items,
+        });
+        if status != *last {
+            *last = status.clone();
+            if let Err(error) = self.write_status(status) {
+                warn!(%error, volume = self.request.volume_id, "cannot write the volume's status");
+            }
+        }
+    }
+
+    fn describe(&self, source: &Source, freshness: Freshness) -> Value {
+        let now = self.tools.clock.boottime();
+        let mut item = json!({
+            "state": freshness.as_str(),
+            "path": source.path,
+            "changed": seconds(source.changed),
+            "error": source.failure,
+        });
+        if let Some(lease) = &source.lease {
+            item["expires"] = json!(seconds(at(self.tools.clock.now(), now, lease.expires)));
+            item["renewed"] = json!(source.renewed.map(seconds));
+            item["renewBy"] = json!(seconds(at(self.tools.clock.now(), now, source.due)));
+        }
+        item
+    }
+
+    fn write_status(&self, mut status: Value) -> io::Result<()> {
+        status["written"] = json!(seconds(self.tools.clock.now()));
+        let bytes = serde_json::to_vec_pretty(&status)?;
+        swap::write_status(&self.request.target, &bytes, self.ownership())
+    }
+}
+
+/// Whole seconds, so that a status that says the same is the same.
+fn seconds(at: Timestamp) -> String {
+    let half_up = i64::from(at.subsec_nanosecond() >= 500_000_000);
+    Timestamp::from_second(at.as_second() + half_up).unwrap_or(at).to_string()
+}
+
+/// The wall time of a moment of boottime.
+fn at(wall: Timestamp, boottime: Duration, moment: Duration) -> Timestamp {
+    let by = |duration: Duration| i64::try_from(duration.as_millis()).unwrap_or(i64::MAX / 4);
+    let millis = wall.as_millisecond() + by(moment) - by(boottime);
+    Timestamp::from_millisecond(millis).unwrap_or(wall)
+}
+
+/// A time that may stand in a file name.
+fn file_time(at: Timestamp) -> String {
+    let text = at.to_string();
+    text.split('.').next().unwrap_or(&text).trim_end_matches('Z').replace(':', "-")
+}
+
+/// Is there content at this target?
+pub fn is_delivered(target: &Path) -> bool {
+    swap::is_delivered(target)
+}

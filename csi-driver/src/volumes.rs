@@ -1,0 +1,344 @@
+//! All volumes of the node: what publish and unpublish do.
+
+use std::{collections::HashMap, fs, io, path::{Path, PathBuf}, sync::Arc, time::Duration};
+
+use holdfast_base::{Clock, Entropy};
+use holdfast_client::Client;
+use holdfast_runtime::Shutdown;
+use parking_lot::Mutex;
+use serde_json::Value;
+use tokio::task::JoinHandle;
+use tracing::{info, warn};
+
+use crate::{
+    attributes::Plan,
+    content::Content,
+    credentials::Credentials,
+    lease::backoff,
+    metrics::{Metrics, outcome},
+    mount::{MountOptions, Mounter},
+    proto::csi::NodePublishVolumeRequest,
+    releases::Releases,
+    request::{Pod, Publish, check_ids, inside_pod, pod_token},
+    session::Session,
+    source::{Freshness, Tools},
+    state::{StateDir, VolumeRecord},
+    status::Failure,
+    swap::Ownership,
+    volume::{Health, Volume, is_delivered},
+};
+
+/// How long a first publish tries while the server is away; kubelet asks again afterwards.
+const PATIENCE: Duration = Duration::from_secs(15);
+/// Most files of a volume.
+const INODES: u64 = 4096;
+/// How often volumes without a pod are looked for.
+const SWEEP: Duration = Duration::from_secs(60);
+
+/// What the volumes are served with.
+pub struct Services {
+    /// The server, without token.
+    pub server: Client,
+    /// Mount of the kubernetes auth method.
+    pub auth_mount: String,
+    /// Audience of pods' tokens.
+    pub audience: String,
+    /// Kubelet's folder.
+    pub kubelet_root: PathBuf,
+    /// Most bytes of a volume.
+    pub size: u64,
+    /// The privileged part.
+    pub mounter: Arc<dyn Mounter>,
+    /// Where DynamicCredential objects are.
+    pub credentials: Arc<dyn Credentials>,
+    /// What is remembered.
+    pub state: StateDir,
+    /// What is owed.
+    pub releases: Arc<Releases>,
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+    /// Jitter and names.
+    pub entropy: Arc<dyn Entropy>,
+    /// Numbers.
+    pub metrics: Metrics,
+}
+
+/// All volumes of the node.
+pub struct Volumes {
+    services: Services,
+    live: Mutex<HashMap<String, Live>>,
+    /// One thing at a time for each volume.
+    locks: Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>,
+}
+
+struct Live {
+    volume: Arc<Volume>,
+    task: JoinHandle<()>,
+}
+
+impl Volumes {
+    /// No volumes are served yet: each is taken up again when kubelet repeats its publish.
+    pub fn new(services: Services) -> Arc<Self> {
+        Arc::new(Self { services, live: Mutex::default(), locks: Mutex::default() })
+    }
+
+    /// Serves a volume. For one that is mounted this is cheap and always succeeds: kubelet would tear down the mount of a
+    /// running pod otherwise.
+    pub async fn publish(&self, request: &NodePublishVolumeRequest) -> Result<(), Failure> {
+        let (volume_id, target) = check_ids(&request.volume_id, &request.target_path)?;
+        let lock = self.lock_of(volume_id);
+        let _one = lock.lock().await;
+        if let Some(volume) = self.live(volume_id) {
+            if volume.request.target != target {
+                let at = volume.request.target.display();
+                return Err(Failure::Conflict(format!("volume {volume_id} is published at {at} already")));
+            }
+            if self.is_mounted(target) {
+                self.republish(&volume, request);
+                return Ok(());
+            }
+            warn!(volume = volume_id, "the mount is gone; publishing the volume again");
+            self.stop(volume_id).await;
+        }
+        let delivered = self.is_mounted(target) && is_delivered(target);
+        let done = self.begin(request).await;
+        let result = done.as_ref().map_or_else(Failure::label, |()| "ok");
+        self.services.metrics.publishes.get_or_create(&outcome(result)).inc();
+        match done {
+            Err(failure) if delivered => {
+                warn!(volume = volume_id, %failure, "a mounted volume can't be taken up yet; its files stay as they are");
+                Ok(())
+            }
+            other => other,
+        }
+    }
+
+    fn republish(&self, volume: &Volume, request: &NodePublishVolumeRequest) {
+        self.services.metrics.republishes.inc();
+        let token = pod_token(&request.secrets, &request.volume_context, &self.services.audience, &volume.request.pod);
+        match token {
+            Ok(token) => volume.tools.session.set_token(token),
+            Err(failure) => warn!(volume = volume.request.volume_id, %failure, "republish without a usable token"),
+        }
+    }
+
+    async fn begin(&self, raw: &NodePublishVolumeRequest) -> Result<(), Failure> {
+        let services = &self.services;
+        let request = Publish::parse(raw, &services.kubelet_root)?;
+        let plan = Plan::parse(request.attributes.iter())?;
+        let token = pod_token(&raw.secrets, &raw.volume_context, &services.audience, &request.pod)?;
+        let node = |what: &str, error: io::Error| Failure::Node(format!("{what}: {error}"));
+        services.releases.cancel(&request.volume_id).await.map_err(|error| node("state folder", error))?;
+        let earlier = services.state.volume(&request.volume_id).filter(|record| record.pod.uid == request.pod.uid);
+        let earlier = earlier.unwrap_or_else(|| VolumeRecord {
+            volume_id: request.volume_id.clone(),
+            volume: request.volume.clone(),
+            target: request.target.clone(),
+            pod: request.pod.clone(),
+            paths: Default::default(),
+            leases: Default::default(),
+        });
+        // Before anything is made, so that whatever is made can be found and given back.
+        services.state.save_volume(&earlier).map_err(|error| node("state folder", error))?;
+        let tools = self.tools(&request, &plan);
+        tools.session.set_token(token);
+        let mut content = Content::new(plan, &request.volume, request.group, &earlier);
+        let payload = self.first_payload(&mut content, &tools, &request.pod).await?;
+        self.mount(&request).map_err(|error| node("mounting the volume", error))?;
+        let volume = Arc::new(Volume::new(request, tools, services.state.clone()));
+        volume.show(&payload)?;
+        volume.report(&content, None, &mut Value::Null);
+        services.state.save_volume(&volume.record(&content)).map_err(|error| node("state folder", error))?;
+        let Publish { pod, volume: name, volume_id, .. } = &volume.request;
+        info!(pod = pod.name, namespace = pod.namespace, volume = name, files = payload.len(), "published");
+        let volume_id = volume_id.clone();
+        let task = tokio::spawn(volume.clone().keep(content));
+        self.live.lock().insert(volume_id, Live { volume, task });
+        Ok(())
+    }
+
+    fn tools(&self, request: &Publish, plan: &Plan) -> Tools {
+        let services = &self.services;
+        let who = format!("service account {}/{}", request.pod.namespace, request.pod.service_account);
+        let session =
+            Session::of_pod(services.server.clone(), &services.auth_mount, &plan.role, who, services.clock.clone());
+        Tools {
+            session,
+            clock: services.clock.clone(),
+            entropy: services.entropy.clone(),
+            metrics: services.metrics.clone(),
+            refresh: plan.refresh,
+        }
+    }
+
+    /// Tries again while the server is away, as long as kubelet can be expected to wait.
+    async fn first_payload(
+        &self,
+        content: &mut Content,
+        tools: &Tools,
+        pod: &Pod,
+    ) -> Result<crate::payload::Payload, Failure> {
+        let start = self.services.clock.boottime();
+        for failures in 1.. {
+            let attempt = async {
+                content.locate(&*self.services.credentials, pod).await?;
+                content.complete(tools).await
+            };
+            let failure = match attempt.await {
+                Ok(payload) => return Ok(payload),
+                Err(failure) if failure.is_transient() => failure,
+                Err(failure) => return Err(failure),
+            };
+            let wait = backoff(failures, &*self.services.entropy);
+            if self.services.clock.boottime() + wait > start + PATIENCE {
+                return Err(failure);
+            }
+            tokio::time::sleep(wait).await;
+        }
+        Err(Failure::Unavailable("the server does not answer".to_owned()))
+    }
+
+    fn mount(&self, request: &Publish) -> io::Result<()> {
+        if self.services.mounter.is_mounted(&request.target)? {
+            return Ok(());
+        }
+        let ownership = Ownership { group: request.group };
+        match fs::create_dir(&request.target) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+            _ => {}
+        }
+        let options = MountOptions {
+            size: self.services.size,
+            inodes: INODES,
+            mode: ownership.directory_mode(),
+            group: request.group,
+            selinux: request.selinux.clone(),
+        };
+        self.services.mounter.mount(&request.target, &options)
+    }
+
+    /// Takes a volume away and gives back what it had. Unknown volumes are no error.
+    pub async fn unpublish(&self, volume_id: &str, target: &str) -> Result<(), Failure> {
+        let (volume_id, target) = check_ids(volume_id, target)?;
+        if !target.is_absolute() || !target.starts_with(&self.services.kubelet_root) || target.iter().any(|part| part == "..")
+        {
+            return Err(Failure::Invalid(format!("target_path {} is not below kubelet's folder", target.display())));
+        }
+        let lock = self.lock_of(volume_id);
+        let _one = lock.lock().await;
+        self.stop(volume_id).await;
+        let node = |what: &str, error: io::Error| Failure::Node(format!("{what}: {error}"));
+        if let Some(record) = self.record_of(volume_id, target) {
+            self.services.releases.owe(&record).map_err(|error| node("state folder", error))?;
+        }
+        self.unmount(target).map_err(|error| node("unmounting the volume", error))?;
+        self.services.state.remove_volume(volume_id).map_err(|error| node("state folder", error))?;
+        self.services.releases.kick();
+        Ok(())
+    }
+
+    /// What is known of a volume; what the target tells, if the record is lost.
+    fn record_of(&self, volume_id: &str, target: &Path) -> Option<VolumeRecord> {
+        self.services.state.volume(volume_id).or_else(|| {
+            if !self.is_mounted(target) {
+                return None;
+            }
+            let (uid, volume) = inside_pod(target, &self.services.kubelet_root)?;
+            let pod = Pod { name: String::new(), namespace: String::new(), uid, service_account: String::new() };
+            let (volume_id, target) = (volume_id.to_owned(), target.to_owned());
+            Some(VolumeRecord { volume_id, volume, target, pod, paths: Default::default(), leases: Default::default() })
+        })
+    }
+
+    fn unmount(&self, target: &Path) -> io::Result<()> {
+        while self.services.mounter.is_mounted(target)? {
+            self.services.mounter.unmount(target)?;
+        }
+        match fs::remove_dir(target) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            other => other,
+        }
+    }
+
+    /// How a volume is: `None` if it is not here.
+    pub fn health(&self, volume_id: &str, path: &Path) -> Option<Health> {
+        if let Some(volume) = self.live(volume_id) {
+            return (volume.request.target == path).then(|| volume.health.lock().clone());
+        }
+        let record = self.services.state.volume(volume_id)?;
+        (record.target == path && self.is_mounted(path)).then(|| Health {
+            freshness: Freshness::Fresh,
+            message: "the driver has restarted and waits for kubelet to send the pod's token".to_owned(),
+        })
+    }
+
+    /// Until the shutdown: counts, and gives back what belonged to pods that went while nobody looked.
+    pub async fn watch(self: Arc<Self>, shutdown: Shutdown) -> anyhow::Result<()> {
+        let mut since_sweep = SWEEP;
+        let tick = Duration::from_secs(5);
+        loop {
+            if since_sweep >= SWEEP {
+                since_sweep = Duration::ZERO;
+                self.sweep().await;
+            }
+            self.count();
+            tokio::select! {
+                () = tokio::time::sleep(tick) => since_sweep += tick,
+                () = shutdown.cancelled() => return Ok(()),
+            }
+        }
+    }
+
+    fn count(&self) {
+        let live = self.live.lock();
+        let stale = live.values().filter(|live| live.volume.health.lock().freshness != Freshness::Fresh).count();
+        self.services.metrics.volumes.set(i64::try_from(live.len()).unwrap_or(i64::MAX));
+        self.services.metrics.stale.set(i64::try_from(stale).unwrap_or(i64::MAX));
+        drop(live);
+        self.locks.lock().retain(|_, lock| Arc::strong_count(lock) > 1);
+    }
+
+    /// Records of volumes that are not mounted and whose pod's folder is gone.
+    async fn sweep(&self) {
+        for record in self.services.state.volumes() {
+            let lock = self.lock_of(&record.volume_id);
+            let _one = lock.lock().await;
+            let pod_folder = self.services.kubelet_root.join("pods").join(&record.pod.uid);
+            let wanted = self.live(&record.volume_id).is_some() || self.is_mounted(&record.target) || pod_folder.exists();
+            if wanted || self.services.state.volume(&record.volume_id).is_none() {
+                continue;
+            }
+            info!(pod = record.pod.name, namespace = record.pod.namespace, "the pod went while the driver was away");
+            let done = self.services.releases.owe(&record);
+            match done.and_then(|()| self.services.state.remove_volume(&record.volume_id)) {
+                Ok(()) => self.services.releases.kick(),
+                Err(error) => warn!(%error, "state folder"),
+            }
+        }
+    }
+
+    async fn stop(&self, volume_id: &str) {
+        let live = self.live.lock().remove(volume_id);
+        if let Some(live) = live {
+            live.volume.stop.cancel();
+            // A panic of the task has been logged; there is nothing left to wait for.
+            let _ = live.task.await;
+        }
+    }
+
+    fn live(&self, volume_id: &str) -> Option<Arc<Volume>> {
+        self.live.lock().get(volume_id).map(|live| live.volume.clone())
+    }
+
+    fn lock_of(&self, volume_id: &str) -> Arc<tokio::sync::Mutex<()>> {
+        self.locks.lock().entry(volume_id.to_owned()).or_default().clone()
+    }
+
+    /// What can't be looked up counts as mounted: nothing is mounted or deleted on a guess.
+    fn is_mounted(&self, target: &Path) -> bool {
+        self.services.mounter.is_mounted(target).unwrap_or_else(|error| {
+            warn!(%error, "cannot read mountinfo");
+            true
+        })
+    }
+}
