@@ -16,6 +16,9 @@ use crate::{
 pub const ROWS: &PathTable = &[
     row("seal", &[Update], &[], Auth::Sudo, "Seals this replica."),
     row("step-down", &[Update], &[], Auth::Sudo, "Every replica serves: there is no leadership to give up."),
+    row("rotate", &[Update], &[], Auth::Sudo, "Makes a new encryption key."),
+    row("rotate/keyring", &[Update], &[], Auth::Sudo, "Makes a new encryption key."),
+    row("fsck", &[Read, Update], &[], Auth::Sudo, "Reads and decrypts everything that is stored."),
     row("key-status", &[Read], &[], Auth::Token, "The key that encrypts now."),
     row("ha-status", &[Read], &[], Auth::Token, "The replicas."),
 ];
@@ -48,6 +51,31 @@ pub async fn handle(call: Call) -> Result<Reply, Error> {
             "version": config.version,
         }] }))
         .into()),
-        _ => Err(Error::not_found()),
+        "rotate" | "rotate/keyring" => {
+            let term = config.barrier.rotate().await?;
+            tracing::info!(term, "rotated the encryption key");
+            Ok(Reply::default())
+        }
+        _ => fsck(&call).await,
     }
+}
+
+async fn fsck(call: &Call) -> Result<Reply, Error> {
+    let found = call.open.config.barrier.fsck().await?;
+    let leases = call.open.leases.count("").await.map_err(holdfast_logical::Error::from)?;
+    Ok(Response::data(json!({
+        "clean": found.is_clean(),
+        "keys": found.keys,
+        "bytes": found.bytes,
+        "values_by_term": found.terms,
+        "bad_names": found.bad_names,
+        "bad_headers": found.bad_headers,
+        "undecryptable": found.undecryptable,
+        "damaged_paths": found.damaged_paths,
+        "members": found.members,
+        "bad_records": found.bad_records,
+        "orphan_lanes": found.orphan_lanes,
+        "leases": leases,
+    }))
+    .into())
 }
