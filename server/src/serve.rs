@@ -101,6 +101,7 @@ async fn make_core(config: &Config, metrics: &Metrics, entropy: &Arc<dyn Entropy
         barrier,
         seal,
         registry: registry(),
+        open_audit: holdfast_core::OPEN_AUDIT,
         clock,
         entropy: entropy.clone(),
         metrics: metrics.core(),

@@ -6,14 +6,14 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use arc_swap::ArcSwap;
-use holdfast_audit::{Broker, Device, DeviceSpec, RequestEntry, ResponseEntry};
+use holdfast_audit::{Broker, DeviceSpec, RequestEntry, ResponseEntry};
 use holdfast_base::id;
 use holdfast_logical::{Check, Entropy, Revision, StoreError, Txn, View};
 use holdfast_secret::SecretBytes;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::{Error, Metrics};
+use crate::{Error, Metrics, OpenAudit};
 
 /// A stored device.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -37,6 +37,7 @@ pub struct Audit {
     view: View,
     broker: Broker,
     entropy: Arc<dyn Entropy>,
+    open: OpenAudit,
     metrics: Metrics,
     current: ArcSwap<Table>,
     reload: tokio::sync::Mutex<()>,
@@ -54,9 +55,9 @@ const KEY: &str = "audit";
 
 impl Audit {
     /// The devices of the table in `view` (`core/`). Reads nothing yet.
-    pub fn new(view: View, entropy: Arc<dyn Entropy>, metrics: Metrics) -> Self {
+    pub fn new(view: View, entropy: Arc<dyn Entropy>, open: OpenAudit, metrics: Metrics) -> Self {
         let (broker, current, reload) = (Broker::default(), ArcSwap::default(), tokio::sync::Mutex::default());
-        Self { view, broker, entropy, metrics, current, reload }
+        Self { view, broker, entropy, open, metrics, current, reload }
     }
 
     /// Brings the broker in step with the table.
@@ -75,13 +76,18 @@ impl Audit {
         let mut broken = Vec::new();
         let running = self.broker.paths();
         for device in devices.iter().filter(|device| !running.contains(&device.path)) {
-            if let Err(error) = device.open().and_then(|opened| self.broker.insert(opened)) {
+            if let Err(error) = (self.open)(&device.spec()).and_then(|opened| self.broker.insert(opened)) {
                 tracing::error!(device = %device.path, %error, "an audit device cannot be opened");
                 broken.push(device.path.clone());
             }
         }
         self.current.store(Arc::new(Table { revision, devices, broken }));
         Ok(())
+    }
+
+    /// Are there no devices? Then nobody reads what an entry is made of.
+    pub fn is_idle(&self) -> bool {
+        self.current.load().devices.is_empty()
     }
 
     /// Writes the entry of a request; on error nothing may be done.
@@ -141,7 +147,7 @@ impl Audit {
         let refused = |error: holdfast_audit::OpenError| Error::invalid(error.to_string());
         // A broker of its own: the device takes its test line before it counts.
         let trial = Broker::default();
-        trial.enable(device.open().map_err(refused)?, test).await.map_err(refused)?;
+        trial.enable((self.open)(&device.spec()).map_err(refused)?, test).await.map_err(refused)?;
         devices.push(device);
         self.store(devices, revision).await
     }
@@ -194,13 +200,13 @@ impl Audit {
 }
 
 impl AuditDevice {
-    fn open(&self) -> Result<Device, holdfast_audit::OpenError> {
-        Device::open(&DeviceSpec {
+    fn spec(&self) -> DeviceSpec {
+        DeviceSpec {
             path: self.path.clone(),
             kind: self.kind.clone(),
             options: self.options.clone(),
             key: SecretBytes::new(hex::decode(&self.key).unwrap_or_default()),
-        })
+        }
     }
 
     fn show(&self) -> Value {

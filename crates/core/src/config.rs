@@ -21,6 +21,8 @@ pub struct CoreConfig {
     pub clock: Arc<dyn Clock>,
     /// Random bytes.
     pub entropy: Arc<dyn Entropy>,
+    /// Opens an audit device: [`holdfast_audit::Device::open`] but in tests.
+    pub open_audit: OpenAudit,
     /// Counters and gauges, registered by the server.
     pub metrics: Metrics,
     /// TTL of leases and tokens that ask for none; Vault's default is 768 h.
@@ -42,6 +44,12 @@ pub struct CoreConfig {
     /// Requests that a new server runs itself, in order. Needs a seal with stored keys.
     pub initialize: Vec<InitStep>,
 }
+
+/// Opens an audit device of the table.
+pub type OpenAudit = fn(&holdfast_audit::DeviceSpec) -> Result<holdfast_audit::Device, holdfast_audit::OpenError>;
+
+/// [`OpenAudit`] of a real server.
+pub const OPEN_AUDIT: OpenAudit = holdfast_audit::Device::open;
 
 /// One request of an `initialize` stanza. Run as root when the server initialises itself; run again after a crash, so
 /// it must be one that may be repeated (a mount that is there already is not an error).

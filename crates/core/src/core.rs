@@ -82,7 +82,13 @@ impl Core {
     /// Starts to serve: the barrier is open.
     pub(crate) async fn activate(&self) -> Result<Arc<Open>, Error> {
         self.deactivate();
-        let open = Open::load(self.this.clone(), self.config.clone()).await?;
+        let open = match Open::load(self.this.clone(), self.config.clone()).await {
+            Ok(open) => open,
+            Err(error) => {
+                self.config.barrier.seal().await;
+                return Err(error.into());
+            }
+        };
         open.start();
         self.open.store(Some(open.clone()));
         self.held.store(false, Ordering::Relaxed);
@@ -115,7 +121,8 @@ impl Core {
 
     /// Unseals at the start and again whenever the barrier was sealed by something other than a request, initialises a
     /// new server that has `initialize` steps, and runs what is left of these. Needs a seal with stored keys; with
-    /// another it only waits for the end. Returns after `shutdown`.
+    /// another it only waits for the end. Returns after `shutdown`, when the
+    /// server has left the cluster.
     pub async fn run(self: Arc<Self>, shutdown: CancellationToken) {
         let mut wait = RETRY.0;
         while !shutdown.is_cancelled() {
@@ -137,6 +144,7 @@ impl Core {
             }
         }
         self.deactivate();
+        self.config.barrier.seal().await;
     }
 
     /// One round of [`Core::run`]. Nothing happens when all is well.

@@ -25,7 +25,7 @@ mod sys;
 pub mod token;
 
 pub use answer::Answer;
-pub use config::{CoreConfig, InitStep, SYSTEM_TTL};
+pub use config::{CoreConfig, InitStep, OPEN_AUDIT, OpenAudit, SYSTEM_TTL};
 pub use core::Core;
 pub use error::Error;
 pub use metrics::Metrics;

@@ -47,8 +47,8 @@ const SEAL_CONFIG: &str = "seal-config";
 const ROOT_KEY: &str = "root-key";
 const SELF_INIT: &str = "self-init";
 
-/// Below `core/`: a keyed hash of what the shares of people combine to.
-const KEYHOLDERS: &str = "keyholders";
+/// Below `core/`: a keyed hash of the recovery key.
+const RECOVERY: &str = "recovery";
 
 impl Core {
     pub(crate) async fn seal_config(&self) -> Result<Option<SealConfig>, Error> {

@@ -83,7 +83,7 @@ impl Open {
             keys,
         ));
         let _ = backends.tokens.set(Arc::downgrade(&tokens));
-        let audit = Audit::new(root.below("core"), config.entropy.clone(), config.metrics.clone());
+        let audit = Audit::new(root.below("core"), config.entropy.clone(), config.open_audit, config.metrics.clone());
         audit.sync().await?;
         let shutdown = CancellationToken::new();
         Ok(Arc::new(Self { config, core, root, mounts, policies, tokens, leases, audit, cluster, shutdown }))

@@ -17,7 +17,7 @@ use holdfast_logical::{Operation, Response};
 
 pub(crate) use self::wrap::wrapped;
 use self::{
-    admit::{Admitted, Handler, admit},
+    admit::{Admitted, Ground, Handler, admit},
     parse::{Parsed, parse},
     trail::Trail,
 };
@@ -52,11 +52,12 @@ impl Core {
 
 /// Serves a request of an unsealed server. `server` is the server itself, which needs no token.
 pub(crate) async fn serve(open: &Arc<Open>, parsed: Parsed, server: Option<Arc<Holder>>) -> Answer {
-    if let Err(error) = open.audit.sync().await {
-        return Answer::Error(error.into());
-    }
+    let ground = match Ground::read(open, &parsed).await {
+        Ok(ground) => ground,
+        Err(error) => return Answer::Error(error.into()),
+    };
     let mut trail = Trail::new(&parsed);
-    let admitted = admit(open, &parsed, server, &mut trail).await;
+    let admitted = admit(open, &parsed, ground, server, &mut trail).await;
     if let Err(error) = trail.request(open, admitted.as_ref().err()).await {
         return Answer::Error(error);
     }

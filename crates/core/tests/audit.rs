@@ -1,11 +1,44 @@
 //! Audit: everything is written, nothing secret is, and what cannot be written does not happen.
 
-use std::path::Path;
+use std::{
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
+use async_trait::async_trait;
+use holdfast_audit::{Device, DeviceSpec, OpenError, Record, Sink, SinkError};
 use holdfast_core::{Error, Raw, Verb};
 use serde_json::{Value, json};
 
 use crate::bench::{Bench, outside};
+
+/// A device that takes everything until [`break_traps`] is called.
+struct Trap;
+
+static BROKEN: AtomicBool = AtomicBool::new(false);
+
+pub fn break_traps() {
+    BROKEN.store(true, Ordering::SeqCst);
+}
+
+/// Real devices, and traps.
+pub fn open(spec: &DeviceSpec) -> Result<Device, OpenError> {
+    if spec.kind == "trap" { Device::with_sink(spec, Arc::new(Trap)) } else { Device::open(spec) }
+}
+
+#[async_trait]
+impl Sink for Trap {
+    async fn write(&self, _: Record) -> Result<(), SinkError> {
+        if BROKEN.load(Ordering::SeqCst) { Err(SinkError::Full) } else { Ok(()) }
+    }
+
+    async fn reopen(&self) -> Result<(), SinkError> {
+        Ok(())
+    }
+}
 
 async fn enable(bench: &Bench, file: &Path) {
     let options = json!({"file_path": file.to_str().unwrap(), "sync": "none"});
@@ -83,4 +116,16 @@ async fn devices_are_listed_refused_and_disabled() {
     bench.ok(&bench.root, Verb::Delete, "sys/audit/file", json!({})).await;
     bench.ok(&bench.root, Verb::Delete, "sys/audit/file", json!({})).await;
     assert_eq!(bench.ok(&bench.root, Verb::Read, "sys/audit", json!({})).await.data.unwrap().to_map().len(), 0);
+}
+
+#[tokio::test]
+async fn what_was_made_for_an_answer_that_cannot_be_written_is_taken_back() {
+    let bench = Bench::open().await;
+    bench.write("sys/mounts/probe", json!({"type": "probe"})).await;
+    let uuid = bench.read("sys/mounts/probe").await["uuid"].as_str().unwrap().to_owned();
+    bench.write("sys/audit/trap", json!({"type": "trap"})).await;
+    // The device breaks after it took the request: while the credential is made.
+    let refused = bench.fails(&bench.root, Verb::Read, "probe/creds/break-audit", json!({})).await;
+    assert!(matches!(refused, Error::Audit("response")), "{refused}");
+    assert!(outside(&uuid).is_empty(), "the credential was taken back");
 }

@@ -52,6 +52,7 @@ pub fn core(storage: &Arc<MemoryStorage>, clock: &Arc<ManualClock>, make: Make) 
         barrier: Barrier::open(storage.clone(), clock.clone(), entropy.clone()),
         seal,
         registry: Registry::new().with(Class::Secret, "probe", probe).with(Class::Auth, "door", door),
+        open_audit: crate::audit::open,
         clock: clock.clone(),
         entropy,
         metrics: Metrics::default(),
@@ -231,6 +232,7 @@ impl Backend for Probe {
             ("creds", _) => {
                 let name = holdfast_base::id::hex(self.services.entropy.as_ref(), 8);
                 let (uuid, made) = (self.uuid.clone(), name.clone());
+                let breaks = request.fields.string("name") == Some("break-audit");
                 Ok(Response {
                     issue: Some(Issue {
                         internal: Map::from_iter([("name".to_owned(), json!(name))]),
@@ -241,6 +243,9 @@ impl Backend for Probe {
                         create: Box::new(move || {
                             Box::pin(async move {
                                 OUTSIDE.lock().entry(uuid).or_default().push(made);
+                                if breaks {
+                                    crate::audit::break_traps();
+                                }
                                 Ok(())
                             })
                         }),

@@ -145,3 +145,16 @@ async fn what_needs_an_open_server_is_refused_while_sealed() {
     let unseal = bench.fails("", Verb::Write, "sys/unseal", json!({"key": "00".repeat(33)})).await;
     assert!(matches!(unseal, Error::NotInitialized));
 }
+
+#[tokio::test]
+async fn a_rotated_key_reads_what_the_old_one_wrote_and_the_store_is_clean() {
+    let bench = Bench::open().await;
+    bench.write("sys/mounts/probe", json!({"type": "probe"})).await;
+    bench.write("probe/data/a", json!({"key": "value"})).await;
+    let term = bench.read("sys/key-status").await["term"].as_u64().unwrap();
+    bench.write("sys/rotate", json!({})).await;
+    assert_eq!(bench.read("sys/key-status").await["term"].as_u64().unwrap(), term + 1);
+    assert_eq!(bench.read("probe/data/a").await["key"], "value");
+    let found = bench.read("sys/fsck").await;
+    assert_eq!(found["clean"], true, "{found:?}");
+}

@@ -6,8 +6,9 @@ use holdfast_barrier::InitError;
 use holdfast_logical::StoreError;
 use holdfast_seal::ShareConfig;
 use holdfast_secret::SecretBytes;
+use subtle::ConstantTimeEq;
 
-use super::{KEYHOLDERS, ROOT_KEY, SEAL_CONFIG, SELF_INIT, SealConfig};
+use super::{RECOVERY, ROOT_KEY, SEAL_CONFIG, SELF_INIT, SealConfig};
 use crate::{Core, Error, open::Open};
 
 /// What is made in memory before anything is stored.
@@ -39,7 +40,6 @@ impl Core {
             // Sealed again at once: only what is written counts, no background work starts.
             false => {
                 let open = Open::load(std::sync::Weak::new(), self.shared_config()).await?;
-                keep_check(&open, plan.held.as_ref()).await?;
                 let token = open.root_token(None).await;
                 self.config().barrier.seal().await;
                 token?
@@ -132,24 +132,26 @@ impl Core {
     }
 }
 
-/// Stores a keyed hash of what people hold, so that they can prove it to a running server.
-pub(super) async fn keep_check(open: &Open, held: Option<&SecretBytes>) -> Result<(), Error> {
-    if let Some(held) = held {
-        let check = check_of(open, held)?;
-        open.root.below("core").put_json(KEYHOLDERS, &check).await?;
+/// Stores a keyed hash of the recovery key, so that its holders can prove it to a running server.
+async fn keep_check(open: &Open, recovery: Option<&SecretBytes>) -> Result<(), Error> {
+    if let Some(key) = recovery {
+        open.root.below("core").put_json(RECOVERY, &check_of(open, key)?).await?;
     }
     Ok(())
 }
 
-/// Is this what people hold?
+/// Is this what people hold: the root key itself, or the recovery key?
 pub(super) async fn holds(open: &Open, key: &SecretBytes) -> Result<bool, Error> {
-    let stored: Option<(String, _)> = open.root.below("core").get_json(KEYHOLDERS).await?;
+    if !open.config.seal.stored_keys() {
+        return Ok(open.config.barrier.is_root_key(key)?);
+    }
+    let stored: Option<(String, _)> = open.root.below("core").get_json(RECOVERY).await?;
     let check = check_of(open, key)?;
-    Ok(stored.is_some_and(|(stored, _)| subtle::ConstantTimeEq::ct_eq(stored.as_bytes(), check.as_bytes()).into()))
+    Ok(stored.is_some_and(|(stored, _)| stored.as_bytes().ct_eq(check.as_bytes()).into()))
 }
 
 fn check_of(open: &Open, key: &SecretBytes) -> Result<String, StoreError> {
-    let by = open.config.barrier.derive_key("keyholders")?;
+    let by = open.config.barrier.derive_key("recovery key")?;
     Ok(hex::encode(crate::token::hmac(&by, key.expose())))
 }
 

@@ -6,7 +6,7 @@ use holdfast_base::id;
 use holdfast_seal::{Collector, Progress};
 use holdfast_secret::SecretBytes;
 
-use super::{Attempt, ROOT_KEY, decode_key, init};
+use super::{Attempt, ROOT_KEY, decode_key};
 use crate::{Core, Error};
 
 impl Core {
@@ -46,10 +46,8 @@ impl Core {
             Ok(Progress::Waiting(_)) => {}
             Ok(Progress::Complete(key)) => {
                 ceremony.unseal = None;
-                let check = key.duplicate();
                 self.config().barrier.unseal(key).await.map_err(error)?;
-                let open = self.activate().await?;
-                init::keep_check(&open, Some(&check)).await?;
+                self.activate().await?;
             }
             Err(error) => {
                 if attempt.shares.count() == 0 {

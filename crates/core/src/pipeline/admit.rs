@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use holdfast_logical::{Auth, Backend, Caller, Fields, Operation, Request, Row, table};
+use holdfast_logical::{Auth, Backend, Caller, Fields, Operation, Request, Row, StoreError, table};
 use holdfast_secret::SecretString;
 
 use super::{parse::Parsed, trail::Trail};
@@ -11,8 +11,9 @@ use crate::{
     call::{self, Holder, Noun},
     cidr,
     lease::Binding,
-    mounts::{Mounted, Target},
+    mounts::{Mounted, Router, Target},
     open::Open,
+    token::Token,
 };
 
 /// A request that may be carried out.
@@ -44,14 +45,35 @@ pub enum Handler {
 /// The row of a path, and who serves it.
 type Found<'p> = (Handler, &'static Row, BTreeMap<&'static str, &'p str>);
 
+/// What the store says before anything is decided; read at once, so that the reads share their way to the store.
+pub struct Ground {
+    router: Arc<Router>,
+    token: Option<(String, Token)>,
+}
+
+impl Ground {
+    /// Reads mounts, audit devices and the token.
+    pub async fn read(open: &Open, parsed: &Parsed) -> Result<Self, StoreError> {
+        let token = async {
+            match &parsed.token {
+                Some(id) => open.tokens.find(id).await,
+                None => Ok(None),
+            }
+        };
+        let (router, (), token) = futures::try_join!(open.mounts.current(), open.audit.sync(), token)?;
+        Ok(Self { router, token: token.map(|(hash, token, _)| (hash, token)) })
+    }
+}
+
 /// Decides. What is found out on the way is left in `trail`, also when the answer is no.
 pub async fn admit(
     open: &Arc<Open>,
     parsed: &Parsed,
+    ground: Ground,
     server: Option<Arc<Holder>>,
     trail: &mut Trail<'_>,
 ) -> Result<Admitted, Error> {
-    let router = open.mounts.current().await?;
+    let router = ground.router;
     let resolved = router.resolve(&parsed.path).map(|(mounted, rest)| (mounted.clone(), rest));
     trail.mounted = resolved.as_ref().map(|(mounted, _)| mounted.clone());
     let found = resolved.as_ref().and_then(|(mounted, rest)| find(mounted, rest));
@@ -60,7 +82,7 @@ pub async fn admit(
     let holder = match (server, needed) {
         (Some(server), _) => Some(server),
         (None, Auth::None) => None,
-        (None, _) => Some(identify(open, parsed).await?),
+        (None, _) => Some(identify(open, parsed, ground.token).await?),
     };
     trail.holder.clone_from(&holder);
 
@@ -131,14 +153,14 @@ fn find<'p>(mounted: &Mounted, rest: &'p str) -> Option<Found<'p>> {
 }
 
 /// The token: there, alive, from where it may come, with a use left (which is taken, also if the request is denied).
-async fn identify(open: &Arc<Open>, parsed: &Parsed) -> Result<Arc<Holder>, Error> {
+async fn identify(open: &Arc<Open>, parsed: &Parsed, found: Option<(String, Token)>) -> Result<Arc<Holder>, Error> {
     let unwraps = matches!(parsed.path.as_str(), "sys/wrapping/unwrap" | "sys/wrapping/rewrap");
     let invalid = || match unwraps {
         true => Error::invalid("wrapping token is not valid or does not exist"),
         false => Error::invalid_token(),
     };
     let Some(id) = &parsed.token else { return Err(Error::denied()) };
-    let Some((hash, mut token, _)) = open.tokens.find(id).await? else { return Err(invalid()) };
+    let Some((hash, mut token)) = found else { return Err(invalid()) };
     if !cidr::allows(&token.bound_cidrs, parsed.connection.remote) {
         return Err(Error::denied());
     }

@@ -18,7 +18,7 @@ use crate::{
 pub async fn finish(open: &Arc<Open>, trail: &Trail<'_>, outcome: Result<Reply, Error>) -> Answer {
     let audited = match &outcome {
         Ok(reply) => {
-            let data = told_data(reply);
+            let data = if open.audit.is_idle() { None } else { told_data(reply) };
             let told = Told {
                 data: data.as_ref(),
                 auth: reply.auth.as_ref(),

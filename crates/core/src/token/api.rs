@@ -138,9 +138,11 @@ async fn handle(call: Call) -> Result<Reply, Error> {
 }
 
 fn created(call: &Call, (created, warnings): (Created, Vec<String>)) -> Result<Reply, Error> {
+    call.open.config.metrics.tokens_created.inc();
     Ok(Reply {
         response: Response { warnings, ..Response::default() },
         auth: Some(auth_info(&created.id, &created.token, call.open.tokens.now())),
+        display_name: created.token.display_name,
         made: Made { lease: None, tokens: vec![created.hash] },
         ..Reply::default()
     })
