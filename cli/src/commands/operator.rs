@@ -3,6 +3,8 @@
 mod init;
 mod root;
 
+use std::time::{Duration, Instant};
+
 use clap::{Args, Subcommand};
 use http::Method;
 use serde_json::{Map, Value, json};
@@ -93,24 +95,38 @@ async fn key_status(session: &Session) -> Result<(), Failure> {
 
 /// Exit code 2 when the store is not clean.
 async fn fsck(session: &Session) -> Result<(), Failure> {
+    let start = Instant::now();
     let data = session.api().data("sys/fsck").await.during("checking the store")?;
-    let clean = data.get("clean").and_then(Value::as_bool).unwrap_or(true);
-    session.value(&Value::Object(data.clone()), || fsck_line(&data, clean))?;
+    let clean = data.get("clean") == Some(&Value::Bool(true));
+    session.value(&Value::Object(data.clone()), || fsck_lines(&data, clean, start.elapsed()))?;
     if clean { Ok(()) } else { Err(Failure::Quiet(2)) }
 }
 
-/// One line of counts; what is wrong follows line by line.
-fn fsck_line(data: &Map<String, Value>, clean: bool) -> String {
-    let count = |(key, value): (&String, &Value)| match value {
-        Value::Number(number) => Some(format!("{} {number}", key.replace('_', " "))),
-        _ => None,
-    };
-    let counts: Vec<String> = data.iter().filter_map(count).collect();
-    let mut text = format!("{}      {}", counts.join(" · "), if clean { "clean" } else { "NOT CLEAN" });
+/// One line of counts, what there is before what is wrong; then each finding on a line of its own.
+fn fsck_lines(data: &Map<String, Value>, clean: bool, took: Duration) -> String {
+    let first = ["keys", "leases", "members"];
+    let rest = data.keys().map(String::as_str).filter(|key| !first.contains(key) && *key != "bytes");
+    let count = |key: &str| Some(format!("{} {}", key.replace('_', " "), grouped(data.get(key)?.as_u64()?)));
+    let counts: Vec<String> = first.into_iter().chain(rest).filter_map(count).collect();
+    let verdict = if clean { "clean" } else { "NOT CLEAN" };
+    let mut text = format!("{}      {verdict} in {:.1} s", counts.join(" · "), took.as_secs_f64());
     for (key, value) in data {
         for finding in value.as_array().into_iter().flatten() {
             text.push_str(&format!("\n{}: {}", key.replace('_', " "), format::plain(finding)));
         }
+    }
+    text
+}
+
+/// `18204` as `18,204`.
+fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::new();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
     }
     text
 }
@@ -141,8 +157,11 @@ mod tests {
 
     #[test]
     fn a_check_on_one_line() {
-        let data = json!({"clean": false, "keys": 18, "orphans": 1, "findings": ["lease a has no token"]});
-        let text = fsck_line(data.as_object().unwrap(), false);
-        assert_eq!(text, "keys 18 · orphans 1      NOT CLEAN\nfindings: lease a has no token");
+        let data = json!({"clean": false, "keys": 18204, "undecryptable": 1, "leases": 2, "bytes": 5,
+            "damaged_paths": ["core/x"], "values_by_term": {"1": 3}});
+        let text = fsck_lines(data.as_object().unwrap(), false, Duration::from_millis(412));
+        let expected = "keys 18,204 · leases 2 · undecryptable 1      NOT CLEAN in 0.4 s\ndamaged paths: core/x";
+        assert_eq!(text, expected);
+        assert_eq!(grouped(1_234_567), "1,234,567");
     }
 }
