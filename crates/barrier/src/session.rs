@@ -27,7 +27,7 @@ use holdfast_base::{Clock, Entropy};
 use holdfast_storage::Storage;
 use parking_lot::Mutex;
 use tokio::sync::{Notify, broadcast, oneshot, watch};
-use tokio::task::AbortHandle;
+use tokio::task::JoinHandle;
 
 use crate::barrier::{Changed, condition};
 use crate::cache::{Cache, Known};
@@ -77,7 +77,7 @@ pub(crate) struct Session {
     encryptions: AtomicU64,
 
     tickets: Tickets,
-    tasks: Mutex<Vec<AbortHandle>>,
+    tasks: Mutex<Vec<JoinHandle<()>>>,
 }
 
 /// What [`Session::open`] needs.
@@ -121,11 +121,11 @@ impl Session {
         });
         session.look_at_roster();
         let mut tasks = vec![
-            tokio::spawn(watcher::run(session.clone())).abort_handle(),
-            tokio::spawn(heartbeat::run(session.clone())).abort_handle(),
-            tokio::spawn(standing::run(session.clone())).abort_handle(),
+            tokio::spawn(watcher::run(session.clone())),
+            tokio::spawn(heartbeat::run(session.clone())),
+            tokio::spawn(standing::run(session.clone())),
         ];
-        tasks.extend((0..LANES).map(|lane| tokio::spawn(lane::run(session.clone(), lane)).abort_handle()));
+        tasks.extend((0..LANES).map(|lane| tokio::spawn(lane::run(session.clone(), lane))));
         *session.tasks.lock() = tasks;
         Ok(session)
     }
@@ -135,7 +135,13 @@ impl Session {
         self.closing.store(true, Ordering::SeqCst);
         self.queue.close();
         self.leave().await;
+        let tasks = std::mem::take(&mut *self.tasks.lock());
         self.stop();
+        for task in tasks {
+            task.abort();
+            // Aborted or ended: in both cases it holds the store no more.
+            let _ = task.await;
+        }
     }
 
     /// Ends all tasks at once, as a crash would.

@@ -2,8 +2,12 @@
 
 mod basics;
 mod cluster;
+#[path = "../../storage-etcd/tests/etcd.rs"]
+mod etcd;
 mod faults;
+mod fixtures;
 mod keys;
 mod secrecy;
 mod serial;
+mod stores;
 mod support;

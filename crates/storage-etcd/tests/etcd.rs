@@ -10,6 +10,7 @@ use holdfast_storage_etcd::{Config, EtcdStorage};
 /// A running etcd; killed when dropped.
 pub struct Etcd {
     process: Child,
+    command: Command,
     pub endpoint: String,
     /// Gone with the process.
     _folder: tempfile::TempDir,
@@ -29,17 +30,25 @@ impl Etcd {
         let (client, peer) = (free_port(), free_port());
         let endpoint = format!("{scheme}://127.0.0.1:{client}");
         let peer = format!("http://127.0.0.1:{peer}");
-        let process = Command::new(binary())
+        let mut command = Command::new(binary());
+        command
             .args(["--data-dir".as_ref(), folder.path().join("data").as_os_str()])
             .args(["--listen-client-urls", &endpoint, "--advertise-client-urls", &endpoint])
             .args(["--listen-peer-urls", &peer, "--initial-advertise-peer-urls", &peer])
             .args(["--initial-cluster", &format!("default={peer}"), "--log-level", "error"])
             .args(more)
             .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        Self { process, endpoint, _folder: folder }
+            .stderr(Stdio::null());
+        let process = command.spawn().unwrap();
+        Self { process, command, endpoint, _folder: folder }
+    }
+
+    /// Killed hard, and started again on the same data.
+    #[allow(dead_code, reason = "this file is shared by the tests of two crates")]
+    pub fn restart(&mut self) {
+        self.process.kill().unwrap();
+        self.process.wait().unwrap();
+        self.process = self.command.spawn().unwrap();
     }
 
     pub async fn wait_until_ready(&self, config: impl Fn() -> Config) {
@@ -61,6 +70,7 @@ impl Drop for Etcd {
     }
 }
 
+#[allow(dead_code, reason = "this file is shared by the tests of two crates")]
 pub fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }

@@ -1,0 +1,104 @@
+//! The same barrier over a file and over a real etcd, which is killed while it is written to.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use holdfast_barrier::{Barrier, Store, StoreError};
+use holdfast_storage::{Range, Storage};
+use holdfast_storage_etcd::{Config, EtcdStorage};
+use holdfast_storage_file::FileStorage;
+
+use crate::etcd::Etcd;
+use crate::support::{create, open, put, read};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_keeps_everything_over_a_restart() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("store");
+    let barrier = open(Arc::new(FileStorage::open(&path).unwrap()), "one").await;
+    put(&barrier, "a/b", "1").await.unwrap();
+    barrier.seal().await;
+    drop(barrier);
+    let barrier = open(Arc::new(FileStorage::open(&path).unwrap()), "another name").await;
+    assert_eq!(read(&barrier, "a/b").await.unwrap(), "1");
+    assert_eq!(barrier.list("", "", 0).await.unwrap(), ["a/"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn etcd_learns_no_name_and_no_value() {
+    let etcd = Etcd::start().await;
+    let storage = connect(&etcd, "holdfast/").await;
+    let barrier = open(storage.clone(), "one").await;
+    for number in 0..40 {
+        put(&barrier, &format!("canary/{number}/canary"), "canary").await.unwrap();
+    }
+    assert_eq!(barrier.list("canary/", "", 0).await.unwrap().len(), 40);
+    barrier.seal().await;
+    let all = storage.range(Range::prefix("")).await.unwrap().items;
+    assert!(all.len() > 40);
+    for item in all {
+        for haystack in [&item.key, &item.value] {
+            assert!(!haystack.windows(6).any(|window| window == b"canary"), "{item:?}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_replicas_on_etcd_see_each_others_writes() {
+    let etcd = Etcd::start().await;
+    let one = open(connect(&etcd, "").await, "one").await;
+    let two = open(connect(&etcd, "").await, "two").await;
+    for number in 0..30 {
+        let (writer, reader) = if number % 2 == 0 { (&one, &two) } else { (&two, &one) };
+        put(writer, "a", &number.to_string()).await.unwrap();
+        assert_eq!(read(reader, "a").await.unwrap(), number.to_string());
+    }
+}
+
+/// Killed hard under load and started again: what was answered is there, what was refused is not.
+#[tokio::test(flavor = "multi_thread")]
+async fn etcd_may_be_killed_at_any_time() {
+    let mut etcd = Etcd::start().await;
+    let barrier = open(connect(&etcd, "").await, "one").await;
+    let writers: Vec<_> = (0..8).map(|writer| tokio::spawn(write_much(barrier.clone(), writer))).collect();
+    for _ in 0..3 {
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        etcd.restart();
+        etcd.wait_until_ready(|| Config { endpoints: vec![etcd.endpoint.clone()], ..Config::default() }).await;
+    }
+    let mut kept = 0;
+    for writer in writers {
+        for (path, outcome) in writer.await.unwrap() {
+            let found = read(&barrier, &path).await;
+            match outcome {
+                Ok(_) => assert_eq!(found.as_deref(), Some("v"), "{path} was answered and is lost"),
+                Err(StoreError::Unavailable(_)) => assert_eq!(found, None, "{path} was refused and is there"),
+                Err(error) => panic!("{path}: {error}"),
+            }
+            kept += u32::from(outcome.is_ok());
+        }
+    }
+    assert!(kept > 100, "{kept}");
+    assert!(barrier.fsck().await.unwrap().is_clean());
+}
+
+async fn write_much(barrier: Arc<Barrier>, writer: u32) -> Vec<(String, Result<i64, StoreError>)> {
+    let mut outcomes = Vec::new();
+    let end = tokio::time::Instant::now() + Duration::from_secs(3);
+    let mut number = 0;
+    while tokio::time::Instant::now() < end {
+        let path = format!("w{writer}/{number}");
+        let outcome = create(&barrier, &path, "v").await;
+        if outcome.is_err() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        outcomes.push((path, outcome));
+        number += 1;
+    }
+    outcomes
+}
+
+async fn connect(etcd: &Etcd, prefix: &str) -> Arc<EtcdStorage> {
+    let config = Config { endpoints: vec![etcd.endpoint.clone()], prefix: prefix.to_owned(), ..Config::default() };
+    Arc::new(EtcdStorage::connect(config).await.unwrap())
+}
