@@ -34,8 +34,11 @@ use crate::{
     metrics::Outcome,
 };
 
-/// For one attempt of a deletion.
+/// For one reconciliation: a deletion that comes meanwhile waits for it.
+const APPLY_TIMEOUT: Duration = Duration::from_secs(20);
+/// For one attempt of a deletion, and for the last one.
 const CLEANUP_TIMEOUT: Duration = Duration::from_secs(8);
+const LAST_CLEANUP_TIMEOUT: Duration = Duration::from_secs(5);
 /// Between two attempts of a deletion.
 const CLEANUP_PAUSE: Duration = Duration::from_secs(2);
 
@@ -149,7 +152,8 @@ async fn keep<K: Managed>(ctx: &Context, object: Arc<K>) -> Result<Action, Failu
     };
     let before = object.status();
     let mut work = Work { ctx, object, status: before.clone(), updates: Vec::new(), saved: before };
-    match K::apply(&mut work).await {
+    let outcome = tokio::time::timeout(APPLY_TIMEOUT, K::apply(&mut work)).await;
+    match outcome.unwrap_or_else(|_| Err(silent(ctx, APPLY_TIMEOUT))) {
         Ok(settled) => {
             if !work.updates.iter().any(|update| update.kind == conditions::DRIFTED) {
                 work.updates.push(Update::new(conditions::DRIFTED, false, "InSync", ""));
@@ -261,20 +265,15 @@ async fn delete<K: Managed>(ctx: &Context, object: &Arc<K>) -> Result<Action, Fa
     }
     let uid = object.uid().unwrap_or_default();
     let began = ctx.deletion_began(&uid);
-    let outcome = tokio::time::timeout(CLEANUP_TIMEOUT, K::cleanup(ctx, object)).await;
-    let failure = match outcome {
-        Ok(Ok(())) => None,
-        Ok(Err(failure)) => Some(failure),
-        Err(_) => Some(Failure {
-            reason: "ServerUnreachable",
-            message: format!("no answer from {} within {CLEANUP_TIMEOUT:?}", ctx.server.address()),
-            remedy: Remedy::Wait,
-        }),
-    };
-    if let Some(failure) = failure {
-        let stamp = object.meta().deletion_timestamp.as_ref().map(|time| time.0);
+    let stamp = object.meta().deletion_timestamp.as_ref().map(|time| time.0);
+    let age = || {
         let age = stamp.and_then(|time| Duration::try_from(ctx.clock.now().duration_since(time)).ok());
-        if began.elapsed().max(age.unwrap_or_default()) < ctx.settings.deletion() {
+        began.elapsed().max(age.unwrap_or_default())
+    };
+    let limit = if age() < ctx.settings.deletion() { CLEANUP_TIMEOUT } else { LAST_CLEANUP_TIMEOUT };
+    let outcome = tokio::time::timeout(limit, K::cleanup(ctx, object)).await;
+    if let Err(failure) = outcome.unwrap_or_else(|_| Err(silent(ctx, limit))) {
+        if age() < ctx.settings.deletion() {
             debug!(kind = K::KIND, %failure, "deletion is tried again");
             return Ok(Action::requeue(CLEANUP_PAUSE));
         }
@@ -293,6 +292,14 @@ async fn delete<K: Managed>(ctx: &Context, object: &Arc<K>) -> Result<Action, Fa
     ctx.deletion_ended(&uid);
     info!(kind = K::KIND, namespace = object.namespace().unwrap_or_default(), name = object.name_any(), "deleted");
     Ok(Action::await_change())
+}
+
+fn silent(ctx: &Context, limit: Duration) -> Failure {
+    Failure {
+        reason: "ServerUnreachable",
+        message: format!("no answer from {} within {limit:?}", ctx.server.address()),
+        remedy: Remedy::Wait,
+    }
 }
 
 /// Replaces the finalizers if the object is still the version that we know.

@@ -50,12 +50,12 @@ impl Managed for VaultPolicy {
 
         let policy_name = names::policy_name(&namespace, &name);
         let known = work.status.policy.is_some() && !new;
-        work.status.policy = Some(policy_name.clone());
         work.status.rules = i64::try_from(policy.paths).ok();
         work.status.subjects = i64::try_from(work.object.spec.subjects.len()).ok();
         if write_policy(work.ctx, &policy_name, &policy.text).await? && known {
             work.repaired(format!("policy {policy_name} was changed on the server; put back")).await;
         }
+        work.status.policy = Some(policy_name.clone());
 
         let role_name = names::policy_role(&namespace, &name);
         let subjects = roles::subjects(&work.object.spec);

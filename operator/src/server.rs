@@ -15,8 +15,12 @@ use tracing::{debug, info};
 
 use crate::settings::Settings;
 
-/// For one request. Short, because a deletion waits for it.
-const TIMEOUT: Duration = Duration::from_secs(30);
+/// For one request. Short, because a deletion may wait for it; long enough for a database that does not answer.
+const TIMEOUT: Duration = Duration::from_secs(15);
+/// For a login, which all wait for.
+const LOGIN_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a server that did not answer a login counts as away for those who waited behind it.
+const AWAY: Duration = Duration::from_secs(2);
 /// A token this young is not the reason of a 403.
 const YOUNG: Duration = Duration::from_secs(10);
 
@@ -24,6 +28,7 @@ const YOUNG: Duration = Duration::from_secs(10);
 pub struct Server {
     settings: Settings,
     session: Mutex<Option<Session>>,
+    away: parking_lot::Mutex<Option<(Instant, String)>>,
 }
 
 struct Session {
@@ -36,7 +41,7 @@ struct Session {
 impl Server {
     /// No connection is made yet.
     pub fn new(settings: Settings) -> Self {
-        Self { settings, session: Mutex::new(None) }
+        Self { settings, session: Mutex::new(None), away: parking_lot::Mutex::new(None) }
     }
 
     /// The server's address.
@@ -116,7 +121,17 @@ impl Server {
                 return Ok((current.client.clone(), current.since));
             }
         }
-        let fresh = self.login().await?;
+        if let Some((_, reason)) = self.away.lock().as_ref().filter(|(since, _)| since.elapsed() < AWAY) {
+            return Err(Error::Unreachable { address: self.settings.address.clone(), reason: reason.clone() });
+        }
+        let outcome = tokio::time::timeout(LOGIN_TIMEOUT, self.login()).await.unwrap_or_else(|_| {
+            let reason = format!("no answer to a login within {LOGIN_TIMEOUT:?}");
+            Err(Error::Unreachable { address: self.settings.address.clone(), reason })
+        });
+        if let Err(Error::Unreachable { reason, .. }) = &outcome {
+            *self.away.lock() = Some((Instant::now(), reason.clone()));
+        }
+        let fresh = outcome?;
         let answer = (fresh.client.clone(), fresh.since);
         *session = Some(fresh);
         Ok(answer)
