@@ -14,6 +14,8 @@ mod list;
 pub(crate) mod record;
 mod renew;
 mod revoke;
+#[cfg(test)]
+mod tests;
 mod time;
 mod worker;
 

@@ -210,7 +210,7 @@ impl Worker {
         let now = leases.now();
         let (start, check) = match &stored {
             Some((cursor, revision)) => (cursor.bucket, Check::At(*revision)),
-            None => (due::bucket(now) - OPEN_BUCKETS, Check::Absent),
+            None => (first_bucket(leases).await?.min(due::bucket(now) - OPEN_BUCKETS), Check::Absent),
         };
         let mut bucket = start;
         while bucket < due::bucket(now) - OPEN_BUCKETS
@@ -254,4 +254,10 @@ impl Worker {
             lane.running -= 1;
         }
     }
+}
+
+/// The first bucket there is; asked once in the life of a store, before the cursor is first written.
+async fn first_bucket(leases: &Leases) -> Result<i64, StoreError> {
+    let folders = leases.view.list("due/", "", 0).await?;
+    Ok(folders.first().and_then(|folder| folder.trim_end_matches('/').parse().ok()).unwrap_or(i64::MAX))
 }

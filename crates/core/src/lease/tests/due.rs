@@ -1,0 +1,116 @@
+use std::time::Duration;
+
+use holdfast_base::{Clock, Timestamp};
+use tokio_util::sync::CancellationToken;
+
+use super::world::{HOUR, World};
+
+fn later(at: Timestamp, by: Duration) -> Timestamp {
+    at.checked_add(by).unwrap()
+}
+
+#[tokio::test]
+async fn tokens_are_expired_when_they_were_last_scheduled_for() {
+    let world = World::new().await;
+    let start = world.clock.now();
+    let view = world.leases.view().clone();
+    let (first, second) = (later(start, HOUR), later(start, 2 * HOUR));
+    view.commit(world.leases.schedule_token("t", first, None).unwrap()).await.unwrap();
+    view.commit(world.leases.schedule_token("t", second, Some(first)).unwrap()).await.unwrap();
+    view.commit(world.leases.schedule_token("t", second, Some(second)).unwrap()).await.unwrap();
+    world.pass(HOUR + HOUR / 2).await;
+    assert!(world.mounts.expired.lock().is_empty());
+    world.pass(HOUR).await;
+    assert_eq!(*world.mounts.expired.lock(), ["t"]);
+    assert_eq!(world.stored().await, Vec::<String>::new());
+    let at = later(world.clock.now(), HOUR);
+    view.commit(world.leases.schedule_token("u", at, None).unwrap()).await.unwrap();
+    view.commit(world.leases.unschedule_token("u", at)).await.unwrap();
+    assert_eq!(world.stored().await, Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn what_came_due_while_nobody_ran_is_found() {
+    for seen_before in [true, false] {
+        let world = World::new().await;
+        if seen_before {
+            world.leases.drain().await;
+        }
+        world.issue("db").await;
+        world.clock.advance(72 * HOUR);
+        world.replica().drain().await;
+        assert_eq!((world.users(), world.stored().await.len()), (0, 0));
+    }
+}
+
+#[tokio::test]
+async fn a_clock_that_jumps_revokes_nothing_early() {
+    let world = World::new().await;
+    world.issue("db").await;
+    world.clock.set_wall(later(world.clock.now(), 5 * HOUR));
+    world.pass(HOUR / 2).await;
+    assert_eq!(world.users(), 1);
+    world.pass(HOUR / 2).await;
+    assert_eq!(world.users(), 0);
+}
+
+#[tokio::test]
+async fn a_start_with_a_clock_that_went_back_goes_on_from_the_stored_time() {
+    let world = World::new().await;
+    world.issue("db").await;
+    world.pass(HOUR / 2).await;
+    world.clock.set_wall(later(world.clock.now(), Duration::ZERO).checked_sub(24 * HOUR).unwrap());
+    let restarted = world.replica();
+    restarted.drain().await;
+    assert_eq!(world.users(), 1);
+    world.clock.advance(HOUR);
+    restarted.drain().await;
+    assert_eq!(world.users(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_database_that_hangs_does_not_delay_the_others() {
+    let world = World::new().await;
+    for _ in 0..40 {
+        world.issue("db").await;
+    }
+    let other = world.issue("other").await.lease_id;
+    world.outside("db").set_silent();
+    world.clock.advance(HOUR);
+    let shutdown = CancellationToken::new();
+    let running = tokio::spawn(world.leases.clone().run(shutdown.clone()));
+    let begun = tokio::time::Instant::now();
+    while world.leases.lookup(&other).await.is_ok() {
+        assert!(begun.elapsed() < Duration::from_secs(5), "the other mount waits for the one that hangs");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    assert_eq!(world.users(), 40);
+    shutdown.cancel();
+    running.await.unwrap();
+}
+
+#[tokio::test]
+async fn two_replicas_share_the_work_and_lose_nothing() {
+    let world = World::new().await;
+    for _ in 0..60 {
+        world.issue("db").await;
+    }
+    world.clock.advance(HOUR);
+    let other = world.replica();
+    tokio::join!(world.leases.drain(), other.drain());
+    assert_eq!((world.users(), world.stored().await.len()), (0, 0));
+    assert_eq!(world.outside("db").revocations.lock().len(), 60, "without a takeover, none is revoked twice");
+}
+
+#[tokio::test]
+async fn leases_of_a_time_far_away_are_not_read() {
+    let world = World::new().await;
+    for _ in 0..20 {
+        world.issue("db").await;
+    }
+    // A damaged record of a later minute would be noticed if it were read.
+    let names = world.leases.list("db/creds/app").await.unwrap();
+    world.leases.view().put_json(&format!("id/db/creds/app/{}", names[0]), &"damaged").await.unwrap();
+    world.pass(HOUR / 2).await;
+    assert_eq!(world.users(), 20);
+}
