@@ -135,8 +135,9 @@ fn item(annotations: &Annotations, name: &str, warnings: &mut Vec<String>) -> Re
         source,
         template: template.to_owned(),
         delimiters: delimiters.transpose()?,
+        // A file with "<no value>" for a password helps nobody; existing pods keep what they are used to.
         error_on_missing_key: get("error-on-missing-key")
-            .map_or(Ok(false), |value| boolean(&key("error-on-missing-key"), value))?,
+            .map_or(Ok(true), |value| boolean(&key("error-on-missing-key"), value))?,
         file: get("file").map_or(Ok(name.to_owned()), |value| relative(&key("file"), value))?,
         mount_path: None,
         mode: get("mode").map(|value| octal(&key("mode"), value)).transpose()?,
