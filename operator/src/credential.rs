@@ -236,6 +236,7 @@ async fn issue(
     number: i64,
 ) -> Result<String, Failure> {
     let ctx = work.ctx;
+    secret::check(ctx, &work.object, target).await?;
     let answer = read(work, &wanted.path, number).await?;
     let mut left = answer.left;
     if let Some(ttl) = wanted.ttl.filter(|ttl| answer.renewable && left.abs_diff(*ttl) > 1) {

@@ -1,5 +1,7 @@
 //! `DynamicCredential`: a credential of a role of an engine, for pods (by CSI and injection) and for a Secret.
 
+#![expect(clippy::duplicated_attributes, reason = "one printcolumn after another says name, type and path")]
+
 use std::collections::BTreeMap;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};

@@ -1,5 +1,7 @@
 //! `SecretEngine`: a mount below the namespace's prefix, with its configuration and roles.
 
+#![expect(clippy::duplicated_attributes, reason = "one printcolumn after another says name, type and path")]
+
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;

@@ -1,5 +1,7 @@
 //! `VaultPolicy`: what may be done, and by which service accounts.
 
+#![expect(clippy::duplicated_attributes, reason = "one printcolumn after another says name, type and path")]
+
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;

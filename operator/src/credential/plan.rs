@@ -134,7 +134,7 @@ pub fn next(
 /// first half of a lease's life never.
 fn rotate_at(lease: &LeaseStatus, wanted: &Wanted) -> Option<Timestamp> {
     let (issued, max) = (lease.issued_at.0, lease.max_expires_at.as_ref()?.0);
-    let ttl = wanted.ttl.map_or_else(|| between(issued, lease.expires_at.0).min(between(issued, max)), |ttl| ttl);
+    let ttl = wanted.ttl.unwrap_or_else(|| between(issued, lease.expires_at.0).min(between(issued, max)));
     let margin = wanted.overlap.max(ttl / 3);
     let half = after(issued, between(issued, max) / 2);
     Some(before(max, margin).max(half))

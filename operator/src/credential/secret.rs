@@ -58,6 +58,27 @@ fn text(value: &Value) -> SecretString {
     }
 }
 
+/// Can the target be written, as far as that can be known before there is a credential? Nothing is made for a target that
+/// is somebody else's, or for a template that cannot be read.
+pub async fn check(ctx: &Context, owner: &DynamicCredential, target: &SecretTarget) -> Result<(), Failure> {
+    for (key, template) in &target.template {
+        Template::parse(template)
+            .map_err(|error| Failure::edit("TemplateInvalid", format!("spec.target.secret.template.{key}: {error}")))?;
+    }
+    let api: Api<Secret> = Api::namespaced(ctx.kube.clone(), &owner.namespace().unwrap_or_default());
+    let found = api.get_opt(&target.name).await.doing("reading the target Secret")?;
+    free(found.as_ref(), owner, target)
+}
+
+fn free(found: Option<&Secret>, owner: &DynamicCredential, target: &SecretTarget) -> Result<(), Failure> {
+    let Some(secret) = found.filter(|secret| !owned(secret, owner) && !former(secret, owner)) else { return Ok(()) };
+    let whose = secret.labels().get(names::LABEL_CREDENTIAL);
+    let whose = whose.map_or_else(|| "not made by Holdfast".to_owned(), |name| format!("of DynamicCredential {name}"));
+    let message =
+        format!("Secret {} is there already and is {whose}; delete it, or name another in spec.target", target.name);
+    Err(Failure::elsewhere("SecretConflict", message))
+}
+
 /// Makes the Secret hold this credential. `expected` is true when it has been written before.
 pub async fn write(
     ctx: &Context,
@@ -69,16 +90,7 @@ pub async fn write(
 ) -> Result<Found, Failure> {
     let api: Api<Secret> = Api::namespaced(ctx.kube.clone(), &owner.namespace().unwrap_or_default());
     let found = api.get_opt(&target.name).await.doing("reading the target Secret")?;
-    if let Some(secret) = found.as_ref().filter(|secret| !owned(secret, owner)) {
-        let whose = secret.labels().get(names::LABEL_CREDENTIAL);
-        let whose =
-            whose.map_or_else(|| "not made by Holdfast".to_owned(), |name| format!("of DynamicCredential {name}"));
-        let message = format!(
-            "Secret {} is there already and is {whose}; delete it, or name another in spec.target",
-            target.name
-        );
-        return Err(Failure::elsewhere("SecretConflict", message));
-    }
+    free(found.as_ref(), owner, target)?;
     let state = state(found.as_ref(), number, content, expected);
     if state == Found::Same {
         return Ok(state);
@@ -119,6 +131,12 @@ pub async fn delete(ctx: &Context, owner: &DynamicCredential, name: &str) -> Res
 
 fn owned(secret: &Secret, owner: &DynamicCredential) -> bool {
     secret.owner_references().iter().any(|reference| Some(&reference.uid) == owner.meta().uid.as_ref())
+}
+
+/// Left by an object of the same name that is gone: taken over, before or after the garbage collector sees it.
+fn former(secret: &Secret, owner: &DynamicCredential) -> bool {
+    let ours = secret.labels().get(names::LABEL_CREDENTIAL) == Some(&owner.name_any());
+    ours && secret.owner_references().iter().all(|reference| reference.name == owner.name_any())
 }
 
 fn state(found: Option<&Secret>, number: i64, content: &BTreeMap<String, SecretString>, expected: bool) -> Found {
@@ -172,6 +190,27 @@ mod tests {
     fn a_template_that_cannot_be_read_is_named_by_its_key() {
         let failure = render(&target(json!({ "URL": "{{ .username" })), &fields()).unwrap_err();
         assert!(failure.message.contains("template.URL") && failure.message.contains(".username"), "{failure}");
+    }
+
+    #[test]
+    fn a_secret_of_somebody_else_is_left_alone_and_one_of_a_former_object_taken_over() {
+        let owner: DynamicCredential = serde_json::from_value(json!({
+            "apiVersion": "holdfast.dev/v1alpha1", "kind": "DynamicCredential",
+            "metadata": { "name": "orders-ro", "namespace": "shop", "uid": "new" },
+            "spec": { "engineRef": { "name": "e" }, "role": "r" },
+        }))
+        .unwrap();
+        let target = target(json!({}));
+        let secret = |label: Value, uid: &str| -> Secret {
+            let reference = json!({ "apiVersion": "x", "kind": "DynamicCredential", "name": "orders-ro", "uid": uid });
+            serde_json::from_value(json!({ "metadata": { "labels": label, "ownerReferences": [reference] } })).unwrap()
+        };
+        assert!(free(None, &owner, &target).is_ok());
+        assert!(free(Some(&secret(json!({}), "new")), &owner, &target).is_ok());
+        assert!(free(Some(&secret(json!({ "holdfast.dev/credential": "orders-ro" }), "old")), &owner, &target).is_ok());
+        let failure = free(Some(&secret(json!({}), "old")), &owner, &target).unwrap_err();
+        assert_eq!(failure.reason, "SecretConflict");
+        assert!(free(Some(&secret(json!({ "holdfast.dev/credential": "other" }), "old")), &owner, &target).is_err());
     }
 
     #[test]
