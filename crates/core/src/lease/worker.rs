@@ -31,6 +31,9 @@ const LANE: usize = 1_000;
 /// Entries of one mount that are worked on at a time.
 const LANE_PARALLEL: usize = 8;
 
+/// Older buckets that are looked into in one tick, so that what is due now does not wait for what was due last week.
+const OLDER_AT_ONCE: i64 = 300;
+
 /// Buckets that stay open after their time, for replicas whose clock is behind: ten minutes.
 const OPEN_BUCKETS: i64 = 10;
 
@@ -59,8 +62,8 @@ struct Worker {
     lanes: HashMap<String, Lane>,
     known: HashSet<String>,
     ticks: u64,
-    /// First bucket that may hold something.
-    bucket: Option<i64>,
+    /// Next of the older buckets to be looked into.
+    older: Option<i64>,
 }
 
 impl Leases {
@@ -153,17 +156,22 @@ impl Leases {
 // === impl Worker ===
 
 impl Worker {
-    /// Finds what is due.
+    /// Finds what is due: in the last two buckets each time, in older ones from time to time, some at a time.
     async fn look(&mut self, leases: &Leases) -> Result<(), StoreError> {
-        let slow = self.ticks.is_multiple_of(SLOW);
-        let now = leases.now();
-        let current = due::bucket(now);
-        if slow {
-            self.bucket = Some(self.keep_cursor(leases).await?);
+        if self.ticks.is_multiple_of(SLOW) && self.older.is_none() {
+            self.older = Some(self.keep_cursor(leases).await?);
         }
         self.ticks += 1;
-        let first = if slow { self.bucket.unwrap_or(current) } else { current - 1 };
-        for bucket in first..=current {
+        let now = leases.now();
+        let current = due::bucket(now);
+        if let Some(first) = self.older {
+            let end = (current - 1).min(first.saturating_add(OLDER_AT_ONCE));
+            for bucket in first..end {
+                self.look_into(leases, bucket, now).await?;
+            }
+            self.older = (end < current - 1).then_some(end);
+        }
+        for bucket in [current - 1, current] {
             self.look_into(leases, bucket, now).await?;
         }
         Ok(())
@@ -176,8 +184,15 @@ impl Worker {
                 break;
             }
             let path = format!("{folder}{name}");
-            if !self.known.contains(&path) {
-                self.enter(leases, path).await?;
+            if self.known.contains(&path) {
+                continue;
+            }
+            match self.enter(leases, path).await {
+                // One damaged record must not keep the others from being dealt with.
+                Err(error @ (StoreError::Corrupt { .. } | StoreError::Encode { .. })) => {
+                    tracing::error!(%error, "what is due cannot be read");
+                }
+                outcome => outcome?,
             }
         }
         Ok(())
@@ -210,12 +225,13 @@ impl Worker {
         let now = leases.now();
         let (start, check) = match &stored {
             Some((cursor, revision)) => (cursor.bucket, Check::At(*revision)),
-            None => (first_bucket(leases).await?.min(due::bucket(now) - OPEN_BUCKETS), Check::Absent),
+            None => (0, Check::Absent),
         };
-        let mut bucket = start;
-        while bucket < due::bucket(now) - OPEN_BUCKETS
-            && leases.view.list(&due::folder(bucket), "", 1).await?.is_empty()
-        {
+        let (mut bucket, open) = (start, due::bucket(now) - OPEN_BUCKETS);
+        if open.saturating_sub(start) > OLDER_AT_ONCE {
+            bucket = first_bucket(leases).await?.clamp(start, open);
+        }
+        while bucket < open && leases.view.list(&due::folder(bucket), "", 1).await?.is_empty() {
             bucket += 1;
         }
         let seen = stored.map(|(cursor, _)| cursor.time);
@@ -256,7 +272,7 @@ impl Worker {
     }
 }
 
-/// The first bucket there is; asked once in the life of a store, before the cursor is first written.
+/// The first bucket there is. Reads the whole index, so it is asked only at the very first start and after a long stop.
 async fn first_bucket(leases: &Leases) -> Result<i64, StoreError> {
     let folders = leases.view.list("due/", "", 0).await?;
     Ok(folders.first().and_then(|folder| folder.trim_end_matches('/').parse().ok()).unwrap_or(i64::MAX))
