@@ -78,7 +78,7 @@ impl Mounts {
         }
         let _reload = self.reload.lock().await;
         let current = self.current.load_full();
-        if current.revisions[0] >= revisions[0] && current.revisions[1] >= revisions[1] {
+        if current.revisions == revisions {
             return Ok(current);
         }
         self.rebuild(&current).await

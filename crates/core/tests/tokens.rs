@@ -172,3 +172,21 @@ async fn a_pod_finds_the_credential_of_its_item_again_after_a_new_login() {
     let late = holdfast_core::Raw { item: Some("db".to_owned()), ..late };
     assert!(matches!(bench.core.handle(late).await, Answer::Error(_)), "a released owner gets nothing more");
 }
+
+#[tokio::test]
+async fn a_token_past_its_end_is_cleared_away_with_its_children_and_leases() {
+    let bench = Bench::open().await;
+    bench.write("sys/mounts/probe", json!({"type": "probe"})).await;
+    let uuid = bench.read("sys/mounts/probe").await["uuid"].as_str().unwrap().to_owned();
+    bench.write("sys/policy/all", json!({"policy": r#"path "*" { capabilities = ["update", "read"] }"#})).await;
+    let parent = bench.token(json!({"policies": ["all"], "ttl": "5m"})).await;
+    let child = bench.ok(&parent, Verb::Write, "auth/token/create", json!({"ttl": "1h"})).await.auth.unwrap();
+    bench.ok(&child.client_token, Verb::Read, "probe/creds/app", json!({})).await;
+    assert_eq!(outside(&uuid).len(), 1);
+    bench.advance(301);
+    assert!(!bench.is_good(&parent).await);
+    crate::bench::until(async || outside(&uuid).is_empty()).await;
+    assert!(!bench.is_good(&child.client_token).await);
+    let listed = async || data(bench.ok(&bench.root, Verb::List, "auth/token/accessors", json!({})).await);
+    crate::bench::until(async || listed().await["keys"].as_array().unwrap().len() == 1).await;
+}
