@@ -15,8 +15,11 @@ pub struct Policies {
     /// Parsed policies by name, good for the revision that they were read at.
     parsed: Mutex<HashMap<String, (Revision, Arc<Policy>)>>,
     /// Compiled sets, by the revisions of what they are made of.
-    sets: Mutex<HashMap<Vec<(String, Revision)>, Arc<PolicySet>>>,
+    sets: Mutex<Sets>,
 }
+
+/// Compiled sets by the names and revisions of their policies.
+type Sets = HashMap<Vec<(String, Revision)>, Arc<PolicySet>>;
 
 #[derive(Serialize, Deserialize)]
 struct Stored {

@@ -1,5 +1,7 @@
 //! The core as its listener sees it, over a store in memory.
 
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on must say so")]
+
 mod audit;
 mod bench;
 mod lifecycle;
