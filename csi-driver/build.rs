@@ -14,6 +14,22 @@ fn main() -> Result<(), Box<dyn Error>> {
             "csi.v1.NodeExpandVolumeRequest",
         ])
         .compile_fds(descriptors)?;
+    controller_for_tests()?;
     println!("cargo:rerun-if-changed=../proto");
+    Ok(())
+}
+
+/// csi-sanity makes its volumes through a controller, which inline volumes don't have: the tests play one.
+fn controller_for_tests() -> Result<(), Box<dyn Error>> {
+    let folder = PathBuf::from("tests/proto");
+    let out = PathBuf::from(std::env::var("OUT_DIR")?).join("controller");
+    std::fs::create_dir_all(&out)?;
+    let descriptors = protox::compile([folder.join("controller.proto")], [&folder])?;
+    tonic_prost_build::configure()
+        .generate_default_stubs(true)
+        .build_client(false)
+        .out_dir(out)
+        .compile_fds(descriptors)?;
+    println!("cargo:rerun-if-changed=tests/proto");
     Ok(())
 }

@@ -135,7 +135,10 @@ impl Plan {
             ));
         }
         if files.len() > MAX_FILES {
-            return Err(Failure::Invalid(format!("{} files are more than the {MAX_FILES} a volume may have", files.len())));
+            return Err(Failure::Invalid(format!(
+                "{} files are more than the {MAX_FILES} a volume may have",
+                files.len()
+            )));
         }
         check_names(&files)?;
         Ok(Self { role: own.get("role").copied().unwrap_or_default().to_owned(), refresh: refresh(&own)?, files })
@@ -212,9 +215,7 @@ fn parse_item(item: RawItem) -> Result<File, String> {
     let content = match (item.template, item.key) {
         (Some(_), Some(_)) => return Err("template and key exclude each other".to_owned()),
         (Some(_), None) if format.is_some() => return Err("template and format exclude each other".to_owned()),
-        (Some(text), None) => {
-            Content::Template(parse_template(&text)?)
-        }
+        (Some(text), None) => Content::Template(parse_template(&text)?),
         (None, Some(key)) => match format {
             None | Some("text") => Content::Field(key),
             Some("base64") => Content::Decoded(key),
@@ -262,7 +263,11 @@ fn check_object_name(name: &str) -> Result<(), Failure> {
         && name.len() <= 253
         && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'-' | b'.'))
         && name.bytes().next().is_some_and(|byte| byte.is_ascii_alphanumeric());
-    if fits { Ok(()) } else { Err(Failure::Invalid(format!("credential {name:?} is no name of a DynamicCredential object"))) }
+    if fits {
+        Ok(())
+    } else {
+        Err(Failure::Invalid(format!("credential {name:?} is no name of a DynamicCredential object")))
+    }
 }
 
 /// A relative path of plain components. Names that start with `..` belong to the swap, `.holdfast` to the status.
@@ -295,7 +300,10 @@ fn check_names(files: &[File]) -> Result<(), Failure> {
             let (short, long) = if a.len() < b.len() { (file, other) } else { (other, file) };
             let below = long.name.strip_prefix(&short.name).is_some_and(|rest| rest.starts_with('/'));
             if below && !matches!(short.content, Content::Directory) {
-                return Err(Failure::Invalid(format!("{:?} is a file, and {:?} would lie in it", short.name, long.name)));
+                return Err(Failure::Invalid(format!(
+                    "{:?} is a file, and {:?} would lie in it",
+                    short.name, long.name
+                )));
             }
         }
     }
@@ -400,7 +408,8 @@ mod tests {
 
     #[test]
     fn a_file_may_lie_beside_the_fields_of_a_credential() {
-        let plan = parse(&[("credentials", "db"), ("items", "- {credential: db, key: username, file: db/user}")]).unwrap();
+        let plan =
+            parse(&[("credentials", "db"), ("items", "- {credential: db, key: username, file: db/user}")]).unwrap();
         assert_eq!(plan.files.len(), 2);
     }
 }

@@ -103,9 +103,9 @@ pub async fn run(options: Options, shutdown: Shutdown) -> anyhow::Result<()> {
     // The driver's socket first: kubelet dials it as soon as it sees the other.
     let listener = sockets::listen_at(&endpoint)?;
     let node = NodeService { node_id: options.node_id.clone(), volumes: volumes.clone() };
-    let service = Server::builder().add_service(IdentityServer::new(IdentityService)).add_service(NodeServer::new(node));
-    let registrar =
-        Registrar { socket: options.registration(), endpoint: endpoint.to_string_lossy().into_owned() };
+    let service =
+        Server::builder().add_service(IdentityServer::new(IdentityService)).add_service(NodeServer::new(node));
+    let registrar = Registrar { socket: options.registration(), endpoint: endpoint.to_string_lossy().into_owned() };
     info!(endpoint = %endpoint.display(), node = options.node_id, server = options.address, "serving CSI");
 
     let mut tasks = Tasks::new(shutdown.clone());

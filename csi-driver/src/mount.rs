@@ -116,40 +116,8 @@ fn unescape(text: &str) -> String {
 }
 
 #[cfg(test)]
-pub(crate) mod tests {
-    use std::{collections::BTreeSet, path::PathBuf};
-
-    use parking_lot::Mutex;
-
+mod tests {
     use super::*;
-
-    /// Counts instead of mounting: a target is a plain directory.
-    #[derive(Default)]
-    pub(crate) struct Plain {
-        mounted: Mutex<BTreeSet<PathBuf>>,
-        pub(crate) mounts: Mutex<usize>,
-    }
-
-    impl Mounter for Plain {
-        fn mount(&self, target: &Path, _options: &MountOptions) -> io::Result<()> {
-            *self.mounts.lock() += 1;
-            self.mounted.lock().insert(target.to_owned());
-            Ok(())
-        }
-
-        fn unmount(&self, target: &Path) -> io::Result<()> {
-            self.mounted.lock().remove(target);
-            for entry in fs::read_dir(target)? {
-                let entry = entry?;
-                if entry.file_type()?.is_dir() { fs::remove_dir_all(entry.path())? } else { fs::remove_file(entry.path())? }
-            }
-            Ok(())
-        }
-
-        fn is_mounted(&self, target: &Path) -> io::Result<bool> {
-            Ok(self.mounted.lock().contains(target))
-        }
-    }
 
     #[test]
     fn our_mounts_are_found_in_mountinfo() {
@@ -165,7 +133,8 @@ pub(crate) mod tests {
 
     #[test]
     fn options_are_written_as_the_kernel_reads_them() {
-        let options = MountOptions { size: 1 << 20, inodes: 64, mode: 0o750, group: Some(2000), selinux: Some("a:b:c".into()) };
+        let options =
+            MountOptions { size: 1 << 20, inodes: 64, mode: 0o750, group: Some(2000), selinux: Some("a:b:c".into()) };
         assert_eq!(data(&options, true), "size=1048576,nr_inodes=64,mode=0750,gid=2000,context=\"a:b:c\",noswap");
     }
 }

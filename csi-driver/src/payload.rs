@@ -114,9 +114,7 @@ pub fn assemble(plan: &Plan, readings: &Readings, group: Option<u32>) -> Result<
 fn files_of(file: &File, readings: &Readings, group: Option<u32>) -> Result<Vec<(String, Entry)>, Incomplete> {
     let fail = |failure: Failure| Incomplete::Failed(failure.context(&format!("file {:?}", file.name)));
     let reading = match &file.origin {
-        Some(origin) => {
-            Some(readings.get(origin).ok_or_else(|| Incomplete::Missing(vec![origin.clone()]))?)
-        }
+        Some(origin) => Some(readings.get(origin).ok_or_else(|| Incomplete::Missing(vec![origin.clone()]))?),
         None => None,
     };
     let empty = Map::new();
@@ -142,21 +140,19 @@ fn files_of(file: &File, readings: &Readings, group: Option<u32>) -> Result<Vec<
         }
         Content::Json => one(Value::Object(fields.clone()).to_string().into_bytes()),
         Content::Env => one(env_lines(fields).into_bytes()),
-        Content::Template(template) => {
-            match template.render(&Value::Object(fields.clone()), &Paths(readings)) {
-                Ok(text) => one(text.expose().as_bytes().to_vec()),
-                Err(holdfast_template::Error::Missing(calls)) => {
-                    if let Some(call) = calls.iter().find(|call| !call.args.is_empty()) {
-                        return Err(fail(Failure::Invalid(format!(
-                            "secret {:?} with arguments would be a write: a volume only reads",
-                            call.path
-                        ))));
-                    }
-                    Err(Incomplete::Missing(calls.iter().map(|call| Origin::Path(plain(&call.path))).collect()))
+        Content::Template(template) => match template.render(&Value::Object(fields.clone()), &Paths(readings)) {
+            Ok(text) => one(text.expose().as_bytes().to_vec()),
+            Err(holdfast_template::Error::Missing(calls)) => {
+                if let Some(call) = calls.iter().find(|call| !call.args.is_empty()) {
+                    return Err(fail(Failure::Invalid(format!(
+                        "secret {:?} with arguments would be a write: a volume only reads",
+                        call.path
+                    ))));
                 }
-                Err(error) => Err(fail(Failure::Invalid(error.to_string()))),
+                Err(Incomplete::Missing(calls.iter().map(|call| Origin::Path(plain(&call.path))).collect()))
             }
-        }
+            Err(error) => Err(fail(Failure::Invalid(error.to_string()))),
+        },
     }
 }
 
@@ -237,7 +233,8 @@ mod tests {
 
     #[test]
     fn kv_version_2_is_unwrapped_and_version_1_is_not() {
-        let plan = plan(&[("items", "- {path: kv/data/a, key: token, file: t, mode: \"0400\"}\n- {path: kv1/a, file: j}")]);
+        let plan =
+            plan(&[("items", "- {path: kv/data/a, key: token, file: t, mode: \"0400\"}\n- {path: kv1/a, file: j}")]);
         let readings = Readings::from([
             (Origin::Path("kv/data/a".into()), reading(json!({"data": {"token": "s"}, "metadata": {"version": 1}}))),
             (Origin::Path("kv1/a".into()), reading(json!({"data": "x", "n": 12345678901234567890123u128.to_string()}))),
@@ -261,13 +258,12 @@ mod tests {
 
     #[test]
     fn a_template_names_the_paths_it_needs() {
-        let plan = plan(&[("items", "- {template: '{{ with secret \"kv/data/a\" }}{{ .Data.data.x }}{{ end }}', file: f}")]);
+        let plan =
+            plan(&[("items", "- {template: '{{ with secret \"kv/data/a\" }}{{ .Data.data.x }}{{ end }}', file: f}")]);
         let Err(Incomplete::Missing(paths)) = assemble(&plan, &Readings::new(), None) else { panic!() };
         assert_eq!(paths, [Origin::Path("kv/data/a".into())]);
-        let readings = Readings::from([(
-            Origin::Path("kv/data/a".into()),
-            reading(json!({"data": {"x": "y"}, "metadata": {}})),
-        )]);
+        let readings =
+            Readings::from([(Origin::Path("kv/data/a".into()), reading(json!({"data": {"x": "y"}, "metadata": {}})))]);
         assert_eq!(text(&assemble(&plan, &readings, None).unwrap(), "f"), "y");
     }
 

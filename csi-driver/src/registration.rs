@@ -59,8 +59,7 @@ impl Registration for Service {
         request: Request<RegistrationStatus>,
     ) -> Result<Response<RegistrationStatusResponse>, Status> {
         let status = request.into_inner();
-        let outcome =
-            if status.plugin_registered { Outcome::Registered } else { Outcome::Refused(status.error) };
+        let outcome = if status.plugin_registered { Outcome::Registered } else { Outcome::Refused(status.error) };
         self.outcome.send_replace(outcome);
         Ok(Response::new(RegistrationStatusResponse {}))
     }

@@ -88,7 +88,11 @@ impl Releases {
             }
             match self.pay(&record).await {
                 Ok(()) => {
-                    info!(pod = record.pod_uid, volume = record.volume, "gave back the credentials of a volume that is gone");
+                    info!(
+                        pod = record.pod_uid,
+                        volume = record.volume,
+                        "gave back the credentials of a volume that is gone"
+                    );
                     if let Err(error) = self.state.remove_release(&record.volume_id) {
                         warn!(%error, "cannot remove a paid release");
                     }
@@ -108,7 +112,10 @@ impl Releases {
         let mut items = record.items.clone();
         // What the record does not know: a credential that was made just before a crash.
         let owner = owner.as_str();
-        let listed = self.session.call(|client| async move { client.read(owner).await }).await?;
+        let listed = match self.session.call(|client| async move { client.read(owner).await }).await {
+            Err(CallError::Server(error)) if error.status() == Some(404) => None,
+            other => other?,
+        };
         let prefix = item_prefix(&record.volume);
         if let Some(Value::Object(bound)) = listed.and_then(|mut envelope| envelope.data.as_mut()?.remove("items")) {
             items.extend(bound.keys().filter(|item| item.starts_with(&prefix)).cloned());

@@ -73,12 +73,15 @@ impl Publish {
         let given = |key: &str| {
             let key = format!("csi.storage.k8s.io/{key}");
             context.get(&key).filter(|value| !value.is_empty()).cloned().ok_or_else(|| {
-                Failure::Invalid(format!("volume_context has no {key}: the CSIDriver object needs podInfoOnMount: true"))
+                Failure::Invalid(format!(
+                    "volume_context has no {key}: the CSIDriver object needs podInfoOnMount: true"
+                ))
             })
         };
         if given("ephemeral").is_ok_and(|value| value != "true") {
             return Err(Failure::Invalid(
-                "csi.holdfast.dev serves inline volumes only: use pod.spec.volumes[].csi, not a PersistentVolume".to_owned(),
+                "csi.holdfast.dev serves inline volumes only: use pod.spec.volumes[].csi, not a PersistentVolume"
+                    .to_owned(),
             ));
         }
         given("ephemeral")?;
@@ -89,11 +92,16 @@ impl Publish {
             service_account: given("serviceAccount.name")?,
         };
         if !request.readonly {
-            return Err(Failure::Invalid("set readOnly: true on the volume: nothing in a pod may write to it".to_owned()));
+            return Err(Failure::Invalid(
+                "set readOnly: true on the volume: nothing in a pod may write to it".to_owned(),
+            ));
         }
         let volume = match inside_pod(target, kubelet_root) {
             Some((uid, _)) if uid != pod.uid => {
-                return Err(Failure::Denied(format!("target_path belongs to pod {uid}, volume_context says {}", pod.uid)));
+                return Err(Failure::Denied(format!(
+                    "target_path belongs to pod {uid}, volume_context says {}",
+                    pod.uid
+                )));
             }
             Some((_, volume)) => volume,
             None => volume_id.to_owned(),
@@ -122,7 +130,8 @@ pub fn inside_pod(target: &Path, kubelet_root: &Path) -> Option<(String, String)
 }
 
 fn check_target(target: &Path, kubelet_root: &Path) -> Result<(), Failure> {
-    let plain = target.is_absolute() && target.components().all(|part| matches!(part, Component::RootDir | Component::Normal(_)));
+    let plain = target.is_absolute()
+        && target.components().all(|part| matches!(part, Component::RootDir | Component::Normal(_)));
     if !plain || !target.starts_with(kubelet_root) || target == kubelet_root {
         return Err(Failure::Invalid(format!(
             "target_path {} does not lie below kubelet's folder {} (flag --kubelet-root)",
@@ -144,7 +153,9 @@ fn check_capability(capability: Option<&VolumeCapability>) -> Result<(Option<u32
     };
     let group = match mount.volume_mount_group.as_str() {
         "" => None,
-        text => Some(text.parse().map_err(|_| Failure::Invalid(format!("volume_mount_group {text:?} is no group id")))?),
+        text => {
+            Some(text.parse().map_err(|_| Failure::Invalid(format!("volume_mount_group {text:?} is no group id")))?)
+        }
     };
     let mut selinux = None;
     for flag in &mount.mount_flags {
@@ -278,8 +289,10 @@ mod tests {
             (|r| r.volume_capability = None, "volume_capability"),
             (
                 |r| {
-                    r.volume_capability =
-                        Some(VolumeCapability { access_type: Some(AccessType::Block(BlockVolume {})), access_mode: None });
+                    r.volume_capability = Some(VolumeCapability {
+                        access_type: Some(AccessType::Block(BlockVolume {})),
+                        access_mode: None,
+                    });
                 },
                 "block",
             ),

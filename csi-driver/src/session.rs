@@ -40,14 +40,7 @@ impl Session {
         Self::new(server, mount, role, "the CSI driver".to_owned(), Identity::File(token), clock)
     }
 
-    fn new(
-        server: Client,
-        mount: &str,
-        role: &str,
-        who: String,
-        identity: Identity,
-        clock: Arc<dyn Clock>,
-    ) -> Self {
+    fn new(server: Client, mount: &str, role: &str, who: String, identity: Identity, clock: Arc<dyn Clock>) -> Self {
         let (mount, role) = (mount.to_owned(), role.to_owned());
         Self { server, mount, role, who, identity, current: tokio::sync::Mutex::new(None), clock }
     }
@@ -99,9 +92,11 @@ impl Session {
 
     fn token(&self) -> Result<SecretString, Failure> {
         match &self.identity {
-            Identity::Given(given) => given.lock().as_ref().map(SecretString::duplicate).ok_or_else(|| {
-                Failure::Unavailable("waiting for kubelet to send the pod's token again".to_owned())
-            }),
+            Identity::Given(given) => given
+                .lock()
+                .as_ref()
+                .map(SecretString::duplicate)
+                .ok_or_else(|| Failure::Unavailable("waiting for kubelet to send the pod's token again".to_owned())),
             Identity::File(path) => match std::fs::read_to_string(path) {
                 Ok(text) => Ok(SecretString::new(text.trim())),
                 Err(error) => Err(Failure::Node(format!("own token {}: {error}", path.display()))),

@@ -128,14 +128,16 @@ impl StateDir {
     fn all<T: DeserializeOwned>(&self, kind: &str) -> Vec<T> {
         let Ok(entries) = fs::read_dir(self.root.join(kind)) else { return Vec::new() };
         let files = entries.flatten().map(|entry| entry.path());
-        files.filter(|path| path.extension().is_some_and(|extension| extension == "json")).filter_map(|path| load(&path)).collect()
+        files
+            .filter(|path| path.extension().is_some_and(|extension| extension == "json"))
+            .filter_map(|path| load(&path))
+            .collect()
     }
 
     /// New file, synced, then renamed over the old one: a crash leaves one or the other.
     fn save(&self, path: &Path, record: &impl Serialize) -> io::Result<()> {
         let new = path.with_extension("new");
-        let mut file =
-            fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
+        let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
         file.write_all(&serde_json::to_vec_pretty(record)?)?;
         file.sync_all()?;
         fs::rename(&new, path)?;

@@ -107,7 +107,12 @@ impl Volume {
         let payload = content.complete(&self.tools).await?;
         if self.show(&payload)? {
             self.tools.metrics.updates.inc();
-            info!(pod = self.request.pod.name, namespace = self.request.pod.namespace, volume = self.request.volume, "updated");
+            info!(
+                pod = self.request.pod.name,
+                namespace = self.request.pod.namespace,
+                volume = self.request.volume,
+                "updated"
+            );
         }
         Ok(())
     }
@@ -135,7 +140,14 @@ impl Volume {
             if freshness == Freshness::Fresh {
                 info!(pod = pod.name, namespace = pod.namespace, volume, state, "volume is fresh again");
             } else {
-                warn!(pod = pod.name, namespace = pod.namespace, volume, state, reason = message, "volume is not fresh");
+                warn!(
+                    pod = pod.name,
+                    namespace = pod.namespace,
+                    volume,
+                    state,
+                    reason = message,
+                    "volume is not fresh"
+                );
             }
         }
         let status = json!({

@@ -1,6 +1,12 @@
 //! All volumes of the node: what publish and unpublish do.
 
-use std::{collections::HashMap, fs, io, path::{Path, PathBuf}, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    fs, io,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use holdfast_base::{Clock, Entropy};
 use holdfast_client::Client;
@@ -220,7 +226,9 @@ impl Volumes {
     /// Takes a volume away and gives back what it had. Unknown volumes are no error.
     pub async fn unpublish(&self, volume_id: &str, target: &str) -> Result<(), Failure> {
         let (volume_id, target) = check_ids(volume_id, target)?;
-        if !target.is_absolute() || !target.starts_with(&self.services.kubelet_root) || target.iter().any(|part| part == "..")
+        if !target.is_absolute()
+            || !target.starts_with(&self.services.kubelet_root)
+            || target.iter().any(|part| part == "..")
         {
             return Err(Failure::Invalid(format!("target_path {} is not below kubelet's folder", target.display())));
         }
@@ -304,7 +312,8 @@ impl Volumes {
             let lock = self.lock_of(&record.volume_id);
             let _one = lock.lock().await;
             let pod_folder = self.services.kubelet_root.join("pods").join(&record.pod.uid);
-            let wanted = self.live(&record.volume_id).is_some() || self.is_mounted(&record.target) || pod_folder.exists();
+            let wanted =
+                self.live(&record.volume_id).is_some() || self.is_mounted(&record.target) || pod_folder.exists();
             if wanted || self.services.state.volume(&record.volume_id).is_none() {
                 continue;
             }

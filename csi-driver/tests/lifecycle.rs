@@ -1,0 +1,225 @@
+//! The life of a volume: published, kept fresh, published again, taken away; with a driver that dies and a server that
+//! goes away in between.
+
+use std::{fs, os::unix::fs::MetadataExt, time::Duration};
+
+use serde_json::json;
+use tonic::Code;
+
+use crate::node::{Node, TOKENS, tokens};
+
+const ITEMS: &str = "- {path: k8s/shop/kv/data/orders/api, key: token, file: api-token, mode: \"0400\"}\n\
+                     - {template: 'jdbc:postgresql://pg/orders?user={{ .username }}&password={{ .password }}', credential: \
+                     orders-ro, file: jdbc.url}\n";
+const ATTRIBUTES: &[(&str, &str)] = &[("credentials", "orders-ro"), ("items", ITEMS)];
+const KV: &str = "k8s/shop/kv/data/orders/api";
+
+async fn node() -> Node {
+    let node = Node::start().await;
+    node.server.with(|world| world.kv.insert(KV.to_owned(), json!({"token": "first"})));
+    node
+}
+
+#[tokio::test]
+async fn a_volume_has_what_its_attributes_ask_for() {
+    let node = node().await;
+    let mut request = node.request("u-1", ATTRIBUTES);
+    if let Some(capability) = &mut request.volume_capability
+        && let Some(holdfast_csi::proto::csi::volume_capability::AccessType::Mount(mount)) = &mut capability.access_type
+    {
+        mount.volume_mount_group = "2000".to_owned();
+    }
+    node.publish_request(request).await.unwrap();
+    assert_eq!(
+        (node.read("u-1", "orders-ro/username"), node.read("u-1", "api-token")),
+        ("user-1".into(), "first".into())
+    );
+    assert_eq!(node.read("u-1", "jdbc.url"), "jdbc:postgresql://pg/orders?user=user-1&password=password-1");
+    let target = node.target("u-1");
+    let facts = |file: &str| fs::metadata(target.join(file)).map(|file| (file.mode() & 0o777, file.gid())).unwrap();
+    assert_eq!(facts(""), (0o750, 2000));
+    assert_eq!(facts("orders-ro/username"), (0o440, 2000));
+    assert_eq!(facts("api-token"), (0o440, 2000));
+    let mountinfo = fs::read_to_string("/proc/self/mountinfo").unwrap();
+    let mount = mountinfo.lines().find(|line| line.contains(target.to_str().unwrap())).unwrap();
+    for option in ["nosuid", "nodev", "noexec", "- tmpfs holdfast-csi", "gid=2000"] {
+        assert!(mount.contains(option), "{option}: {mount}");
+    }
+    let status = node.status("u-1");
+    assert_eq!(status["state"], "fresh");
+    assert_eq!(status["items"]["orders-ro"]["path"], "k8s/shop/orders-db/creds/readonly");
+    assert!(status["items"]["orders-ro"]["expires"].is_string(), "{status}");
+    node.server.with(|world| {
+        let items: Vec<_> = world.bound.keys().cloned().collect();
+        assert_eq!(items, [("u-1".to_owned(), "csi/secrets/orders-ro".to_owned())]);
+        assert_eq!(world.minted, 1, "directory and template share one credential");
+    });
+
+    node.unpublish("u-1").await.unwrap();
+    assert!(node.mounts("u-1") == 0 && !target.exists());
+    node.until("the release", || node.server.with(|world| world.bound.is_empty())).await;
+    node.unpublish("u-1").await.unwrap();
+    for secret in ["password-1", "first", "c2lnbmF0dXJl", "hvs."] {
+        assert!(!node.log().contains(secret), "{secret} is in the log");
+    }
+}
+
+#[tokio::test]
+async fn a_changed_value_is_there_within_two_seconds_and_a_republish_does_nothing() {
+    let node = node().await;
+    node.publish("u-1", ATTRIBUTES).await.unwrap();
+    let link = || fs::read_link(node.target("u-1").join("..data")).unwrap();
+    let before = (link(), node.server.with(|world| (world.logins, world.minted)));
+    for _ in 0..20 {
+        node.publish("u-1", ATTRIBUTES).await.unwrap();
+    }
+    assert_eq!((link(), node.server.with(|world| (world.logins, world.minted))), before);
+    assert_eq!(node.mounts("u-1"), 1);
+
+    node.server.with(|world| world.kv.insert(KV.to_owned(), json!({"token": "second"})));
+    let changed = || node.read("u-1", "api-token") == "second";
+    node.within(Duration::from_secs(2), "the new value", changed).await;
+    assert_eq!(node.read("u-1", "orders-ro/username"), "user-1");
+}
+
+#[tokio::test]
+async fn a_restarted_driver_finds_the_same_credential() {
+    let mut node = node().await;
+    node.publish("u-1", ATTRIBUTES).await.unwrap();
+    let link = fs::read_link(node.target("u-1").join("..data")).unwrap();
+    node.kill_driver();
+    assert_eq!(node.read("u-1", "orders-ro/username"), "user-1", "files outlive the driver");
+    node.start_driver().await;
+    assert!(!node.stats("u-1").await.volume_condition.unwrap().abnormal);
+    node.publish("u-1", ATTRIBUTES).await.unwrap();
+    assert_eq!(fs::read_link(node.target("u-1").join("..data")).unwrap(), link, "nothing was written again");
+    assert_eq!((node.mounts("u-1"), node.server.with(|world| world.minted)), (1, 1));
+    // And it is kept fresh again.
+    node.server.with(|world| world.kv.insert(KV.to_owned(), json!({"token": "second"})));
+    node.until("the new value", || node.read("u-1", "api-token") == "second").await;
+}
+
+#[tokio::test]
+async fn while_the_server_is_away_the_volume_stays_and_says_so() {
+    let mut node = node().await;
+    node.publish("u-1", ATTRIBUTES).await.unwrap();
+    node.server.with(|world| world.away = true);
+    node.until("a stale status", || node.status("u-1")["state"] == "stale").await;
+    node.publish("u-1", ATTRIBUTES).await.unwrap();
+    let condition = node.stats("u-1").await.volume_condition.unwrap();
+    assert!(condition.abnormal && condition.message.contains("stale"), "{condition:?}");
+    // Also after a restart, when the driver can't take the volume up.
+    node.kill_driver();
+    node.start_driver().await;
+    let node = node;
+    node.publish("u-1", ATTRIBUTES).await.unwrap();
+    assert_eq!((node.mounts("u-1"), node.read("u-1", "api-token")), (1, "first".to_owned()));
+    node.server.with(|world| world.away = false);
+    node.publish("u-1", ATTRIBUTES).await.unwrap();
+    assert_eq!(node.status("u-1")["state"], "fresh");
+}
+
+#[tokio::test]
+async fn a_release_is_paid_when_the_server_is_back_also_after_a_restart() {
+    let mut node = node().await;
+    node.publish("u-1", ATTRIBUTES).await.unwrap();
+    node.server.with(|world| world.away = true);
+    node.unpublish("u-1").await.unwrap();
+    assert_eq!(node.mounts("u-1"), 0);
+    node.until("a first try", || node.log().contains("release is owed")).await;
+    node.kill_driver();
+    node.server.with(|world| world.away = false);
+    assert_eq!(node.server.with(|world| world.bound.len()), 1);
+    node.start_driver().await;
+    node.until("the release", || node.server.with(|world| world.bound.is_empty())).await;
+}
+
+#[tokio::test]
+async fn a_volume_that_comes_back_keeps_its_credential() {
+    let node = node().await;
+    node.publish("u-1", ATTRIBUTES).await.unwrap();
+    node.server.with(|world| world.away = true);
+    node.unpublish("u-1").await.unwrap();
+    node.until("a first try", || node.log().contains("release is owed")).await;
+    node.server.with(|world| world.away = false);
+    // Whichever comes first, publish or release: what the volume shows afterwards is bound.
+    node.publish("u-1", ATTRIBUTES).await.unwrap();
+    let shown = node.read("u-1", "orders-ro/username");
+    node.server.with(|world| {
+        let bound: Vec<_> =
+            world.bound.values().map(|(_, data)| data["username"].as_str().unwrap().to_owned()).collect();
+        assert_eq!(bound, [shown]);
+    });
+}
+
+#[tokio::test]
+async fn a_pod_that_went_while_the_driver_was_away_is_released() {
+    let mut node = node().await;
+    node.publish("u-1", ATTRIBUTES).await.unwrap();
+    node.kill_driver();
+    let target = node.target("u-1");
+    assert!(std::process::Command::new("umount").arg(&target).status().unwrap().success());
+    fs::remove_dir_all(node.root.join("pods/u-1")).unwrap();
+    node.start_driver().await;
+    node.until("the release", || node.server.with(|world| world.bound.is_empty())).await;
+}
+
+#[tokio::test]
+async fn a_reboot_finds_the_same_credential() {
+    let mut node = node().await;
+    node.publish("u-1", ATTRIBUTES).await.unwrap();
+    node.kill_driver();
+    assert!(std::process::Command::new("umount").arg(node.target("u-1")).status().unwrap().success());
+    node.start_driver().await;
+    node.publish("u-1", ATTRIBUTES).await.unwrap();
+    assert_eq!(
+        (node.read("u-1", "orders-ro/username").as_str(), node.server.with(|world| world.minted)),
+        ("user-1", 1)
+    );
+}
+
+#[tokio::test]
+async fn a_lease_is_renewed_and_near_its_end_replaced_in_place() {
+    let node = node().await;
+    node.server.with(|world| (world.ttl, world.renewal) = (3, 3));
+    node.publish("u-1", ATTRIBUTES).await.unwrap();
+    node.until("two renewals", || node.server.with(|world| world.renewals >= 2)).await;
+    assert_eq!((node.read("u-1", "orders-ro/username"), node.server.with(|world| world.minted)), ("user-1".into(), 1));
+    node.server.with(|world| world.renewal = 1);
+    node.until("a new credential", || node.read("u-1", "orders-ro/username") == "user-2").await;
+    assert_eq!(node.read("u-1", "jdbc.url"), "jdbc:postgresql://pg/orders?user=user-2&password=password-2");
+}
+
+#[tokio::test]
+async fn what_is_wrong_is_said_where_the_user_looks() {
+    let node = node().await;
+    let refused = async |attributes: &[(&str, &str)]| {
+        let status = node.publish("u-1", attributes).await.unwrap_err();
+        (status.code(), status.message().to_owned())
+    };
+    let (code, text) = refused(&[("credentails", "orders-ro")]).await;
+    assert_eq!((code, text.contains("did you mean credentials?")), (Code::InvalidArgument, true), "{text}");
+    let (code, text) = refused(&[("credentials", "nobody")]).await;
+    assert_eq!(code, Code::NotFound);
+    assert!(text.contains("there is no DynamicCredential nobody in namespace shop"), "{text}");
+    node.server.with(|world| world.forbidden.push("k8s/shop/orders-db/creds/readonly".to_owned()));
+    let (code, text) = refused(&[("credentials", "orders-ro")]).await;
+    assert_eq!(code, Code::PermissionDenied);
+    for words in [
+        "credential orders-ro",
+        "k8s/shop/orders-db/creds/readonly",
+        "service account shop/orders",
+        "(403)",
+        "kubectl holdfast explain --service-account shop/orders read",
+    ] {
+        assert!(text.contains(words), "{words}: {text}");
+    }
+    let (code, text) = refused(&[("items", "- {path: k8s/shop/kv/data/orders/api, key: tokn, file: t}")]).await;
+    assert_eq!((code, text.contains("no key \"tokn\"; it has token")), (Code::NotFound, true), "{text}");
+    assert_eq!(node.mounts("u-1"), 0);
+
+    let mut request = node.request("u-1", ATTRIBUTES);
+    request.secrets.insert(TOKENS.to_owned(), tokens("u-2"));
+    let status = node.publish_request(request).await.unwrap_err();
+    assert_eq!(status.code(), Code::PermissionDenied, "{status}");
+}

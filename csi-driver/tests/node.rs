@@ -1,0 +1,234 @@
+//! A node: kubelet's folder, the driver as a process, and kubelet's side of its socket.
+
+use std::{
+    collections::HashMap,
+    fs,
+    path::{Path, PathBuf},
+    process::{Child, Command, ExitStatus, Stdio},
+    time::{Duration, Instant},
+};
+
+use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
+use holdfast_csi::proto::csi::{
+    NodeGetVolumeStatsRequest, NodeGetVolumeStatsResponse, NodePublishVolumeRequest, NodeUnpublishVolumeRequest,
+    VolumeCapability,
+    node_client::NodeClient,
+    volume_capability::{AccessType, MountVolume},
+};
+use tonic::{
+    Status,
+    transport::{Channel, Endpoint},
+};
+
+use crate::server::Server;
+
+pub const TOKENS: &str = "csi.storage.k8s.io/serviceAccount.tokens";
+
+pub struct Node {
+    pub root: PathBuf,
+    pub server: Server,
+    driver: Option<Child>,
+    folder: tempfile::TempDir,
+}
+
+impl Node {
+    /// A node without a driver yet.
+    pub async fn new() -> Self {
+        assert!(rustix_is_root(), "these tests mount: run them as root");
+        let folder = tempfile::Builder::new().prefix("hf").tempdir().unwrap();
+        let root = folder.path().join("k");
+        fs::create_dir_all(root.join("plugins_registry")).unwrap();
+        fs::write(folder.path().join("token"), "own-token\n").unwrap();
+        let server = Server::start().await;
+        let kubeconfig = format!(
+            "apiVersion: v1\nkind: Config\ncurrent-context: t\ncontexts: [{{name: t, context: {{cluster: t, user: t}}}}]\n\
+             clusters: [{{name: t, cluster: {{server: 'http://{}'}}}}]\nusers: [{{name: t, user: {{}}}}]\n",
+            server.address
+        );
+        fs::write(folder.path().join("kubeconfig"), kubeconfig).unwrap();
+        Self { root, server, driver: None, folder }
+    }
+
+    /// A node with a driver.
+    pub async fn start() -> Self {
+        let mut node = Self::new().await;
+        node.start_driver().await;
+        node
+    }
+
+    pub async fn start_driver(&mut self) {
+        let log = fs::OpenOptions::new().create(true).append(true).open(self.log_path()).unwrap();
+        let driver = Command::new(env!("CARGO_BIN_EXE_holdfast-csi"))
+            .args(["--address", &format!("http://{}", self.server.address), "--node-id", "node-1"])
+            .args(["--kubelet-root", self.root.to_str().unwrap(), "--admin-address", "127.0.0.1:0"])
+            .args(["--token-file", self.folder.path().join("token").to_str().unwrap(), "--log-level", "debug"])
+            .env("KUBECONFIG", self.folder.path().join("kubeconfig"))
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn()
+            .unwrap();
+        self.driver = Some(driver);
+        let registry = self.registry_socket();
+        self.until("the driver's sockets", || registry.exists()).await;
+    }
+
+    /// SIGKILL, as the kernel would.
+    pub fn kill_driver(&mut self) {
+        let mut driver = self.driver.take().unwrap();
+        driver.kill().unwrap();
+        driver.wait().unwrap();
+        let _ = fs::remove_file(self.registry_socket());
+    }
+
+    pub fn driver_ended(&mut self) -> Option<ExitStatus> {
+        self.driver.as_mut().unwrap().try_wait().unwrap()
+    }
+
+    pub fn log_path(&self) -> PathBuf {
+        self.folder.path().join("driver.log")
+    }
+
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.log_path()).unwrap_or_default()
+    }
+
+    pub fn registry_socket(&self) -> PathBuf {
+        self.root.join("plugins_registry/csi.holdfast.dev-reg.sock")
+    }
+
+    pub fn csi_socket(&self) -> PathBuf {
+        self.root.join("plugins/csi.holdfast.dev/csi.sock")
+    }
+
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Where a pod's volume `secrets` is mounted; makes the folders that kubelet makes.
+    pub fn target(&self, uid: &str) -> PathBuf {
+        let parent = self.root.join(format!("pods/{uid}/volumes/kubernetes.io~csi/secrets"));
+        fs::create_dir_all(&parent).unwrap();
+        parent.join("mount")
+    }
+
+    pub async fn client(&self) -> NodeClient<Channel> {
+        NodeClient::new(connect(&self.csi_socket()).await)
+    }
+
+    pub async fn publish(&self, uid: &str, attributes: &[(&str, &str)]) -> Result<(), Status> {
+        self.publish_request(self.request(uid, attributes)).await
+    }
+
+    pub async fn publish_request(&self, request: NodePublishVolumeRequest) -> Result<(), Status> {
+        self.client().await.node_publish_volume(request).await.map(drop)
+    }
+
+    pub fn request(&self, uid: &str, attributes: &[(&str, &str)]) -> NodePublishVolumeRequest {
+        let mut context = pod_context(uid);
+        context.extend(attributes.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())));
+        NodePublishVolumeRequest {
+            volume_id: format!("csi-{uid}"),
+            target_path: self.target(uid).to_str().unwrap().to_owned(),
+            volume_capability: Some(VolumeCapability {
+                access_type: Some(AccessType::Mount(MountVolume::default())),
+                access_mode: None,
+            }),
+            readonly: true,
+            secrets: HashMap::from([(TOKENS.to_owned(), tokens(uid))]),
+            volume_context: context,
+            ..NodePublishVolumeRequest::default()
+        }
+    }
+
+    pub async fn unpublish(&self, uid: &str) -> Result<(), Status> {
+        let target_path = self.target(uid).to_str().unwrap().to_owned();
+        let request = NodeUnpublishVolumeRequest { volume_id: format!("csi-{uid}"), target_path };
+        self.client().await.node_unpublish_volume(request).await.map(drop)
+    }
+
+    pub async fn stats(&self, uid: &str) -> NodeGetVolumeStatsResponse {
+        let volume_path = self.target(uid).to_str().unwrap().to_owned();
+        let request = NodeGetVolumeStatsRequest {
+            volume_id: format!("csi-{uid}"),
+            volume_path,
+            ..NodeGetVolumeStatsRequest::default()
+        };
+        self.client().await.node_get_volume_stats(request).await.unwrap().into_inner()
+    }
+
+    pub fn read(&self, uid: &str, file: &str) -> String {
+        let path = self.target(uid).join(file);
+        fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}\n{}", path.display(), self.log()))
+    }
+
+    pub fn status(&self, uid: &str) -> serde_json::Value {
+        serde_json::from_str(&self.read(uid, ".holdfast/status.json")).unwrap()
+    }
+
+    /// Number of mounts at a pod's target.
+    pub fn mounts(&self, uid: &str) -> usize {
+        let target = self.target(uid);
+        let text = fs::read_to_string("/proc/self/mountinfo").unwrap();
+        text.lines().filter(|line| line.split(' ').nth(4) == target.to_str()).count()
+    }
+
+    pub async fn until(&self, what: &str, condition: impl Fn() -> bool) {
+        self.within(Duration::from_secs(20), what, condition).await;
+    }
+
+    pub async fn within(&self, limit: Duration, what: &str, condition: impl Fn() -> bool) {
+        let start = Instant::now();
+        while !condition() {
+            assert!(start.elapsed() < limit, "waited {limit:?} for {what}\n{}", self.log());
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        if let Some(mut driver) = self.driver.take() {
+            let _ = driver.kill();
+            let _ = driver.wait();
+        }
+        let text = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+        let ours = text
+            .lines()
+            .filter_map(|line| line.split(' ').nth(4))
+            .filter(|path| Path::new(path).starts_with(&self.root));
+        for path in ours {
+            let _ = Command::new("umount").arg(path).status();
+        }
+    }
+}
+
+pub async fn connect(socket: &Path) -> Channel {
+    Endpoint::try_from(format!("unix://{}", socket.display())).unwrap().connect().await.unwrap()
+}
+
+/// What kubelet tells of a pod.
+pub fn pod_context(uid: &str) -> HashMap<String, String> {
+    [
+        ("pod.name", "orders-1"),
+        ("pod.namespace", "shop"),
+        ("pod.uid", uid),
+        ("serviceAccount.name", "orders"),
+        ("ephemeral", "true"),
+    ]
+    .iter()
+    .map(|(key, value)| (format!("csi.storage.k8s.io/{key}"), (*value).to_owned()))
+    .collect()
+}
+
+/// The token of a pod, as kubelet sends it.
+pub fn tokens(uid: &str) -> String {
+    let claims = serde_json::json!({"kubernetes.io": {"namespace": "shop", "pod": {"name": "orders-1", "uid": uid},
+        "serviceaccount": {"name": "orders", "uid": "s"}}});
+    let jwt = format!("e30.{}.c2lnbmF0dXJl", BASE64_URL_SAFE_NO_PAD.encode(claims.to_string()));
+    serde_json::json!({"holdfast": {"token": jwt, "expirationTimestamp": "2036-11-24T00:00:00Z"}}).to_string()
+}
+
+fn rustix_is_root() -> bool {
+    fs::metadata("/proc/self").is_ok_and(|metadata| std::os::unix::fs::MetadataExt::uid(&metadata) == 0)
+}

@@ -1,0 +1,46 @@
+//! The handshake with kubelet.
+
+use holdfast_csi::proto::registration::{InfoRequest, RegistrationStatus, registration_client::RegistrationClient};
+
+use crate::node::{Node, connect};
+
+#[tokio::test]
+async fn kubelet_learns_who_the_driver_is_and_the_driver_that_it_is_registered() {
+    let node = Node::start().await;
+    let mut kubelet = RegistrationClient::new(connect(&node.registry_socket()).await);
+    let info = kubelet.get_info(InfoRequest {}).await.unwrap().into_inner();
+    assert_eq!((info.r#type.as_str(), info.name.as_str()), ("CSIPlugin", "csi.holdfast.dev"));
+    assert_eq!(info.endpoint, node.csi_socket().to_str().unwrap());
+    assert_eq!(info.supported_versions, ["1.0.0"]);
+    let told = RegistrationStatus { plugin_registered: true, error: String::new() };
+    kubelet.notify_registration_status(told).await.unwrap();
+    node.until("readiness", || node.log().contains("kubelet has registered the driver")).await;
+    // A kubelet that restarts asks again, on the same socket.
+    kubelet.get_info(InfoRequest {}).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_refused_driver_ends_with_an_error() {
+    let mut node = Node::start().await;
+    let mut kubelet = RegistrationClient::new(connect(&node.registry_socket()).await);
+    let told = RegistrationStatus { plugin_registered: false, error: "no such version".to_owned() };
+    kubelet.notify_registration_status(told).await.unwrap();
+    for _ in 0..500 {
+        if let Some(status) = node.driver_ended() {
+            assert_eq!(status.code(), Some(1));
+            assert!(node.log().contains("no such version"));
+            return;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    panic!("the driver still runs");
+}
+
+#[tokio::test]
+async fn a_registration_socket_that_goes_comes_back() {
+    let node = Node::start().await;
+    std::fs::remove_file(node.registry_socket()).unwrap();
+    node.until("a new socket", || node.registry_socket().exists()).await;
+    let mut kubelet = RegistrationClient::new(connect(&node.registry_socket()).await);
+    kubelet.get_info(InfoRequest {}).await.unwrap();
+}
