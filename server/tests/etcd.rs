@@ -1,8 +1,10 @@
 //! Storage in etcd, with TLS and client certificates.
 
+use std::time::{Duration, Instant};
+
 use serde_json::json;
 
-use crate::fixture::{Server, certificates::Authority, data, etcd::Etcd, folder, free_port, unseal};
+use crate::fixture::{SOON, Server, certificates::Authority, data, etcd::Etcd, folder, free_port, get, put, unseal};
 
 #[tokio::test]
 async fn secrets_survive_a_restart_and_are_seen_by_another_replica() {
@@ -39,4 +41,31 @@ async fn a_wrong_client_certificate_is_said_and_ends_the_start() {
     assert_eq!(server.wait().code(), Some(1));
     let errors = server.errors().to_lowercase();
     assert!(errors.contains("storage \"etcd\"") && errors.contains("certificate"), "{errors}");
+}
+
+#[tokio::test]
+async fn while_etcd_does_not_answer_requests_are_503_and_afterwards_all_is_well() {
+    let (etcd, folder) = (Etcd::start().await, folder());
+    let server = Server::start(folder.path(), &etcd.stanza(etcd.folder(), "client")).await;
+    let (client, _) = server.initialize(1, 1).await;
+    client.write("sys/mounts/kv", json!({"type": "kv", "options": {"version": "1"}})).await.unwrap();
+    client.write("kv/a", json!({"n": 1})).await.unwrap();
+
+    etcd.signal("-STOP");
+    let started = Instant::now();
+    let answer = client.call(put("kv/b", json!({"n": 2}))).await.unwrap();
+    assert_eq!(answer.status, 503, "{}", String::from_utf8_lossy(&answer.body));
+    assert!(started.elapsed() < SOON, "it took {:?}", started.elapsed());
+    // The process lives: its health does not hang on etcd, or it would be restarted for etcd's faults.
+    let health = client.call(get("sys/health")).await.unwrap();
+    assert_eq!(health.status, 200);
+    etcd.signal("-CONT");
+
+    let deadline = Instant::now() + SOON;
+    while client.write("kv/c", json!({"n": 3})).await.is_err() {
+        assert!(Instant::now() < deadline, "it does not recover:\n{}", server.errors());
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    assert_eq!(data(&client, "kv/a").await["n"], 1);
+    assert_eq!(data(&client, "kv/c").await["n"], 3);
 }

@@ -24,12 +24,15 @@ async fn a_request_that_is_under_way_is_answered() {
     stream.set_read_timeout(Some(SOON)).unwrap();
     write!(
         stream,
-        "PUT /v1/sys/policies/acl/late HTTP/1.1\r\nHost: x\r\nX-Vault-Token: {token}\r\nContent-Length: {}\r\n\r\n{first}",
+        "PUT /v1/sys/policies/acl/late HTTP/1.1\r\nHost: x\r\nX-Vault-Token: {token}\r\nContent-Length: {}\r\nExpect: 100-continue\r\n\r\n",
         body.len()
     )
     .unwrap();
-    // The head must have been read before the signal: only then is it a request that is under way.
-    tokio::time::sleep(Duration::from_millis(200)).await;
+    // This answer means that the head was read and the body is awaited: the request is under way.
+    let mut interim = [0; 25];
+    stream.read_exact(&mut interim).unwrap();
+    assert_eq!(&interim, b"HTTP/1.1 100 Continue\r\n\r\n");
+    stream.write_all(first.as_bytes()).unwrap();
 
     server.signal("-TERM");
     let deadline = Instant::now() + SOON;
