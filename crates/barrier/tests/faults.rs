@@ -45,6 +45,27 @@ async fn a_batch_that_arrives_late_is_not_applied_any_more() {
     assert!(barrier.fsck().await.unwrap().is_clean());
 }
 
+/// What was told to have failed must not happen later either.
+#[tokio::test]
+async fn a_refused_batch_that_arrives_late_is_not_applied() {
+    let storage = Faulty::new();
+    let barrier = open(Arc::new(storage.clone()), "one").await;
+    storage.plan(&[Fault::NoSpaceDelayed]);
+    assert!(matches!(put(&barrier, "a", "1").await, Err(StoreError::NoSpace)));
+    tokio::time::sleep(Duration::from_millis(60)).await;
+    assert_eq!(read(&barrier, "a").await, None);
+}
+
+#[tokio::test]
+async fn a_watch_that_lags_does_not_hide_own_writes() {
+    let storage = Faulty::lagging(Duration::from_millis(15));
+    let barrier = open(Arc::new(storage.clone()), "one").await;
+    for number in 0..20 {
+        put(&barrier, "a", &number.to_string()).await.unwrap();
+        assert_eq!(read(&barrier, "a").await.unwrap(), number.to_string());
+    }
+}
+
 #[tokio::test]
 async fn one_bad_transaction_does_not_fail_the_others_of_its_batch() {
     let storage = Faulty::new();

@@ -29,10 +29,10 @@ fn fault() -> impl Strategy<Value = Fault> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 60, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 150, ..ProptestConfig::default() })]
     #[test]
     fn a_history_with_faults_is_serial(
-        plans in proptest::collection::vec(plan(), 1..24), faults in proptest::collection::vec(fault(), 0..4),
+        plans in proptest::collection::vec(plan(), 1..9), faults in proptest::collection::vec(fault(), 0..4),
     ) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(check(plans, &faults));

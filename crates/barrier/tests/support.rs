@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use futures::StreamExt;
 use holdfast_barrier::{Barrier, Check, Options, Store, StoreError, Txn};
 use holdfast_base::{SystemClock, SystemEntropy};
 use holdfast_secret::SecretBytes;
@@ -78,6 +79,8 @@ pub enum Fault {
     TooLarge,
     /// Says that it is full.
     NoSpace,
+    /// Says that it is full, and applies it a moment later.
+    NoSpaceDelayed,
 }
 
 /// A store in memory with faults. Only batches fail, recognised by the transactions within; or everything, if cut off.
@@ -86,11 +89,17 @@ pub struct Faulty {
     pub inner: MemoryStorage,
     faults: Arc<Mutex<Vec<Fault>>>,
     cut: Arc<Mutex<bool>>,
+    lag: Duration,
 }
 
 impl Faulty {
     pub fn new() -> Self {
-        Self { inner: MemoryStorage::new(), faults: Arc::default(), cut: Arc::default() }
+        Self { inner: MemoryStorage::new(), faults: Arc::default(), cut: Arc::default(), lag: Duration::ZERO }
+    }
+
+    /// One whose watches tell everything so much later.
+    pub fn lagging(lag: Duration) -> Self {
+        Self { lag, ..Self::new() }
     }
 
     /// The next batch meets the first of these, and so on.
@@ -104,6 +113,14 @@ impl Faulty {
 
     pub fn cut_off(&self, cut: bool) {
         *self.cut.lock() = cut;
+    }
+
+    fn apply_later(&self, txn: holdfast_storage::Txn) {
+        let inner = self.inner.clone();
+        tokio::spawn(async move {
+            tokio::time::sleep(Duration::from_millis(30)).await;
+            let _ = inner.txn(txn).await;
+        });
     }
 
     fn reachable(&self) -> Result<(), Error> {
@@ -131,12 +148,12 @@ impl Storage for Faulty {
             }
             Some(Fault::LoseRequest) => lost(),
             Some(Fault::Delay) => {
-                let inner = self.inner.clone();
-                tokio::spawn(async move {
-                    tokio::time::sleep(Duration::from_millis(30)).await;
-                    let _ = inner.txn(txn).await;
-                });
+                self.apply_later(txn);
                 lost()
+            }
+            Some(Fault::NoSpaceDelayed) => {
+                self.apply_later(txn);
+                Err(Error::NoSpace)
             }
             Some(Fault::TooLarge) => Err(Error::TooLarge("planned".to_owned())),
             Some(Fault::NoSpace) => Err(Error::NoSpace),
@@ -145,7 +162,13 @@ impl Storage for Faulty {
 
     async fn watch(&self, prefix: &[u8], from: Revision) -> Result<Watch, Error> {
         self.reachable()?;
-        self.inner.watch(prefix, from).await
+        let watch = self.inner.watch(prefix, from).await?;
+        let (lag, ask) = (self.lag, watch.asker());
+        let late = watch.then(move |update| async move {
+            tokio::time::sleep(lag).await;
+            update
+        });
+        Ok(Watch::new(late.boxed(), ask))
     }
 
     fn kind(&self) -> &'static str {
