@@ -111,7 +111,9 @@ impl Api {
         let uri: Uri = format!("{}{path}", cluster.host)
             .parse()
             .map_err(|_| Error::Invalid(format!("kubernetes_host {:?} is not a URL", cluster.host)))?;
-        let mut request = Request::builder().method(method).uri(uri).header(header::ACCEPT, "application/json");
+        // The keys come as application/jwk-set+json only; a client that does not name it gets 406.
+        let accept = "application/json, application/jwk-set+json";
+        let mut request = Request::builder().method(method).uri(uri).header(header::ACCEPT, accept);
         if !bearer.is_empty() {
             request = request.header(header::AUTHORIZATION, format!("Bearer {bearer}"));
         }

@@ -141,7 +141,10 @@ impl Drop for Cluster {
 
 async fn answer(state: Arc<State>, request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
     let bearer = request.headers().get("authorization").map(|value| value.to_str().unwrap().to_owned());
+    let accept = request.headers().get("accept").map_or("", |value| value.to_str().unwrap());
     let (status, body) = match (request.uri().path(), bearer.as_deref()) {
+        // As the real one does.
+        ("/openid/v1/jwks", _) if !accept.contains("application/jwk-set+json") => (406, Value::Null),
         (_, Some("Bearer stranger") | None) => (403, json!({"kind": "Status"})),
         ("/openid/v1/jwks", _) => {
             state.key_requests.fetch_add(1, Ordering::SeqCst);
