@@ -84,7 +84,7 @@ pub async fn tear_down(server: &Server, namespace: &str, name: &str, mode: Delet
     }
     let body = json!({ "sync": true });
     server
-        .write(&format!("sys/leases/revoke-prefix/{mount}/"), &body)
+        .write(&format!("sys/leases/revoke-prefix/{mount}"), &body)
         .await
         .doing("revoking the leases of the engine")?;
     if mode == DeletionPolicy::Revoke {
