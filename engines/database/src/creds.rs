@@ -74,10 +74,11 @@ impl Database {
             let user = User { name: &username, password: &password, expiration: Some(expiration) };
             let session = pool.session().await?;
             let created = session.create(&user, &role.creation_statements).await;
-            if created.is_err() && !role.rollback_statements.is_empty() {
-                if let Err(error) = session.revoke(&user, &role.rollback_statements).await {
-                    tracing::warn!(user = user.name, %error, "rollback_statements failed");
-                }
+            if created.is_err()
+                && !role.rollback_statements.is_empty()
+                && let Err(error) = session.roll_back(&user, &role.rollback_statements).await
+            {
+                tracing::warn!(user = user.name, %error, "rollback_statements failed");
             }
             created?;
             pool.give_back(session);

@@ -91,6 +91,11 @@ impl Session {
         self.transaction("creating the user", &user.fill(creation)?).await
     }
 
+    /// Runs what the role wants to be run after a creation that failed, whether the user is there or not.
+    pub async fn roll_back(&self, user: &User<'_>, rollback: &[String]) -> Result<(), Failure> {
+        self.transaction("rolling back", &user.fill(rollback)?).await
+    }
+
     /// Extends a user.
     pub async fn renew(&self, user: &User<'_>, renewal: &[String]) -> Result<(), Failure> {
         let statements = if renewal.is_empty() {

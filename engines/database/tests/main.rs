@@ -1,5 +1,7 @@
 //! The engine against a real PostgreSQL, which is started here.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may fail")]
+
 mod connection;
 mod mount;
 mod postgres;

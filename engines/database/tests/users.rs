@@ -81,7 +81,9 @@ async fn a_creation_that_fails_leaves_nothing() {
     let postgres = shared();
     let mount = mounted(&postgres, SUPERUSER, PASSWORD).await;
     let broken = [CREATE, "GRANT nothing TO \"{{name}}\"; SELECT '{{password}}' syntax error"];
-    mount.put("roles/broken", json!({"db_name": "main", "creation_statements": broken})).await;
+    let rollback = "CREATE TABLE rolled_back ()";
+    let role = json!({"db_name": "main", "creation_statements": broken, "rollback_statements": rollback});
+    mount.put("roles/broken", role).await;
     let issue = mount.issue("broken").await;
     let (password, internal) = (issue.data.to_map()["password"].as_str().unwrap().to_owned(), issue.internal.clone());
     let error = (issue.create)().await.unwrap_err();
@@ -89,6 +91,7 @@ async fn a_creation_that_fails_leaves_nothing() {
     assert!(error.to_string().contains("statement 3 of 4"), "{error}");
     assert!(!error.to_string().contains(&password));
     assert!(postgres.users_like("v-kubernet-broken-%").await.is_empty());
+    postgres.admin().await.batch_execute("DROP TABLE rolled_back").await.unwrap();
     mount.backend.revoke(&internal).await.unwrap();
 }
 
