@@ -7,6 +7,7 @@
 //! volume had is given back when it goes ([`releases`]), also if the server was away or the driver restarted ([`state`]).
 
 pub mod attributes;
+mod authority;
 pub mod content;
 pub mod credentials;
 pub mod identity;

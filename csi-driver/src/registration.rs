@@ -5,11 +5,12 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use holdfast_runtime::{Admin, Shutdown};
 use tokio::sync::watch;
-use tokio_stream::wrappers::UnixListenerStream;
+use tokio_stream::{StreamExt, wrappers::UnixListenerStream};
 use tonic::{Request, Response, Status, async_trait, transport::Server};
 use tracing::{info, warn};
 
 use crate::{
+    authority,
     identity::NAME,
     proto::registration::{
         InfoRequest, PluginInfo, RegistrationStatus, RegistrationStatusResponse,
@@ -117,7 +118,8 @@ impl Registrar {
         let service = RegistrationServer::new(Service { endpoint: self.endpoint.clone(), outcome });
         Ok(async move {
             // Kubelet keeps its connection open; it must not hold up the end.
-            let serving = Server::builder().add_service(service).serve_with_incoming(UnixListenerStream::new(listener));
+            let connections = UnixListenerStream::new(listener).map(|socket| socket.map(authority::localhost));
+            let serving = Server::builder().add_service(service).serve_with_incoming(connections);
             tokio::select! {
                 served = serving => served?,
                 () = stop.cancelled() => {}

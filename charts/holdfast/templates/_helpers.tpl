@@ -82,6 +82,6 @@ https://{{ include "holdfast.fullname" . }}.{{ .Release.Namespace }}.svc:8200
 {{- end -}}
 
 {{- define "holdfast.identityMounts" -}}
-- {name: identity, mountPath: /holdfast/identity, readOnly: true}
-- {name: server-ca, mountPath: /holdfast/ca, readOnly: true}
+- {name: identity, mountPath: /var/run/secrets/holdfast.dev, readOnly: true}
+- {name: server-ca, mountPath: /etc/holdfast/ca, readOnly: true}
 {{- end -}}
