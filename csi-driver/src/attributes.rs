@@ -407,6 +407,12 @@ mod tests {
     }
 
     #[test]
+    fn a_mode_without_quotes_is_octal_too() {
+        let plan = parse(&[("items", "- {path: a/b, key: k, mode: 0400}\n- {path: a/b, key: l, mode: 0640}")]).unwrap();
+        assert_eq!(plan.files.iter().map(|file| file.mode).collect::<Vec<_>>(), [Some(0o400), Some(0o640)]);
+    }
+
+    #[test]
     fn a_file_may_lie_beside_the_fields_of_a_credential() {
         let plan =
             parse(&[("credentials", "db"), ("items", "- {credential: db, key: username, file: db/user}")]).unwrap();

@@ -9,7 +9,7 @@ use holdfast_runtime::Shutdown;
 fn main() -> ExitCode {
     holdfast_runtime::install_crypto_provider();
     let options = Options::parse();
-    holdfast_runtime::init_logs(options.log_format, &options.log_level);
+    holdfast_runtime::init_logs(options.log_format, &filter(&options.log_level));
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     let done = runtime.map_err(anyhow::Error::from).and_then(|runtime| {
         runtime.block_on(async {
@@ -24,4 +24,13 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// A bare level is ours alone: at `trace` the transport would print what it carries, tokens among it.
+fn filter(level: &str) -> String {
+    if level.contains(['=', ',']) {
+        return level.to_owned();
+    }
+    let quiet = ["h2", "hyper", "hyper_util", "tonic", "tower", "rustls", "kube", "kube_client"];
+    quiet.iter().fold(level.to_owned(), |filter, name| format!("{filter},{name}=warn"))
 }

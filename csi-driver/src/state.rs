@@ -184,7 +184,7 @@ mod tests {
             leases: BTreeMap::from([("csi/secrets/a".into(), LeaseRecord { lease_id: "a/creds/r/1".into(), ttl: 60 })]),
         };
         state.save_volume(&record).unwrap();
-        assert_eq!(StateDir::open(folder.path()).unwrap().volumes(), [record.clone()]);
+        assert_eq!(StateDir::open(folder.path()).unwrap().volumes(), std::slice::from_ref(&record));
         assert_eq!(state.volume(&record.volume_id), Some(record.clone()));
         state.remove_volume(&record.volume_id).unwrap();
         state.remove_volume(&record.volume_id).unwrap();

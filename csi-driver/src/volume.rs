@@ -55,8 +55,12 @@ impl Volume {
     pub fn show(&self, payload: &Payload) -> Result<bool, Failure> {
         let now = self.tools.clock.now();
         let name = format!("{}.{}", file_time(now), id::hex(&*self.tools.entropy, 4));
-        swap::show(&self.request.target, payload, self.ownership(), &name)
-            .map_err(|error| Failure::Node(format!("writing the files into the volume: {error}")))
+        swap::show(&self.request.target, payload, self.ownership(), &name).map_err(|error| match error.kind() {
+            io::ErrorKind::StorageFull => Failure::Invalid(
+                "the files do not fit into the volume twice, which a swap needs (--volume-size)".to_owned(),
+            ),
+            _ => Failure::Node(format!("writing the files into the volume: {error}")),
+        })
     }
 
     /// What the driver will want to know after a restart.

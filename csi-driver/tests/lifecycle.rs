@@ -1,7 +1,11 @@
 //! The life of a volume: published, kept fresh, published again, taken away; with a driver that dies and a server that
 //! goes away in between.
 
-use std::{fs, os::unix::fs::MetadataExt, time::Duration};
+use std::{
+    fs,
+    os::unix::fs::MetadataExt,
+    time::{Duration, Instant},
+};
 
 use serde_json::json;
 use tonic::Code;
@@ -222,4 +226,22 @@ async fn what_is_wrong_is_said_where_the_user_looks() {
     request.secrets.insert(TOKENS.to_owned(), tokens("u-2"));
     let status = node.publish_request(request).await.unwrap_err();
     assert_eq!(status.code(), Code::PermissionDenied, "{status}");
+}
+
+#[tokio::test]
+async fn a_hundred_volumes_are_kept_fresh_in_little_memory() {
+    let node = node().await;
+    let mut times = Vec::new();
+    for n in 0..100 {
+        let start = Instant::now();
+        node.publish(&format!("u-{n}"), ATTRIBUTES).await.unwrap();
+        times.push(start.elapsed());
+    }
+    times.sort();
+    node.server.with(|world| world.kv.insert(KV.to_owned(), json!({"token": "second"})));
+    let all = || (0..100).all(|n| node.read(&format!("u-{n}"), "api-token") == "second");
+    node.within(Duration::from_secs(5), "the new value everywhere", all).await;
+    let memory = node.memory();
+    eprintln!("publish: half within {:?}, all within {:?}; {memory} MiB with 100 volumes", times[50], times[99]);
+    assert!(memory < 40, "{memory} MiB");
 }

@@ -85,6 +85,13 @@ impl Node {
         self.driver.as_mut().unwrap().try_wait().unwrap()
     }
 
+    /// Resident memory of the driver in MiB.
+    pub fn memory(&self) -> usize {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.driver.as_ref().unwrap().id())).unwrap();
+        let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
+        line.split_whitespace().nth(1).unwrap().parse::<usize>().unwrap() / 1024
+    }
+
     pub fn log_path(&self) -> PathBuf {
         self.folder.path().join("driver.log")
     }
