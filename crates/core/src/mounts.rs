@@ -1,7 +1,7 @@
 //! The mount tables: secret engines in one key, auth methods in another, each changed by compare.
 //!
-//! The tables in the store are the truth. [`Mounts::current`] reads their revisions and rebuilds the [`Router`] when
-//! one moved, so a mount made through another replica serves here with the next request.
+//! The tables in the store are the truth. [`Mounts::current`] reads the revision of their stamp and rebuilds the
+//! [`Router`] when it moved, so a mount made through another replica serves here with the next request.
 
 mod edit;
 pub mod record;
@@ -69,19 +69,22 @@ impl Mounts {
 
     /// The mounts as they are now in the store.
     pub async fn current(&self) -> Result<Arc<Router>, StoreError> {
-        let (secret, auth) = futures::try_join!(self.view.get(key(Class::Secret)), self.view.get(key(Class::Auth)))?;
-        let revision = |entry: &Option<holdfast_logical::Entry>| entry.as_ref().map_or(0, |entry| entry.revision);
-        let revisions = [revision(&secret), revision(&auth)];
+        let stamp = self.stamp().await?;
         let current = self.current.load_full();
-        if current.revisions == revisions {
+        if current.stamp == stamp {
             return Ok(current);
         }
         let _reload = self.reload.lock().await;
         let current = self.current.load_full();
-        if current.revisions == revisions {
-            return Ok(current);
+        match self.stamp().await? {
+            stamp if current.stamp == stamp => Ok(current),
+            stamp => self.rebuild(&current, stamp).await,
         }
-        self.rebuild(&current).await
+    }
+
+    /// Revision of the last change of a table.
+    async fn stamp(&self) -> Result<Revision, StoreError> {
+        Ok(self.view.get(STAMP).await?.map_or(0, |entry| entry.revision))
     }
 
     /// The mounts as they were at the last request, without a look at the store.
@@ -98,9 +101,9 @@ impl Mounts {
         Ok(self.view.get_json(key(class)).await?.unwrap_or_default())
     }
 
-    async fn rebuild(&self, old: &Router) -> Result<Arc<Router>, StoreError> {
+    /// The tables may be newer than the stamp that was read before them; then the next look finds a newer stamp.
+    async fn rebuild(&self, old: &Router, stamp: Revision) -> Result<Arc<Router>, StoreError> {
         let (secret, auth) = futures::try_join!(self.table(Class::Secret), self.table(Class::Auth))?;
-        let revisions = [secret.1, auth.1];
         let mut mounts = Vec::new();
         for record in secret.0.mounts.into_iter().chain(auth.0.mounts) {
             mounts.push(match old.by_uuid(&record.uuid) {
@@ -109,7 +112,7 @@ impl Mounts {
                 None => self.start(record),
             });
         }
-        let router = Arc::new(Router::new(revisions, mounts));
+        let router = Arc::new(Router::new(stamp, mounts));
         self.backends.lock().retain(|uuid, _| router.by_uuid(uuid).is_some());
         self.current.store(router.clone());
         Ok(router)
@@ -181,6 +184,9 @@ impl Mounts {
 pub fn live_key(uuid: &str) -> String {
     format!("core/live/{uuid}")
 }
+
+/// Written with every change of a table and read with every request, since the tables can be large.
+const STAMP: &str = "mount-stamp";
 
 fn key(class: Class) -> &'static str {
     match class {

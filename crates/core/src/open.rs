@@ -15,7 +15,7 @@ use crate::{
     Class, Core, CoreConfig, Error,
     audit::Audit,
     lease::{Backends, Leases},
-    mounts::{MountParts, Mounts, Target},
+    mounts::{MountParts, Mounts, Record, Target},
     policies::Policies,
     token::{NewToken, Tokens},
 };
@@ -56,6 +56,9 @@ pub struct Cluster {
 /// Time between two rounds of [`Backend::tick`] and of finishing what was interrupted.
 const TICK: Duration = Duration::from_secs(60);
 
+/// Rounds between two counts of the leases.
+const COUNT: u64 = 15;
+
 impl Open {
     /// Reads what an unsealed barrier holds, and writes the first tables, policies and cluster record if there are none.
     pub async fn load(core: Weak<Core>, config: Arc<CoreConfig>) -> Result<Arc<Self>, StoreError> {
@@ -94,8 +97,11 @@ impl Open {
         tokio::spawn(self.leases.clone().run(self.shutdown.clone()));
         let open = self.clone();
         tokio::spawn(async move {
-            loop {
+            for round in 0u64.. {
                 open.tick().await;
+                if round % COUNT == 0 {
+                    open.count_leases().await;
+                }
                 tokio::select! {
                     () = open.shutdown.cancelled() => return,
                     () = tokio::time::sleep(TICK) => {}
@@ -109,16 +115,15 @@ impl Open {
         if let Err(error) = self.tokens.resume_revocations().await {
             tracing::warn!(%error, "revocations of tokens are not finished; trying again");
         }
+        for mounted in self.mounts.cached().leaving() {
+            if let Err(error) = self.finish_unmount(&mounted.record).await {
+                tracing::warn!(mount = %mounted.info.path, %error, "an interrupted unmount is not finished; trying again");
+            }
+        }
         for class in [Class::Secret, Class::Auth] {
             if let Err(error) = self.mounts.empty_trash(class).await {
                 tracing::warn!(%error, "storage of an unmounted mount is not wiped; trying again");
             }
-        }
-        match self.leases.count("").await {
-            Ok(count) => {
-                self.config.metrics.leases.set(i64::try_from(count).unwrap_or(i64::MAX));
-            }
-            Err(error) => tracing::debug!(%error, "leases cannot be counted"),
         }
         for mounted in self.mounts.cached().all() {
             if let Target::Engine(backend) = &mounted.target
@@ -127,6 +132,38 @@ impl Open {
                 tracing::warn!(mount = %mounted.info.path, %error, "periodic work of a mount failed");
             }
         }
+    }
+
+    /// Sets the gauge. Walks all leases, so it is done now and then only.
+    async fn count_leases(&self) {
+        match self.leases.count("").await {
+            Ok(count) => {
+                self.config.metrics.leases.set(i64::try_from(count).unwrap_or(i64::MAX));
+            }
+            Err(error) => tracing::debug!(%error, "leases cannot be counted"),
+        }
+    }
+
+    /// Revokes the tokens that a mount made and the leases below its path.
+    pub async fn empty_mount(&self, record: &Record) -> Result<(), Error> {
+        let path = record.full_path();
+        self.tokens.revoke_mount(&record.uuid).await?;
+        let done = self.leases.revoke_prefix(&path, false).await.map_err(holdfast_logical::Error::from)?;
+        if done.queued > 0 {
+            let text = format!(
+                "{} leases below {path} could not be revoked ({}); they are being retried. sys/leases/revoke-force forgets them",
+                done.queued,
+                done.error.unwrap_or_default(),
+            );
+            return Err(holdfast_logical::Error::Unavailable(text).into());
+        }
+        Ok(())
+    }
+
+    /// Removes a mount that was closed: tokens and leases first, then the row, then the storage.
+    pub async fn finish_unmount(&self, record: &Record) -> Result<(), Error> {
+        self.empty_mount(record).await?;
+        self.mounts.remove(record).await
     }
 
     /// Makes a root token that never ends.

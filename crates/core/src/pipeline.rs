@@ -72,11 +72,13 @@ pub(crate) async fn serve(open: &Arc<Open>, parsed: Parsed, server: Option<Arc<H
 async fn carry_out(open: &Arc<Open>, parsed: &Parsed, admitted: Admitted) -> Result<Reply, Error> {
     let lend = lend::Lend::of(open, parsed, &admitted);
     let wrapping = wrap::wanted(parsed);
-    let reply = match tokio::time::timeout(DEADLINE, engine(open, parsed, admitted)).await {
-        Ok(reply) => reply?,
-        Err(_) => return Err(holdfast_logical::Error::Unavailable("request deadline exceeded".to_owned()).into()),
+    let reply = match lend.found(open).await? {
+        Some(reply) => reply,
+        None => match tokio::time::timeout(DEADLINE, engine(open, parsed, admitted)).await {
+            Ok(reply) => lend.lend(open, reply?).await?,
+            Err(_) => return Err(holdfast_logical::Error::Unavailable("request deadline exceeded".to_owned()).into()),
+        },
     };
-    let reply = lend.lend(open, reply).await?;
     match wrapping {
         Some(ttl) => wrap::wrap(open, parsed, ttl, reply).await,
         None => Ok(reply),

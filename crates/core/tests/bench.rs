@@ -2,7 +2,10 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, LazyLock},
+    sync::{
+        Arc, LazyLock,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -30,20 +33,16 @@ pub struct Bench {
 }
 
 /// How a bench is made.
+#[derive(Default)]
 pub struct Make {
     pub stored_key: bool,
     pub initialize: Vec<InitStep>,
-    pub seed: u64,
-}
-
-impl Default for Make {
-    fn default() -> Self {
-        Self { stored_key: false, initialize: Vec::new(), seed: 1 }
-    }
 }
 
 pub fn core(storage: &Arc<MemoryStorage>, clock: &Arc<ManualClock>, make: Make) -> Arc<Core> {
-    let entropy = Arc::new(SeededEntropy::new(make.seed));
+    // One seed per core: the tests of this process must not draw the same uuids.
+    static SEED: AtomicU64 = AtomicU64::new(1);
+    let entropy = Arc::new(SeededEntropy::new(SEED.fetch_add(1, Ordering::Relaxed) << 32));
     let seal: Arc<dyn Seal> = match make.stored_key {
         true => Arc::new(StaticSeal::new(&SecretBytes::new([7; 32]), "test", entropy.clone()).unwrap()),
         false => Arc::new(ShamirSeal),
@@ -97,7 +96,7 @@ impl Bench {
 
     /// A new process over the same store.
     pub async fn restart(&mut self) {
-        self.core = core(&self.storage, &self.clock, Make { seed: 99, ..Make::default() });
+        self.core = core(&self.storage, &self.clock, Make::default());
         self.unseal().await;
     }
 

@@ -86,8 +86,8 @@ fn steps() -> Vec<InitStep> {
     ]
 }
 
-fn make(steps: Vec<InitStep>, seed: u64) -> Make {
-    Make { stored_key: true, initialize: steps, seed }
+fn make(steps: Vec<InitStep>) -> Make {
+    Make { stored_key: true, initialize: steps }
 }
 
 #[tokio::test]
@@ -97,12 +97,12 @@ async fn a_server_initialises_itself_and_goes_on_after_a_crash() {
     // The third step fails as a crash would: the first process gets no further.
     let mut broken = steps();
     broken[2].path = "no/such/mount".to_owned();
-    let first = core(&storage, &clock, make(broken, 1));
+    let first = core(&storage, &clock, make(broken));
     assert!(first.keep_open().await.is_err());
     assert!(first.is_unsealed());
 
     let bench =
-        Bench { core: core(&storage, &clock, make(steps(), 2)), clock, storage, root: String::new(), shares: vec![] };
+        Bench { core: core(&storage, &clock, make(steps())), clock, storage, root: String::new(), shares: vec![] };
     bench.core.keep_open().await.unwrap();
     bench.core.keep_open().await.unwrap();
     let login = bench.ok("", Verb::Write, "auth/door/login", json!({})).await.auth.unwrap();
@@ -110,7 +110,7 @@ async fn a_server_initialises_itself_and_goes_on_after_a_crash() {
     let read = bench.ok(&login.client_token, Verb::Read, "probe/data/first", json!({})).await;
     assert_eq!(read.data.unwrap().to_map()["n"], 1);
     // Done is done: a third process runs no step again.
-    let third = core(&bench.storage, &bench.clock, make(vec![], 3));
+    let third = core(&bench.storage, &bench.clock, make(vec![]));
     third.keep_open().await.unwrap();
     assert!(third.is_unsealed());
 }
@@ -119,7 +119,7 @@ async fn a_server_initialises_itself_and_goes_on_after_a_crash() {
 async fn a_stored_key_unseals_at_the_start_and_after_an_unseal_request() {
     let clock = Arc::new(ManualClock::new("2026-01-01T00:00:00Z".parse().unwrap()));
     let storage = Arc::new(MemoryStorage::new());
-    let core = core(&storage, &clock, make(vec![], 1));
+    let core = core(&storage, &clock, make(vec![]));
     let mut bench = Bench { core, clock, storage, root: String::new(), shares: vec![] };
     let shares = json!({"recovery_shares": 1, "recovery_threshold": 1});
     let (_, init) = bench.bare(Verb::Write, "sys/init", shares).await;

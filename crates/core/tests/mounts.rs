@@ -1,6 +1,7 @@
 //! Mounting, tuning, moving, unmounting.
 
 use holdfast_core::{Answer, Verb};
+use holdfast_logical::View;
 use serde_json::{Value, json};
 
 use crate::bench::{Bench, outside};
@@ -102,4 +103,28 @@ async fn a_second_replica_sees_a_mount_with_its_next_request() {
     bench.write("probe/data/x", json!({"a": 1})).await;
     bench.core = first;
     assert_eq!(bench.read("probe/data/x").await["a"], 1);
+}
+
+#[tokio::test]
+async fn an_unmount_that_a_crash_interrupted_is_finished_at_the_next_start() {
+    let mut bench = Bench::open().await;
+    bench.write("sys/mounts/probe", json!({"type": "probe"})).await;
+    let uuid = bench.read("sys/mounts/probe").await["uuid"].as_str().unwrap().to_owned();
+    bench.read("probe/creds/app").await;
+    // The first half of an unmount: the row is marked and nothing else happened.
+    let view = View::new(bench.core.config().barrier.clone(), "core/");
+    let (mut table, _) = view.get_json::<Value>("mounts").await.unwrap().unwrap();
+    let row = table["mounts"].as_array_mut().unwrap().iter_mut().find(|row| row["path"] == "probe/").unwrap();
+    row["leaving"] = json!(true);
+    view.put_json("mounts", &table).await.unwrap();
+    view.put_json("mount-stamp", &()).await.unwrap();
+    bench.fails(&bench.root, Verb::Read, "probe/creds/app", json!({})).await;
+    assert_eq!(outside(&uuid).len(), 1);
+    bench.restart().await;
+    crate::bench::until(async || outside(&uuid).is_empty()).await;
+    crate::bench::until(async || {
+        let again = bench.answer(&bench.root, Verb::Write, "sys/mounts/probe", json!({"type": "probe"})).await;
+        !matches!(again, Answer::Error(_))
+    })
+    .await;
 }

@@ -36,7 +36,8 @@ pub fn capped(
         warnings.push(format!(
             "TTL of \"{}\" exceeded the effective max_ttl of \"{}\"; TTL value is capped accordingly",
             duration::format(wanted),
-            duration::format(left),
+            // What is left after some time has a fraction that nobody wants to read.
+            duration::format(if left > Duration::from_secs(1) { Duration::from_secs(left.as_secs()) } else { left }),
         ));
     }
     Some(Capped { ttl: wanted.min(left), warnings })

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use holdfast_base::id;
 use holdfast_logical::{Check, StoreError, Txn};
 
-use super::{Mounts, Record, Table, Tuning, folder, key, live_key};
+use super::{Mounts, Record, STAMP, Table, Tuning, folder, key, live_key};
 use crate::{Class, Error, storage};
 
 /// Attempts before a busy table is reported as such.
@@ -63,6 +63,7 @@ impl Mounts {
             txn.check(self.view.path(key(class)), Check::Absent);
             txn.put_json(self.view.path(key(class)), &table)?;
         }
+        txn.put_json(self.view.path(STAMP), &())?;
         Ok(())
     }
 
@@ -183,6 +184,7 @@ impl Mounts {
             table.mounts.sort_by(|a, b| a.path.cmp(&b.path));
             txn.check(self.view.path(key(class)), Check::At(revision));
             txn.put_json(self.view.path(key(class)), &table)?;
+            txn.put_json(self.view.path(STAMP), &())?;
             match self.view.commit(txn).await {
                 Ok(_) => {
                     self.current().await?;

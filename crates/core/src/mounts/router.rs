@@ -10,8 +10,8 @@ use crate::{Class, call::Noun};
 /// All mounts at one state of the two tables.
 #[derive(Default)]
 pub struct Router {
-    /// Revisions of the tables of secret engines and auth methods.
-    pub(super) revisions: [Revision; 2],
+    /// Revision of the last change of a table.
+    pub(super) stamp: Revision,
     mounts: BTreeMap<String, Arc<Mounted>>,
     /// Being unmounted: they serve nothing, but their leases are still to be revoked.
     leaving: Vec<Arc<Mounted>>,
@@ -39,10 +39,10 @@ pub enum Target {
 }
 
 impl Router {
-    pub(super) fn new(revisions: [Revision; 2], mounts: impl IntoIterator<Item = Arc<Mounted>>) -> Self {
+    pub(super) fn new(stamp: Revision, mounts: impl IntoIterator<Item = Arc<Mounted>>) -> Self {
         let (leaving, mounts): (Vec<_>, Vec<_>) = mounts.into_iter().partition(|mount| mount.record.leaving);
         let mounts = mounts.into_iter().map(|mount| (mount.record.full_path(), mount)).collect();
-        Self { revisions, mounts, leaving }
+        Self { stamp, mounts, leaving }
     }
 
     /// The mount that a path belongs to, and what is left of the path below it.
@@ -63,6 +63,11 @@ impl Router {
     /// The mount with this uuid, also one that is being unmounted.
     pub fn by_uuid(&self, uuid: &str) -> Option<&Arc<Mounted>> {
         self.mounts.values().chain(&self.leaving).find(|mount| mount.record.uuid == uuid)
+    }
+
+    /// The mounts whose unmounting is not finished.
+    pub fn leaving(&self) -> &[Arc<Mounted>] {
+        &self.leaving
     }
 
     /// All mounts of a class, by path.

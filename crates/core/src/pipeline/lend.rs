@@ -2,15 +2,16 @@
 
 use std::{sync::Arc, time::Duration};
 
-use holdfast_logical::{Check, Grant, Issue, TokenKind, Txn};
+use holdfast_logical::{Check, Grant, Issue, Operation, TokenKind, Txn};
 use holdfast_policy::{DEFAULT, ROOT};
 
 use super::{admit::Admitted, parse::Parsed};
 use crate::{
     Error,
-    call::{Holder, LeaseShown, Made, Reply},
+    binding::{self, Held},
+    call::{Holder, LeaseShown, Reply},
     cidr,
-    lease::{Binding, IssueContext},
+    lease::{Binding, IssueContext, Leased},
     mounts::{Mounted, live_key},
     open::Open,
     token::{Lifetime, NewToken, auth_info, seconds_up},
@@ -22,6 +23,7 @@ pub struct Lend {
     holder: Option<Arc<Holder>>,
     binding: Option<Result<Binding, Error>>,
     replace: Option<String>,
+    reads: bool,
     request_id: String,
     path: String,
     guards: Txn,
@@ -41,9 +43,23 @@ impl Lend {
                 Err(error) => Err(error.duplicate()),
             }),
             replace: parsed.replace.clone(),
+            reads: admitted.request.operation == Operation::Read,
             request_id: parsed.id.clone(),
             path: parsed.path.clone(),
             guards,
+        }
+    }
+
+    /// The credential that the item of a read has already: then the engine, and what is behind it, is not asked.
+    pub async fn found(&self, open: &Arc<Open>) -> Result<Option<Reply>, Error> {
+        let (Some(Ok(binding)), true) = (&self.binding, self.reads) else { return Ok(None) };
+        if binding::check(binding).is_err() {
+            return Ok(None);
+        }
+        let held = open.leases.held(binding, &self.path, self.replace.as_deref()).await;
+        match held.map_err(holdfast_logical::Error::from)? {
+            Held::Found(leased) => Ok(Some(leased_reply(Reply::default(), *leased))),
+            Held::Free(_) => Ok(None),
         }
     }
 
@@ -58,7 +74,7 @@ impl Lend {
         Ok(reply)
     }
 
-    async fn lease(self, open: &Arc<Open>, mut reply: Reply, issue: Issue) -> Result<Reply, Error> {
+    async fn lease(self, open: &Arc<Open>, reply: Reply, issue: Issue) -> Result<Reply, Error> {
         let binding = self.binding.transpose()?;
         let last_use = self.holder.as_ref().is_some_and(|holder| holder.token.uses == Some(0));
         if last_use && binding.is_none() {
@@ -76,12 +92,7 @@ impl Lend {
             guards: self.guards,
         };
         let leased = open.leases.issue(issue, context).await.map_err(holdfast_logical::Error::from)?;
-        reply.response.data = Some(leased.data);
-        reply.response.warnings.extend(leased.warnings);
-        reply.made = Made { lease: (!leased.found).then(|| leased.lease_id.clone()), tokens: Vec::new() };
-        reply.lease =
-            Some(LeaseShown { id: leased.lease_id, seconds: seconds_up(leased.ttl), renewable: leased.renewable });
-        Ok(reply)
+        Ok(leased_reply(reply, leased))
     }
 
     async fn login(self, open: &Arc<Open>, mut reply: Reply, grant: Grant) -> Result<Reply, Error> {
@@ -135,4 +146,14 @@ impl Lend {
         reply.display_name = created.token.display_name;
         Ok(reply)
     }
+}
+
+/// The answer with the credential in it. One that was found was not made by this request, so nothing takes it back.
+fn leased_reply(mut reply: Reply, leased: Leased) -> Reply {
+    reply.response.data = Some(leased.data);
+    reply.response.warnings.extend(leased.warnings);
+    reply.made.lease = (!leased.found).then(|| leased.lease_id.clone());
+    reply.lease =
+        Some(LeaseShown { id: leased.lease_id, seconds: seconds_up(leased.ttl), renewable: leased.renewable });
+    reply
 }

@@ -130,27 +130,11 @@ async fn unmount(call: &Call, class: Class, path: &str) -> Result<Reply, Error> 
         return Err(Error::invalid(format!("cannot unmount {path:?}")));
     }
     let Some(record) = open.mounts.close(class, path).await? else { return Ok(Reply::default()) };
-    if let Err(error) = revoke_all(call, &record.uuid, &record.full_path()).await {
+    if let Err(error) = open.finish_unmount(&record).await {
         open.mounts.reopen(&record).await?;
         return Err(error);
     }
-    open.mounts.remove(&record).await?;
     Ok(Reply::default())
-}
-
-/// Revokes the tokens that a mount made and the leases below its path.
-pub async fn revoke_all(call: &Call, uuid: &str, path: &str) -> Result<(), Error> {
-    call.open.tokens.revoke_mount(uuid).await?;
-    let done = call.open.leases.revoke_prefix(path, false).await.map_err(holdfast_logical::Error::from)?;
-    if done.queued > 0 {
-        return Err(holdfast_logical::Error::Unavailable(format!(
-            "{} leases below {path} could not be revoked ({}); they are being retried. sys/leases/revoke-force forgets them",
-            done.queued,
-            done.error.unwrap_or_default(),
-        ))
-        .into());
-    }
-    Ok(())
 }
 
 fn show_tuning(call: &Call, class: Class, path: &str) -> Result<Reply, Error> {

@@ -9,7 +9,7 @@ use holdfast_logical::{
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::{mounts::revoke_all, row};
+use super::row;
 use crate::{
     Class, Error,
     call::{Call, Reply},
@@ -54,7 +54,7 @@ pub async fn handle(call: Call) -> Result<Reply, Error> {
     if ["system", "cubbyhole", "token"].contains(&mounted.record.kind.as_str()) {
         return Err(Error::invalid(format!("cannot remount \"{from}/\"")));
     }
-    revoke_all(&call, &mounted.record.uuid, &mounted.record.full_path()).await?;
+    call.open.empty_mount(&mounted.record).await?;
     call.open.mounts.rename(class, from, to).await?;
     let id = id::uuid(call.open.config.entropy.as_ref());
     view.put_json(&id, &Moved { from: format!("{from}/"), to: format!("{to}/") }).await?;

@@ -175,6 +175,7 @@ impl Tokens {
         policies.sort();
         policies.dedup();
         let root = policies.iter().any(|policy| policy == holdfast_policy::ROOT);
+        let chosen = new.id.is_some();
         let id = match new.id {
             Some(id) => id,
             None if root => id::fresh_root(self.entropy.as_ref()),
@@ -223,6 +224,10 @@ impl Tokens {
         }
         match self.view.commit(txn).await {
             Ok(_) => Ok(Created { id, hash, token }),
+            Err(StoreError::Conflict) if chosen && self.view.get(&id_key(&hash)).await?.is_some() => {
+                Err(Error::invalid("cannot create a token with a duplicate ID"))
+            }
+            // The parent or the mount went away.
             Err(StoreError::Conflict) => Err(Error::denied()),
             Err(error) => Err(error.into()),
         }

@@ -114,10 +114,12 @@ impl Backend for Outside {
     }
 }
 
+type Mounted = (Arc<MountInfo>, Arc<Outside>);
+
 /// The mounts, and the tokens that were expired.
 #[derive(Default)]
 pub struct Mounts {
-    mounts: Mutex<BTreeMap<String, (Arc<MountInfo>, Arc<Outside>)>>,
+    mounts: Mutex<BTreeMap<String, Mounted>>,
     pub expired: Mutex<Vec<String>>,
 }
 
