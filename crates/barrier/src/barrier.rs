@@ -211,6 +211,12 @@ impl Barrier {
         self.session()?.fsck().await
     }
 
+    /// Changes of stored values that were not made by any replica, seen since the unseal. More than 0 is an attack, or a restore
+    /// under a running server.
+    pub fn integrity_violations(&self) -> u64 {
+        self.open.load().as_ref().map_or(0, |session| session.violations())
+    }
+
     /// Tells each change from now on, after readers can see it. Who lags far behind is told so by the channel, and must take it
     /// for [`Changed::Everything`].
     pub fn changes(&self) -> broadcast::Receiver<Changed> {

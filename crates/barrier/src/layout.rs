@@ -47,6 +47,12 @@ pub fn lane_owner(key: &[u8]) -> Option<MemberId> {
     unhex(&rest[..end])
 }
 
+/// Member and number of a key made by [`lane`].
+pub fn lane_parts(key: &[u8]) -> Option<(MemberId, u8)> {
+    let number = key.rsplit(|byte| *byte == b'/').next()?;
+    Some((lane_owner(key)?, std::str::from_utf8(number).ok()?.parse().ok()?))
+}
+
 /// An id as people read it.
 pub fn hex(id: &MemberId) -> String {
     id.iter().map(|byte| format!("{byte:02x}")).collect()
@@ -72,6 +78,7 @@ mod tests {
         let id = [0xa7; 16];
         assert_eq!(member_of(&member(&id)), Some(id));
         assert_eq!(lane_owner(&lane(&id, 1)), Some(id));
+        assert_eq!(lane_parts(&lane(&id, 3)), Some((id, 3)));
         assert_eq!(member_of(b"member/short"), None);
     }
 }

@@ -9,6 +9,7 @@
 
 mod fsck;
 mod heartbeat;
+mod integrity;
 mod lane;
 mod listing;
 mod queue;
@@ -36,6 +37,7 @@ use crate::keys::Keys;
 use crate::options::Options;
 use crate::value::{self, Encrypted};
 use crate::view::{Entry, Revision, StoreError, Txn, Write};
+use integrity::Integrity;
 use queue::{MAX_BYTES, MAX_TXN_OPS, Pending, PendingChange, PendingWrite, Queue};
 use reading::Tickets;
 use standing::{Roster, Standing};
@@ -59,6 +61,7 @@ pub(crate) struct Session {
     reconnect: Notify,
     ask_progress: Mutex<Option<Arc<dyn Fn() + Send + Sync>>>,
     changes: broadcast::Sender<Changed>,
+    integrity: Integrity,
 
     /// What we are in the cluster.
     standing: ArcSwap<Standing>,
@@ -102,6 +105,7 @@ impl Session {
             reconnect: Notify::new(),
             ask_progress: Mutex::new(None),
             changes: ground.changes,
+            integrity: Integrity::default(),
             standing: ArcSwap::from_pointee(standing),
             changing: tokio::sync::Mutex::new(()),
             wake: Notify::new(),
@@ -162,12 +166,22 @@ impl Session {
         self.encryptions.load(Ordering::Relaxed)
     }
 
+    /// Changes of the store by somebody else, seen since it was opened.
+    pub fn violations(&self) -> u64 {
+        self.integrity.violations()
+    }
+
     /// The value at a path, linearizably.
     pub async fn get(&self, path: &str) -> Result<Option<Entry>, StoreError> {
         self.readable().await?;
         let keys = self.keys.load_full();
-        let known = self.fetch(&keys.names.key(path)).await?;
+        let key = keys.names.key(path);
+        let known = self.fetch(&key).await?;
         self.released().await?;
+        if self.integrity.is_foreign(&key, &known) {
+            let reason = "integrity: it was changed in the store by somebody else".to_owned();
+            return Err(StoreError::Corrupt { path: path.to_owned(), reason });
+        }
         let Known::Present(item) = known else { return Ok(None) };
         // The cache may be ahead of the keys taken above by one rotation.
         let keys = self.keys.load();

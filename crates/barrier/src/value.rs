@@ -119,6 +119,15 @@ pub fn check_header(mac: &MacKey, path: &str, stored: &[u8]) -> Result<BatchId, 
     Ok(batch)
 }
 
+/// The batch that a stored value claims to be from, authentic or not.
+pub fn claimed_batch(stored: &[u8]) -> Option<BatchId> {
+    if stored.first() != Some(&VERSION) || stored.len() < OVERHEAD {
+        return None;
+    }
+    let seq = u64::from_be_bytes(array(stored, 18).ok()?);
+    Some(BatchId { member: array(stored, 1).ok()?, lane: stored[17], seq })
+}
+
 /// The term a stored value is encrypted under.
 pub fn term(stored: &[u8]) -> Option<u32> {
     array(stored, TERM_AT).ok().map(u32::from_be_bytes)

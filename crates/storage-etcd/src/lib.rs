@@ -86,12 +86,7 @@ impl EtcdStorage {
     /// Drops history up to and including this revision, for the whole etcd cluster. In production etcd does it by itself.
     pub async fn compact(&self, revision: Revision) -> Result<(), Error> {
         let request = pb::CompactionRequest { revision };
-        self.connection
-            .write(|mut client| {
-                let request = request.clone();
-                async move { client.kv().compact(client.request(request)).await }
-            })
-            .await?;
+        self.connection.write(|mut client| async move { client.kv().compact(client.request(request)).await }).await?;
         Ok(())
     }
 }

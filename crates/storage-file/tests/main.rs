@@ -1,5 +1,7 @@
 //! The file store passes the suite, keeps what was committed, and serves one process.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test crate; the lints know only test functions")]
+
 use std::sync::Arc;
 
 use holdfast_storage::conformance::{Subject, run};

@@ -1,5 +1,7 @@
 //! The memory store passes the suite.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test crate; the lints know only test functions")]
+
 use std::sync::Arc;
 
 use holdfast_storage::MemoryStorage;

@@ -48,6 +48,9 @@ pub(super) struct Standing {
 #[derive(Debug, Default)]
 pub(super) struct Roster(HashMap<Bytes, Peer>);
 
+/// Key and `mod_revision` of a member's record.
+type Record = (Bytes, Revision);
+
 #[derive(Debug)]
 struct Peer {
     state: State,
@@ -329,7 +332,7 @@ impl Roster {
     }
 
     /// Who has kept its cache for too long, and whose eviction need not be remembered any more.
-    fn silent_and_over(&self, now: Duration) -> (Vec<(Bytes, Revision)>, Vec<(Bytes, Revision)>) {
+    fn silent_and_over(&self, now: Duration) -> (Vec<Record>, Vec<Record>) {
         let pick = |wanted: fn(&Peer, Duration) -> bool| {
             let chosen = self.0.iter().filter(|(_, peer)| wanted(peer, now));
             chosen.map(|(key, peer)| (key.clone(), peer.revision)).collect()

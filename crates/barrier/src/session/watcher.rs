@@ -106,6 +106,7 @@ impl Session {
         }
         self.apply_keys(events)?;
         self.apply_members(events);
+        self.integrity.check(&self.keys.load(), revision, events);
         self.cache.apply(revision, events);
         self.applied.send_replace(revision);
         self.tell_changes(events);
@@ -196,6 +197,7 @@ impl Session {
         let roster = Roster::of(&members, Some(&own.key), &next.mac, self.clock.boottime());
         self.keys.store(Arc::new(next));
         *self.roster.lock() = roster;
+        self.integrity.forget_lanes();
         self.cache.reset(revision);
         self.answered.store(0, Ordering::SeqCst);
         self.applied.send_replace(revision);

@@ -1,0 +1,142 @@
+//! What somebody else did to the store, seen as it happens.
+//!
+//! A revision of ours that changes values holds one authentic lane record, numbered one after the last of its lane; every value
+//! put carries that batch's id in its header, every key deleted is named in the record. Old ciphertext put back by whoever can
+//! write to etcd fits none: the key is quarantined, its reads fail, until we write it again. What was changed while no replica
+//! ran is not seen by this, only what moved from its place or does not decrypt.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use bytes::Bytes;
+use holdfast_storage::{Event, KeyValue};
+use parking_lot::Mutex;
+
+use super::lane::delete_mark;
+use crate::cache::Known;
+use crate::keys::Keys;
+use crate::layout;
+use crate::names::DATA;
+use crate::record::{self, LaneRecord};
+use crate::value::{self, BatchId};
+use crate::view::Revision;
+
+/// Keys remembered at most; beyond them changes are still counted and logged.
+const REMEMBERED: usize = 10_000;
+
+/// Lanes as last seen, and keys that somebody else changed.
+#[derive(Default)]
+pub(super) struct Integrity {
+    state: Mutex<State>,
+    violations: AtomicU64,
+}
+
+#[derive(Default)]
+struct State {
+    /// Number of the last batch by key of the lane.
+    lanes: HashMap<Bytes, u64>,
+    /// Revision of the foreign change by key.
+    foreign: HashMap<Bytes, Foreign>,
+}
+
+#[derive(Clone, Copy)]
+enum Foreign {
+    Put(Revision),
+    Deleted,
+}
+
+/// The batch that a revision is, by its lane record.
+struct Batch {
+    id: BatchId,
+    deletes: Vec<String>,
+}
+
+impl Integrity {
+    /// Looks at a revision before readers can see it.
+    pub fn check(&self, keys: &Keys, revision: Revision, events: &[Event]) {
+        let mut state = self.state.lock();
+        let batch = state.batch(keys, events);
+        for event in events.iter().filter(|event| event.key().starts_with(DATA)) {
+            if batch.as_ref().is_some_and(|batch| batch.made(keys, event)) {
+                state.foreign.remove(event.key());
+                continue;
+            }
+            self.violations.fetch_add(1, Ordering::Relaxed);
+            tracing::error!(revision, "a stored value was changed by somebody else; it is not served");
+            if state.foreign.len() < REMEMBERED {
+                let foreign = match event {
+                    Event::Put(_) => Foreign::Put(revision),
+                    Event::Delete { .. } => Foreign::Deleted,
+                };
+                state.foreign.insert(event.key().clone(), foreign);
+            }
+        }
+    }
+
+    /// Whether what is known of a key is somebody else's work.
+    pub fn is_foreign(&self, key: &Bytes, known: &Known) -> bool {
+        let state = self.state.lock();
+        if state.foreign.is_empty() {
+            return false;
+        }
+        match (state.foreign.get(key), known) {
+            (Some(Foreign::Put(revision)), Known::Present(item)) => item.mod_revision == *revision,
+            (Some(Foreign::Deleted), Known::Absent) => true,
+            _ => false,
+        }
+    }
+
+    /// Changes by somebody else seen so far.
+    pub fn violations(&self) -> u64 {
+        self.violations.load(Ordering::Relaxed)
+    }
+
+    /// Revisions were missed: the lanes are wherever they are.
+    pub fn forget_lanes(&self) {
+        self.state.lock().lanes.clear();
+    }
+}
+
+impl State {
+    /// The batch of a revision, if its lane record is good. Lanes are followed also where no value changes.
+    fn batch(&mut self, keys: &Keys, events: &[Event]) -> Option<Batch> {
+        let mut found = Vec::new();
+        for event in events.iter().filter(|event| event.key().starts_with(layout::LANES)) {
+            match event {
+                Event::Delete { key, .. } => {
+                    self.lanes.remove(key);
+                }
+                Event::Put(item) => found.push(self.follow(keys, item)),
+            }
+        }
+        match <[Option<Batch>; 1]>::try_from(found) {
+            Ok([batch]) => batch,
+            Err(_) => None,
+        }
+    }
+
+    fn follow(&mut self, keys: &Keys, item: &KeyValue) -> Option<Batch> {
+        let record: LaneRecord = record::decode(&keys.mac, &item.key, &item.value)?;
+        let last = self.lanes.get(&item.key).copied();
+        // A lane that is made, or made again, starts where it says.
+        let made = item.create_revision == item.mod_revision;
+        if !made && last.is_some_and(|last| record.seq != last + 1) {
+            tracing::error!("a lane record does not follow the one before it");
+            return None;
+        }
+        self.lanes.insert(item.key.clone(), record.seq);
+        let (member, lane) = layout::lane_parts(&item.key)?;
+        let id = BatchId { member, lane, seq: record.seq };
+        (record.cancelled.is_none()).then_some(Batch { id, deletes: record.deletes })
+    }
+}
+
+impl Batch {
+    /// Whether it made this change. The header's own MAC is checked when the value is read.
+    fn made(&self, keys: &Keys, event: &Event) -> bool {
+        match event {
+            Event::Put(item) => value::claimed_batch(&item.value) == Some(self.id),
+            Event::Delete { key, .. } => self.deletes.contains(&delete_mark(keys, key)),
+        }
+    }
+}
