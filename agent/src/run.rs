@@ -98,7 +98,7 @@ impl Agent {
             if !complete {
                 self.judge()?;
             }
-            tokio::time::sleep_until(self.next(&session)).await;
+            tokio::time::sleep_until(self.next(&session, complete)).await;
             if self.advance(&session).await && session.refused().await {
                 self.write_token(&session)?;
                 for dependency in self.dependencies.values_mut().filter(|dependency| denied(dependency)) {
@@ -246,9 +246,17 @@ impl Agent {
         Ok(())
     }
 
-    fn next(&self, session: &Session) -> Instant {
+    fn next(&self, session: &Session, complete: bool) -> Instant {
+        let now = Instant::now();
         let dues = self.dependencies.values().filter_map(Dependency::due).chain(session.due());
-        dues.min().unwrap_or_else(|| Instant::now() + Duration::from_secs(3600))
+        let due = dues.min().unwrap_or_else(|| now + Duration::from_secs(3600));
+        if complete {
+            return due;
+        }
+        // Gives up when the time has come, and not at the retry after it.
+        let failures = self.dependencies.values().filter_map(Dependency::failure);
+        let ends = failures.map(|failure| self.started + self.patience(failure.class) + Duration::from_millis(1));
+        ends.filter(|end| *end > now).fold(due, Instant::min)
     }
 
     /// Does what is due, all at once. True if something was refused.
