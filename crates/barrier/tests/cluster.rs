@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use holdfast_storage::{MemoryStorage, Storage};
 
-use crate::support::{create, open, put, read, until};
+use crate::support::{Faulty, create, open, put, read, until};
 
 fn members(storage: &MemoryStorage) -> usize {
     storage.dump().iter().filter(|item| item.key.starts_with(b"member/")).count()
@@ -95,6 +95,36 @@ async fn one_that_was_taken_for_dead_goes_on_under_a_new_id() {
     put(&one, "a", "3").await.unwrap();
     assert_eq!(read(&two, "a").await.unwrap(), "3");
     assert_eq!(members(&storage), 2);
+}
+
+/// Cut off from the store while it may read from memory, evicted by another, back: nothing it writes is under its old id.
+#[tokio::test]
+async fn an_evicted_replica_writes_only_under_a_new_id() {
+    let store = Faulty::new();
+    let storage = store.inner.clone();
+    let one = open(Arc::new(store.clone()), "one").await;
+    put(&one, "a", "1").await.unwrap();
+    wait_until_cached(&storage).await;
+    let old = storage.dump().into_iter().find(|item| item.key.starts_with(b"member/")).unwrap().key;
+    store.cut_off(true);
+    let two = open(Arc::new(storage.clone()), "two").await;
+    until("one is evicted", || async {
+        storage
+            .get(&old)
+            .await
+            .unwrap()
+            .0
+            .is_none_or(|item| item.value.windows(9).any(|window| window == b"\"evicted\""))
+    })
+    .await;
+    store.cut_off(false);
+    put(&one, "b", "2").await.unwrap();
+    assert_eq!(read(&two, "b").await.unwrap(), "2");
+    let values = storage.dump().into_iter().filter(|item| item.key.starts_with(b"data/"));
+    let newest = values.max_by_key(|item| item.mod_revision).unwrap();
+    let author: String = newest.value[1..17].iter().map(|byte| format!("{byte:02x}")).collect();
+    assert_ne!(old, format!("member/{author}"));
+    assert_eq!(two.integrity_violations(), 0);
 }
 
 /// Dead in state cached, under another name: nobody answers until it is evicted and its time is over.

@@ -82,6 +82,28 @@ async fn etcd_may_be_killed_at_any_time() {
     assert!(barrier.fsck().await.unwrap().is_clean());
 }
 
+/// The quota of etcd is used up: writes are refused with the reason, reads go on.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_etcd_refuses_writes_and_goes_on_reading() {
+    let etcd = Etcd::spawn("http", &["--quota-backend-bytes=16777216".to_owned()]);
+    etcd.wait_until_ready(|| Config { endpoints: vec![etcd.endpoint.clone()], ..Config::default() }).await;
+    let barrier = open(connect(&etcd, "").await, "one").await;
+    let large = "v".repeat(900 * 1024);
+    let mut written = 0;
+    let refusal = loop {
+        match put(&barrier, &format!("k{written}"), &large).await {
+            Ok(_) => written += 1,
+            Err(error) => break error,
+        }
+        assert!(written < 100, "the quota does not hold");
+    };
+    assert!(matches!(refusal, StoreError::NoSpace), "{refusal}");
+    assert_eq!(barrier.list("", "", 0).await.unwrap().len(), written);
+    assert_eq!(read(&barrier, "k0").await.unwrap(), large);
+    assert!(matches!(put(&barrier, "small", "v").await, Err(StoreError::NoSpace)));
+    assert_eq!(read(&barrier, "small").await, None);
+}
+
 async fn write_much(barrier: Arc<Barrier>, writer: u32) -> Vec<(String, Result<i64, StoreError>)> {
     let mut outcomes = Vec::new();
     let end = tokio::time::Instant::now() + Duration::from_secs(3);

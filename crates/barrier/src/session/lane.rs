@@ -93,7 +93,8 @@ impl Lane {
                     return answer(batch, &reply);
                 }
                 Ok(reply) => match self.refused(session, &standing, &keys, &reply).await {
-                    Ok(None) => {
+                    // A conflict is one over our membership, not over what was asked for.
+                    Ok(None) | Err(StoreError::Conflict) => {
                         tokio::time::sleep(pause).await;
                         pause = (pause * 2).min(LONGEST_PAUSE);
                         continue;

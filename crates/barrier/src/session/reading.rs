@@ -102,6 +102,8 @@ impl Session {
     /// What is known of a key, read from the store as of what is applied if it must be.
     pub(super) async fn fetch(&self, key: &Bytes) -> Result<Known, StoreError> {
         let deadline = Instant::now() + PATIENCE;
+        // The member that is asked may be a moment behind the one that is watched.
+        let mut pause = ASK_AFTER;
         loop {
             let at = match self.cache.look_up(key) {
                 Ok(known) => return Ok(known),
@@ -117,7 +119,8 @@ impl Session {
                 Err(error) => retry(error, deadline)?,
             }
             drop(fill);
-            tokio::time::sleep(RETRY).await;
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(RETRY);
         }
     }
 

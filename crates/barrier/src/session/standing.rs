@@ -11,7 +11,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
-use holdfast_storage::{Compare, Condition, Event, KeyValue, Op, OpReply, Range, Txn};
+use holdfast_storage::{Compare, Condition, Error, Event, KeyValue, Op, OpReply, Range, Txn};
 
 use super::{Ground, LANES, Session};
 use crate::keys::Keys;
@@ -26,6 +26,7 @@ const COUNTED_FOR: Duration = Duration::from_millis(3800);
 const GRACE: Duration = Duration::from_secs(2);
 /// Who was evicted evicts nobody for so long.
 const HUMBLE_FOR: Duration = Duration::from_secs(60);
+const ENTER_ATTEMPTS: usize = 20;
 const TICK: Duration = Duration::from_millis(250);
 const LEAVE_WITHIN: Duration = Duration::from_secs(2);
 
@@ -64,8 +65,7 @@ struct Peer {
 /// Makes our record and lanes, and removes those of dead predecessors. The keys must still be those of the store.
 pub(super) async fn join(ground: &Ground, keys: &Keys) -> Result<(Standing, Roster), StoreError> {
     let standing = enter(ground.entropy.as_ref(), ground.storage.as_ref(), keys, &ground.options.instance).await?;
-    let range = Range::prefix(layout::MEMBERS).at(standing.joined);
-    let members = ground.storage.range(range).await?.items;
+    let members = ground.storage.range(Range::prefix(layout::MEMBERS)).await?.items;
     let mut others = Vec::new();
     for item in members.into_iter().filter(|item| item.key != standing.key) {
         let record = record::decode::<MemberRecord>(&keys.mac, &item.key, &item.value);
@@ -119,12 +119,27 @@ async fn enter(
         Compare::new(layout::KEYRING, Condition::ModRevision(keys.keyring_revision)),
         Compare::new(layout::GENERATION, Condition::ModRevision(keys.generation)),
     ];
-    let reply = storage.txn(Txn { compares, then, otherwise: Vec::new() }).await?;
-    if !reply.succeeded {
-        return Err(StoreError::Conflict);
+    let txn = Txn { compares, then, otherwise: vec![Op::get(key.clone())] };
+    let joined = enter_for_certain(storage, txn).await?;
+    Ok(Standing { id, key, revision: joined, joined, state: State::Barrier, humble_until: Duration::ZERO })
+}
+
+/// Sends the transaction until its outcome is known: a record of ours that we do not know of would pass for another replica.
+async fn enter_for_certain(storage: &dyn holdfast_storage::Storage, txn: Txn) -> Result<Revision, StoreError> {
+    let mut last = StoreError::Conflict;
+    for _ in 0..ENTER_ATTEMPTS {
+        match storage.txn(txn.clone()).await {
+            Ok(reply) if reply.succeeded => return Ok(reply.revision),
+            // The id was drawn for this: if it is there, an earlier sending was applied.
+            Ok(reply) => {
+                return Standing::found(&reply.replies).map(|item| item.mod_revision).ok_or(StoreError::Conflict);
+            }
+            Err(error @ Error::Unknown(_)) => last = error.into(),
+            Err(error) => return Err(error.into()),
+        }
+        tokio::time::sleep(TICK).await;
     }
-    let (revision, joined) = (reply.revision, reply.revision);
-    Ok(Standing { id, key, revision, joined, state: State::Barrier, humble_until: Duration::ZERO })
+    Err(last)
 }
 
 /// Removes a member and its lanes.
