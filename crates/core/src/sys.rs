@@ -9,6 +9,7 @@ mod leases;
 mod mounts;
 mod policies;
 mod remount;
+mod tools;
 mod wrapping;
 
 use holdfast_logical::{Auth, Field, Operation, Row};
@@ -26,6 +27,7 @@ pub const NOUNS: &[Noun] = &[
     Noun { rows: wrapping::ROWS, handle: |call| Box::pin(wrapping::handle(call)) },
     Noun { rows: audit::ROWS, handle: |call| Box::pin(audit::handle(call)) },
     Noun { rows: keys::ROWS, handle: |call| Box::pin(keys::handle(call)) },
+    Noun { rows: tools::ROWS, handle: |call| Box::pin(tools::handle(call)) },
     Noun { rows: internal::ROWS, handle: |call| Box::pin(internal::handle(call)) },
 ];
 

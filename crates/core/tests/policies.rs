@@ -83,3 +83,13 @@ path "sys/auth/*" { capabilities = ["create", "update"] }"#}),
     bench.ok(&token, Verb::Read, "sys/auth", json!({})).await;
     bench.fails(&token, Verb::Write, "sys/auth/door", json!({"type": "door"})).await;
 }
+
+#[tokio::test]
+async fn tools_hash_and_draw() {
+    let bench = Bench::open().await;
+    let token = bench.token(json!({"policies": ["default"]})).await;
+    let sum = data(bench.ok(&token, Verb::Write, "sys/tools/hash", json!({"input": "YWJj"})).await);
+    assert_eq!(sum["sum"], "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+    let drawn = data(bench.write("sys/tools/random/16", json!({"format": "hex"})).await);
+    assert_eq!(drawn["random_bytes"].as_str().unwrap().len(), 32);
+}

@@ -134,9 +134,11 @@ async fn a_token_comes_only_from_where_it_may() {
     bench.write("auth/token/roles/r", json!({"token_bound_cidrs": "10.0.0.0/8"})).await;
     let token = bench.write("auth/token/create/r", json!({})).await.auth.unwrap().client_token;
     for (address, good) in [("10.1.2.3", true), ("192.0.2.1", false)] {
-        let mut raw = bench.raw(&token, Verb::Read, "auth/token/lookup-self", json!({}));
-        raw.connection.remote = address.parse::<IpAddr>().ok();
-        assert_eq!(!matches!(bench.core.handle(raw).await, Answer::Error(_)), good, "{address}");
+        for path in ["auth/token/lookup-self", "sys/internal/ui/mounts"] {
+            let mut raw = bench.raw(&token, Verb::Read, path, json!({}));
+            raw.connection.remote = address.parse::<IpAddr>().ok();
+            assert_eq!(!matches!(bench.core.handle(raw).await, Answer::Error(_)), good, "{address} {path}");
+        }
     }
 }
 

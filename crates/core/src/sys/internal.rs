@@ -7,6 +7,7 @@ use super::row;
 use crate::{
     Class, Error,
     call::{Call, Holder, Reply},
+    cidr,
     mounts::Mounted,
 };
 
@@ -62,6 +63,9 @@ async fn holder(call: &Call) -> Result<Option<Holder>, Error> {
     let Some(id) = &call.presented else { return Ok(None) };
     let found = call.open.tokens.find(id).await?;
     let (hash, mut token, _) = found.ok_or_else(Error::invalid_token)?;
+    if !cidr::allows(&token.bound_cidrs, call.request.connection.remote) {
+        return Err(Error::denied());
+    }
     if token.uses.is_some() {
         token = call.open.tokens.take_use(&hash).await?.ok_or_else(Error::invalid_token)?;
     }
