@@ -1,8 +1,11 @@
 //! TLS, and what is said when etcd cannot be reached.
 
+use std::io::{Read, Write};
+use std::net::TcpStream;
+
 use holdfast_secret::SecretString;
-use holdfast_storage::{Op, Storage, Txn};
-use holdfast_storage_etcd::{Config, ConnectError, EtcdStorage};
+use holdfast_storage::{Error, Op, Storage, Txn};
+use holdfast_storage_etcd::{Config, ConnectError, Credentials, EtcdStorage};
 use rcgen::{CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 
 use crate::etcd::{Etcd, free_port};
@@ -97,4 +100,50 @@ fn leaf(ca: &CertifiedIssuer<'static, KeyPair>) -> (String, String) {
         vec![rcgen::ExtendedKeyUsagePurpose::ServerAuth, rcgen::ExtendedKeyUsagePurpose::ClientAuth];
     let cert = params.signed_by(&key, ca).unwrap();
     (cert.pem(), key.serialize_pem())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn users_and_passwords_work_and_a_wrong_one_is_named() {
+    let etcd = Etcd::start().await;
+    for (path, body) in [
+        ("user/add", r#"{"name":"root","password":"right"}"#),
+        ("role/add", r#"{"name":"root"}"#),
+        ("user/grant", r#"{"user":"root","role":"root"}"#),
+        ("auth/enable", "{}"),
+    ] {
+        let path = if path.starts_with("auth") { "/v3/auth/enable".to_owned() } else { format!("/v3/auth/{path}") };
+        gateway(&etcd.endpoint, &path, body);
+    }
+    let config = |password: &str| Config {
+        endpoints: vec![etcd.endpoint.clone()],
+        credentials: Some(Credentials { username: "root".to_owned(), password: password.into() }),
+        ..Config::default()
+    };
+    let storage = EtcdStorage::connect(config("right")).await.unwrap();
+    storage.txn(Txn { then: vec![Op::put("k", "v")], ..Txn::default() }).await.unwrap();
+    assert_eq!(storage.get(b"k").await.unwrap().0.unwrap().value, "v");
+
+    let wrong = refusal(config("wrong")).await;
+    assert!(wrong.contains("\"root\"") && wrong.contains("authentication failed"), "{wrong}");
+    assert!(!wrong.contains("wrong"), "the password is in the error: {wrong}");
+    let nobody = EtcdStorage::connect(Config { endpoints: vec![etcd.endpoint.clone()], ..Config::default() }).await;
+    if let Ok(nobody) = nobody {
+        let refused = nobody.get(b"k").await;
+        assert!(matches!(refused, Err(Error::Failed(_))), "{refused:?}");
+    }
+}
+
+/// A call of etcd's JSON gateway, for what the client has no use for.
+fn gateway(endpoint: &str, path: &str, body: &str) {
+    let address = endpoint.strip_prefix("http://").unwrap();
+    let mut connection = TcpStream::connect(address).unwrap();
+    let request = format!(
+        "POST {path} HTTP/1.1\r\nHost: {address}\r\nContent-Type: application/json\r\nContent-Length: {}\r\nConnection: \
+         close\r\n\r\n{body}",
+        body.len()
+    );
+    connection.write_all(request.as_bytes()).unwrap();
+    let mut answer = String::new();
+    connection.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200"), "{path}: {answer}");
 }
