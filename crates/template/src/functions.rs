@@ -1,12 +1,16 @@
 //! Go's built-in functions and those of consul-template. Errors never carry an argument's content.
 
-use base64::{
-    Engine as _,
-    engine::{GeneralPurpose, general_purpose},
-};
+mod text;
+mod values;
+
+use base64::{Engine as _, engine::general_purpose};
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
+use self::{
+    text::{decode, html, html_safe, indent, join, split, title, url_query},
+    values::{arithmetic, contains, equals_any, index, length, order, slice},
+};
 use crate::{Call, Lookup, exec::Pass, format, value::Value};
 
 /// Name, fewest and most arguments.
@@ -208,211 +212,10 @@ fn timestamp(args: &[Value], pass: &Pass<'_>) -> Result<Value, String> {
     }
 }
 
-fn equals_any(first: &Value, others: &[Value]) -> Result<bool, String> {
-    for other in others {
-        let equal = match (first, other) {
-            (Value::Missing | Value::Nil, Value::Missing | Value::Nil) => true,
-            (Value::Missing | Value::Nil, _) | (_, Value::Missing | Value::Nil) => false,
-            (Value::Bool(a), Value::Bool(b)) => a == b,
-            (Value::Int(a), Value::Int(b)) => a == b,
-            (Value::Float(a, _), Value::Float(b, _)) => a == b,
-            (Value::Text(a), Value::Text(b)) => a == b,
-            (Value::List(_) | Value::Map(_), _) => return Err(format!("non-comparable type {}", first.kind())),
-            _ => return Err("incompatible types for comparison".to_owned()),
-        };
-        if equal {
-            return Ok(true);
-        }
-    }
-    Ok(false)
-}
-
-fn order(args: &[Value]) -> Result<std::cmp::Ordering, String> {
-    match (&args[0], &args[1]) {
-        (Value::Int(a), Value::Int(b)) => Ok(a.cmp(b)),
-        (Value::Text(a), Value::Text(b)) => Ok(a.cmp(b)),
-        (Value::Float(a, _), Value::Float(b, _)) => {
-            a.partial_cmp(b).ok_or_else(|| "invalid type for comparison".to_owned())
-        }
-        (Value::Bool(_), Value::Bool(_)) => Err("invalid type for comparison".to_owned()),
-        _ => Err("incompatible types for comparison".to_owned()),
-    }
-}
-
-fn length(value: &Value) -> Result<i64, String> {
-    let length = match value {
-        Value::Text(text) => text.len(),
-        Value::List(items) => items.len(),
-        Value::Map(map) => map.len(),
-        Value::Missing | Value::Nil => return Err("len of nil pointer".to_owned()),
-        other => return Err(format!("len of type {}", other.kind())),
-    };
-    i64::try_from(length).map_err(|_| "too long".to_owned())
-}
-
-fn position(value: &Value, length: usize) -> Result<usize, String> {
-    match value {
-        Value::Int(at) => match usize::try_from(*at) {
-            Ok(found) if found < length => Ok(found),
-            _ => Err(format!("index out of range: {at}")),
-        },
-        Value::Missing | Value::Nil => Err("cannot index slice/array with nil".to_owned()),
-        other => Err(format!("cannot index slice/array with type {}", other.kind())),
-    }
-}
-
-fn index(value: &Value, keys: &[Value]) -> Result<Value, String> {
-    let mut found = value.clone();
-    for key in keys {
-        found = match &found {
-            Value::Map(map) | Value::Secret(map) => match key {
-                Value::Text(key) => map.get(key.as_str()).cloned().unwrap_or(Value::Nil),
-                other => return Err(format!("value has type {}; should be string", other.kind())),
-            },
-            Value::List(items) => items[position(key, items.len())?].clone(),
-            Value::Text(text) => Value::Int(i64::from(text.as_bytes()[position(key, text.len())?])),
-            Value::Missing | Value::Nil => return Err("index of untyped nil".to_owned()),
-            other => return Err(format!("can't index item of type {}", other.kind())),
-        };
-    }
-    Ok(found)
-}
-
-fn slice(value: &Value, bounds: &[Value]) -> Result<Value, String> {
-    let length = usize::try_from(length(value)?).unwrap_or(0);
-    let from = bounds.first().map_or(Ok(0), |bound| position(bound, length + 1))?;
-    let to = bounds.get(1).map_or(Ok(length), |bound| position(bound, length + 1))?;
-    if from > to {
-        return Err(format!("invalid slice index: {from} > {to}"));
-    }
-    match value {
-        Value::List(items) => Ok(Value::list(items[from..to].iter().cloned())),
-        Value::Text(text) => text.get(from..to).map(Value::text).ok_or_else(|| "cuts a character apart".to_owned()),
-        other => Err(format!("can't slice item of type {}", other.kind())),
-    }
-}
-
-/// Go's JSON escapes what HTML could trip over.
-fn html_safe(json: &str) -> String {
-    json.replace('&', "\\u0026")
-        .replace('<', "\\u003c")
-        .replace('>', "\\u003e")
-        .replace('\u{2028}', "\\u2028")
-        .replace('\u{2029}', "\\u2029")
-}
-
-fn html(text: &str) -> String {
-    text.replace('&', "&amp;").replace('\'', "&#39;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&#34;")
-}
-
-fn url_query(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        match byte {
-            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => out.push(char::from(byte)),
-            b' ' => out.push('+'),
-            other => out.push_str(&format!("%{other:02X}")),
-        }
-    }
-    out
-}
-
 fn parse_json(text: &str) -> Result<Value, String> {
     if text.is_empty() {
         return Ok(Value::Map(std::rc::Rc::default()));
     }
     // The error of serde_json names position and kind, not content.
     serde_json::from_str(text).map(|json| Value::from_json(&json)).map_err(|error| format!("not JSON: {error}"))
-}
-
-fn decode(engine: &GeneralPurpose, text: &str) -> Result<Value, String> {
-    let bytes = engine.decode(text).map_err(|_| "not base64")?;
-    String::from_utf8(bytes).map(Value::text).map_err(|_| "decodes to bytes that are no UTF-8 text".to_owned())
-}
-
-fn title(text: &str) -> String {
-    let mut start = true;
-    let letters = text.chars().flat_map(|c| {
-        let upper = std::mem::replace(&mut start, !(c.is_alphanumeric() || c == '_' || c == '\''));
-        if upper { c.to_uppercase().collect::<Vec<_>>() } else { vec![c] }
-    });
-    letters.collect()
-}
-
-fn split(separator: &str, whole: &str) -> Value {
-    let whole = whole.trim();
-    if whole.is_empty() {
-        return Value::list([]);
-    }
-    if separator.is_empty() {
-        return Value::list(whole.chars().map(|c| Value::text(c.to_string())));
-    }
-    Value::list(whole.split(separator).map(Value::text))
-}
-
-fn join(separator: &str, list: &Value) -> Result<Value, String> {
-    let Value::List(items) = list else {
-        return Err(format!("wrong type for value; expected list; got {}", list.kind()));
-    };
-    let items: Vec<Zeroizing<String>> = items.iter().map(format::plain).collect();
-    Ok(Value::text(items.iter().map(|item| item.as_str()).collect::<Vec<_>>().join(separator)))
-}
-
-fn indent(spaces: &Value, whole: &str) -> Result<Value, String> {
-    let Value::Int(spaces) = spaces else { return Err("the first argument is a number of spaces".to_owned()) };
-    let spaces = usize::try_from(*spaces).ok().filter(|spaces| *spaces <= 1000);
-    let prefix = " ".repeat(spaces.ok_or("the number of spaces is from 0 to 1000")?);
-    let mut out = String::new();
-    let mut start = true;
-    for c in whole.chars() {
-        if start && c != '\n' {
-            out.push_str(&prefix);
-        }
-        out.push(c);
-        start = c == '\n';
-    }
-    Ok(Value::text(out))
-}
-
-fn contains(needle: &Value, all: &Value) -> Result<bool, String> {
-    match (all, needle) {
-        (Value::Text(all), Value::Text(needle)) => Ok(all.contains(needle.as_str())),
-        (Value::List(items), needle) => Ok(items.iter().any(|item| *format::plain(item) == *format::plain(needle))),
-        (Value::Map(map), Value::Text(needle)) => Ok(map.contains_key(needle.as_str())),
-        (other, _) => Err(format!("cannot look into a {}", other.kind())),
-    }
-}
-
-fn arithmetic(name: &str, args: &[Value]) -> Result<Value, String> {
-    if let (Value::Int(b), Value::Int(a)) = (&args[0], &args[1]) {
-        // consul-template takes the second operand from the pipeline's side: `divide 2 10` is 5.
-        let (a, b) = (*a, *b);
-        let result = match name {
-            "add" => a.checked_add(b),
-            "subtract" => a.checked_sub(b),
-            "multiply" => a.checked_mul(b),
-            "divide" => a.checked_div(b),
-            "modulo" => a.checked_rem(b),
-            "minimum" => Some(a.min(b)),
-            _ => Some(a.max(b)),
-        };
-        return result.map(Value::Int).ok_or_else(|| "out of range, or division by zero".to_owned());
-    }
-    #[expect(clippy::cast_precision_loss, reason = "as in Go")]
-    let number = |value: &Value| match value {
-        Value::Int(value) => Ok(*value as f64),
-        Value::Float(value, _) => Ok(*value),
-        other => Err(format!("cannot calculate with a {}", other.kind())),
-    };
-    let (b, a) = (number(&args[0])?, number(&args[1])?);
-    let result = match name {
-        "add" => a + b,
-        "subtract" => a - b,
-        "multiply" => a * b,
-        "divide" => a / b,
-        "minimum" => a.min(b),
-        "maximum" => a.max(b),
-        _ => return Err("wants whole numbers".to_owned()),
-    };
-    Ok(Value::Float(result, None))
 }
