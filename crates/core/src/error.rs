@@ -31,6 +31,11 @@ impl Error {
         Self::Logical(Logical::Denied("permission denied".to_owned()))
     }
 
+    /// Is it the server's trouble and not the client's?
+    pub(crate) fn is_ours(&self) -> bool {
+        matches!(self, Self::Audit(_) | Self::Logical(Logical::Internal(_) | Logical::Unavailable(_)))
+    }
+
     /// 403 because of the policies.
     pub(crate) fn denied_by_policy() -> Self {
         Self::Logical(Logical::Denied("1 error occurred:\n\t* permission denied\n\n".to_owned()))
