@@ -136,29 +136,33 @@ pub fn refused(spec: &PostgresqlConnection, error: &ServerError) -> Failure {
     let said = failure.message.to_lowercase();
     let has = |words: &[&str]| words.iter().any(|word| said.contains(word));
     let host = host(&spec.connection_url);
-    let (reason, hint) =
-        if has(&["password authentication", "authentication failed", "role does not exist", "no pg_hba"]) {
-            (
-                "RootCredentialsRefused",
-                format!("check username and password in Secret {}", spec.root_credentials_ref.name),
-            )
-        } else if has(&[
-            "connect",
-            "refused",
-            "timed out",
-            "timeout",
-            "resolve",
-            "lookup",
-            "unreachable",
-            "no route",
-            "reset",
-        ]) {
-            ("DatabaseUnreachable", format!("can the server's pods reach {host}?"))
-        } else if has(&["certificate", "tls", "ssl"]) {
-            ("DatabaseUntrusted", "check sslmode in connectionURL and tlsCAKey".to_owned())
-        } else {
-            ("DatabaseRefused", "see the server's log for more".to_owned())
-        };
+    let (reason, hint) = if has(&[
+        "password authentication",
+        "authentication failed",
+        "role does not exist",
+        "no pg_hba",
+    ]) {
+        let rotated = "; if an engine that is gone rotated the password, nobody knows it: set a new one in the database \
+                           and in the Secret";
+        let (secret, rotated) = (&spec.root_credentials_ref.name, if spec.rotate_root { rotated } else { "" });
+        ("RootCredentialsRefused", format!("check username and password in Secret {secret}{rotated}"))
+    } else if has(&[
+        "connect",
+        "refused",
+        "timed out",
+        "timeout",
+        "resolve",
+        "lookup",
+        "unreachable",
+        "no route",
+        "reset",
+    ]) {
+        ("DatabaseUnreachable", format!("can the server's pods reach {host}?"))
+    } else if has(&["certificate", "tls", "ssl"]) {
+        ("DatabaseUntrusted", "check sslmode in connectionURL and tlsCAKey".to_owned())
+    } else {
+        ("DatabaseRefused", "see the server's log for more".to_owned())
+    };
     Failure { reason, message: format!("{}; {hint}", failure.message), ..failure }
 }
 

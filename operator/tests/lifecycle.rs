@@ -1,0 +1,160 @@
+//! The life of the three kinds, from the first apply to a deletion while the server is away.
+
+use holdfast_crd_types::{DynamicCredential, SecretEngine, VaultPolicy, conditions, names};
+use k8s_openapi::api::core::v1::{ConfigMap, Secret};
+use kube::{
+    Api, Client, ResourceExt,
+    api::{DeleteParams, Patch, PatchParams, PostParams},
+};
+use serde_json::json;
+
+use crate::{
+    cluster::{Cluster, eventually},
+    stand_in::StandIn,
+};
+
+fn engine() -> SecretEngine {
+    serde_json::from_value(json!({
+        "apiVersion": "holdfast.dev/v1alpha1", "kind": "SecretEngine", "metadata": { "name": "db" },
+        "spec": { "database": {
+            "postgresql": {
+                "connectionURL": "postgresql://{{username}}:{{password}}@pg/orders",
+                "rootCredentialsRef": { "name": "pg-root" },
+            },
+            "roles": [{ "name": "ro", "creationStatements": ["CREATE"], "defaultTTL": "1h", "maxTTL": "24h" }],
+        }},
+    }))
+    .unwrap()
+}
+
+fn policy() -> VaultPolicy {
+    serde_json::from_value(json!({
+        "apiVersion": "holdfast.dev/v1alpha1", "kind": "VaultPolicy", "metadata": { "name": "orders" },
+        "spec": {
+            "rules": [{ "engine": "db", "path": "creds/ro", "capabilities": ["read"] }],
+            "subjects": [{ "serviceAccount": "orders" }],
+        },
+    }))
+    .unwrap()
+}
+
+fn credential() -> DynamicCredential {
+    serde_json::from_value(json!({
+        "apiVersion": "holdfast.dev/v1alpha1", "kind": "DynamicCredential", "metadata": { "name": "ro" },
+        "spec": {
+            "engineRef": { "name": "db" }, "role": "ro",
+            "target": { "secret": { "name": "ro", "template": { "URL": "pg://{{ .username }}@pg" } } },
+        },
+    }))
+    .unwrap()
+}
+
+struct Shop {
+    engines: Api<SecretEngine>,
+    policies: Api<VaultPolicy>,
+    credentials: Api<DynamicCredential>,
+    secrets: Api<Secret>,
+    ledger: Api<ConfigMap>,
+}
+
+impl Shop {
+    fn new(client: &Client) -> Self {
+        let client = || client.clone();
+        Self {
+            engines: Api::namespaced(client(), "shop"),
+            policies: Api::namespaced(client(), "shop"),
+            credentials: Api::namespaced(client(), "shop"),
+            secrets: Api::namespaced(client(), "shop"),
+            ledger: Api::namespaced(client(), "holdfast"),
+        }
+    }
+
+    async fn url(&self) -> String {
+        let data = self.secrets.get_opt("ro").await.unwrap().and_then(|secret| secret.data).unwrap_or_default();
+        data.get("URL").map(|url| String::from_utf8(url.0.clone()).unwrap()).unwrap_or_default()
+    }
+
+    async fn ready(&self) -> bool {
+        let status = self.credentials.get("ro").await.unwrap().status.unwrap_or_default();
+        conditions::is_true(&status.conditions, conditions::READY)
+    }
+
+    async fn pending(&self) -> usize {
+        let map = self.ledger.get_opt("holdfast-pending-revocations").await.unwrap();
+        map.and_then(|map| map.data).unwrap_or_default().len()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn objects_live_and_die() {
+    let (cluster, server) = (Cluster::start().await, StandIn::start().await);
+    let shop = Shop::new(&cluster.client);
+    let operator = cluster.operator("one", &server.address);
+    let root: Secret = serde_json::from_value(json!({
+        "metadata": { "name": "pg-root" }, "stringData": { "username": "root", "password": "canary-of-the-root" },
+    }))
+    .unwrap();
+    shop.secrets.create(&PostParams::default(), &root).await.unwrap();
+    shop.credentials.create(&PostParams::default(), &credential()).await.unwrap();
+    shop.policies.create(&PostParams::default(), &policy()).await.unwrap();
+    shop.engines.create(&PostParams::default(), &engine()).await.unwrap();
+
+    eventually("the credential is in its Secret", async || shop.ready().await && shop.url().await == "pg://user-1@pg")
+        .await;
+    {
+        let held = server.held.lock().unwrap();
+        assert_eq!(
+            held.records["auth/kubernetes/role/k8s:shop:sa:orders"]["token_policies"],
+            json!(["k8s:shop:orders"])
+        );
+        let text = held.records["sys/policies/acl/k8s:shop:orders"]["policy"].as_str().unwrap().to_owned();
+        assert!(text.contains("k8s/shop/db/creds/ro"), "{text}");
+        assert_eq!(held.records["k8s/shop/db/config/main"]["password"], "canary-of-the-root");
+    }
+    let stored = serde_json::to_string(&shop.engines.get("db").await.unwrap()).unwrap();
+    assert!(!stored.contains("canary-of-the-root"), "a secret in a status");
+
+    // Drift: what somebody changed on the server or in the cluster comes back.
+    server.held.lock().unwrap().records.remove("auth/kubernetes/role/k8s:shop:sa:orders");
+    shop.secrets.delete("ro", &DeleteParams::default()).await.unwrap();
+    eventually("drift is repaired", async || {
+        let role = server.held.lock().unwrap().records.contains_key("auth/kubernetes/role/k8s:shop:sa:orders");
+        role && shop.url().await == "pg://user-1@pg"
+    })
+    .await;
+
+    // Killed, not stopped: the next replica waits for the lease to run out, and makes nothing again.
+    drop(operator);
+    let _operator = cluster.operator("two", &server.address);
+    let rotate = json!({ "metadata": { "annotations": { names::ANNOTATION_ROTATE: "now" } } });
+    shop.credentials.patch("ro", &PatchParams::default(), &Patch::Merge(&rotate)).await.unwrap();
+    eventually("the credential is rotated", async || shop.url().await == "pg://user-2@pg").await;
+    assert_eq!(server.held.lock().unwrap().minted, 2);
+    let status = shop.credentials.get("ro").await.unwrap().status.unwrap_or_default();
+    assert_eq!(status.credential, Some(2));
+    assert_eq!(server.held.lock().unwrap().bound.len(), 2, "the old one is still valid");
+
+    // Deleted while the server is away: the objects go, the revocations wait for it.
+    server.set_away(true);
+    let uid = shop.credentials.get("ro").await.unwrap().uid().unwrap();
+    shop.credentials.delete("ro", &DeleteParams::default()).await.unwrap();
+    shop.policies.delete("orders", &DeleteParams::default()).await.unwrap();
+    shop.engines.delete("db", &DeleteParams::default()).await.unwrap();
+    let start = std::time::Instant::now();
+    eventually("the objects are gone", async || {
+        let engine = shop.engines.get_opt("db").await.unwrap().is_none();
+        let policy = shop.policies.get_opt("orders").await.unwrap().is_none();
+        engine && policy && shop.credentials.get_opt("ro").await.unwrap().is_none()
+    })
+    .await;
+    assert!(start.elapsed().as_secs() < 30, "{:?}", start.elapsed());
+    assert_eq!(shop.pending().await, 3);
+    assert!(server.held.lock().unwrap().bound.keys().any(|key| key.starts_with(&format!("dcred/{uid} "))));
+
+    server.set_away(false);
+    eventually("the ledger is worked off", async || shop.pending().await == 0).await;
+    let held = server.held.lock().unwrap();
+    assert!(held.bound.is_empty(), "{:?}", held.bound);
+    let left: Vec<_> = held.records.keys().filter(|key| key.contains("shop")).collect();
+    assert!(left.is_empty(), "{left:?}");
+}
