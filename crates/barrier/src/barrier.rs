@@ -11,7 +11,8 @@ use holdfast_storage::{Compare, Condition, Error, Op, OpReply, Storage, Txn as S
 use tokio::sync::broadcast;
 use zeroize::Zeroizing;
 
-use crate::keyring::{Keyring, KeyringError, root_key};
+use crate::error::{InitError, UnsealError};
+use crate::keyring::{Keyring, root_key};
 use crate::keys::Keys;
 use crate::layout::{self, GENERATION, KEYRING};
 use crate::options::Options;
@@ -45,37 +46,6 @@ pub enum Changed {
     Path(String),
     /// Anything may have changed: drop what was derived.
     Everything,
-}
-
-/// Why a store was not initialised.
-#[derive(Debug, thiserror::Error)]
-pub enum InitError {
-    /// There is a keyring already, perhaps since a moment ago.
-    #[error("already initialized")]
-    AlreadyInitialized,
-    /// The root key does not have 32 bytes.
-    #[error("the root key must have 32 bytes")]
-    RootKeyLength,
-    /// The store did not do it.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-}
-
-/// Why the barrier stays sealed.
-#[derive(Debug, thiserror::Error)]
-pub enum UnsealError {
-    /// There is no keyring.
-    #[error("not initialized")]
-    NotInitialized,
-    /// The root key is not the one of this keyring.
-    #[error("the root key is wrong")]
-    WrongKey,
-    /// The keyring cannot be read.
-    #[error("the keyring is damaged: {0}")]
-    Damaged(String),
-    /// The store did not answer as it should.
-    #[error(transparent)]
-    Store(#[from] StoreError),
 }
 
 /// The key that encrypts now.
@@ -133,7 +103,7 @@ impl Barrier {
     ) -> Result<(), InitError> {
         let key = self::root_key(root_key).ok_or(InitError::RootKeyLength)?;
         let keyring = Keyring::generate(&*self.entropy, self.clock.now());
-        let stored = keyring.seal(&key, &*self.entropy).map_err(corrupt)?;
+        let stored = keyring.seal(&key, &*self.entropy).map_err(StoreError::from)?;
         let generation = Generation { term: keyring.active(), level: 1 };
         let generation = record::encode(&MacKey::new(&keyring), GENERATION, &generation);
         let mut then = vec![Op::put(KEYRING, stored.clone()), Op::put(GENERATION, generation)];
@@ -284,10 +254,7 @@ impl Barrier {
         let keyring = items.next().filter(|item| item.key == KEYRING).ok_or(UnsealError::NotInitialized)?;
         let generation =
             items.next().ok_or_else(|| UnsealError::Damaged("the generation record is missing".to_owned()))?;
-        Keys::open(root, &keyring.value, keyring.mod_revision, generation.mod_revision).map_err(|error| match error {
-            KeyringError::WrongKey => UnsealError::WrongKey,
-            KeyringError::Damaged(reason) => UnsealError::Damaged(reason.to_owned()),
-        })
+        Ok(Keys::open(root, &keyring.value, keyring.mod_revision, generation.mod_revision)?)
     }
 }
 
@@ -314,16 +281,6 @@ impl Store for Barrier {
     }
 }
 
-impl From<holdfast_storage::Error> for StoreError {
-    fn from(error: holdfast_storage::Error) -> Self {
-        use holdfast_storage::Error;
-        match error {
-            Error::NoSpace => Self::NoSpace,
-            other => Self::Unavailable(other.to_string()),
-        }
-    }
-}
-
 /// The condition of the store that a check is.
 pub(crate) fn condition(check: Check) -> Condition {
     match check {
@@ -331,8 +288,4 @@ pub(crate) fn condition(check: Check) -> Condition {
         Check::Exists => Condition::Exists,
         Check::At(revision) => Condition::ModRevision(revision),
     }
-}
-
-fn corrupt(error: KeyringError) -> StoreError {
-    StoreError::Corrupt { path: "keyring".to_owned(), reason: error.to_string() }
 }

@@ -3,6 +3,7 @@
 
 mod barrier;
 mod cache;
+mod error;
 mod keyring;
 mod keys;
 mod layout;
@@ -14,7 +15,8 @@ mod value;
 pub mod view;
 mod xaes;
 
-pub use barrier::{Barrier, Changed, InitError, KeyStatus, UnsealError};
+pub use barrier::{Barrier, Changed, KeyStatus};
+pub use error::{InitError, UnsealError};
 pub use options::Options;
 pub use session::FsckReport;
 pub use view::{Check, Entry, Revision, Store, StoreError, Txn, View, Write};

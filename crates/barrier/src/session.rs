@@ -14,6 +14,7 @@ mod lane;
 mod listing;
 mod queue;
 mod reading;
+mod roster;
 mod rotation;
 mod standing;
 mod watcher;
@@ -40,7 +41,8 @@ use crate::view::{Entry, Revision, StoreError, Txn, Write};
 use integrity::Integrity;
 use queue::{MAX_BYTES, MAX_TXN_OPS, Pending, PendingChange, PendingWrite, Queue};
 use reading::Tickets;
-use standing::{Roster, Standing};
+use roster::Roster;
+use standing::Standing;
 
 /// Lanes of one replica: batches in flight at once.
 const LANES: u8 = 2;

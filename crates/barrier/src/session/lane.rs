@@ -4,11 +4,15 @@
 //! overwriting the record first: then it can never be applied, as that revision never comes back. If the record is that of
 //! the batch, it was. Reading alone would prove nothing: the batch could still be under way.
 
+mod outcome;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use holdfast_storage::{Compare, Condition, Error, KeyValue, Op, OpReply, Range, Txn, TxnReply};
+use holdfast_storage::{Compare, Condition, Error, KeyValue, Op, OpReply, Txn, TxnReply};
+
+use outcome::Resolution;
 
 use super::queue::{Pending, PendingChange};
 use super::standing::Standing;
@@ -32,14 +36,6 @@ struct Lane {
     revision: Option<Revision>,
     /// Number of the last batch.
     seq: u64,
-}
-
-/// What became of a batch whose answer was lost.
-enum Resolution {
-    /// It was not applied and never will be.
-    Cancelled,
-    /// It was applied by this revision.
-    Committed(Revision),
 }
 
 /// Carries batches for ever.
@@ -217,52 +213,6 @@ impl Lane {
         mine.then_some(item.mod_revision)
     }
 
-    /// Overwrites the lane's record unless the batch has: tries until the store answers.
-    async fn resolve(&mut self, session: &Session, revision: Revision) -> Resolution {
-        let nonce = holdfast_base::id::hex(&*session.entropy, 16);
-        let mut pause = FIRST_PAUSE;
-        let mut full = false;
-        loop {
-            let keys = session.keys.load_full();
-            let record = LaneRecord {
-                seq: self.seq + 1,
-                previous: revision,
-                deletes: Vec::new(),
-                cancelled: Some(nonce.clone()),
-            };
-            // A full store takes no put, but a delete ends the batch as well.
-            let overwrite = match full {
-                false => Op::put(self.key.clone(), record::encode(&keys.mac, &self.key, &record)),
-                true => Op::delete(self.key.clone()),
-            };
-            let txn = Txn {
-                compares: vec![Compare::new(self.key.clone(), Condition::ModRevision(revision))],
-                then: vec![overwrite],
-                otherwise: vec![Op::get(self.key.clone())],
-            };
-            match session.storage.txn(txn).await {
-                Ok(reply) if reply.succeeded => {
-                    self.seq += 1;
-                    self.revision = (!full).then_some(reply.revision);
-                    return Resolution::Cancelled;
-                }
-                Ok(reply) => return self.resolved(&keys, Standing::found(&reply.replies)),
-                Err(Error::NoSpace) => full = true,
-                Err(error) => tracing::debug!(%error, "still unknown"),
-            }
-            tokio::time::sleep(pause).await;
-            pause = (pause * 2).min(LONGEST_PAUSE);
-        }
-    }
-
-    /// The record was changed already: by the batch, or by an overwrite of ours whose answer was lost.
-    fn resolved(&mut self, keys: &Keys, found: Option<KeyValue>) -> Resolution {
-        match self.take_over(keys, found) {
-            Some(revision) => Resolution::Committed(revision),
-            None => Resolution::Cancelled,
-        }
-    }
-
     /// Makes the lane's record. A revision of 0 is never compared: a batch that did could be applied after its cancellation.
     async fn make(&mut self, session: &Session, standing: &Standing, keys: &Keys) -> Result<Revision, StoreError> {
         let record = LaneRecord { seq: self.seq, previous: 0, deletes: Vec::new(), cancelled: None };
@@ -289,20 +239,6 @@ impl Lane {
         }
         Err(StoreError::Unavailable("the lane could not be made".to_owned()))
     }
-
-    /// Answers a batch that was applied by `revision` although its answer was lost. Each transaction's compares saw the state
-    /// of the revision before.
-    async fn settle(&mut self, session: &Session, batch: Vec<Pending>, revision: Revision) {
-        for pending in batch {
-            let outcome = match session.held_before(&pending, revision).await {
-                Ok(true) => Ok(revision),
-                Ok(false) => Err(StoreError::Conflict),
-                Err(error) => Err(error),
-            };
-            // Whoever waits no more has dropped the other end.
-            let _ = pending.reply.send(outcome);
-        }
-    }
 }
 
 impl Session {
@@ -316,42 +252,6 @@ impl Session {
             }
         }
         Ok(())
-    }
-
-    /// Whether a transaction's compares held just before `revision`.
-    async fn held_before(&self, pending: &Pending, revision: Revision) -> Result<bool, StoreError> {
-        for (key, condition) in &pending.checks {
-            let mut pause = FIRST_PAUSE;
-            let item = loop {
-                match self.storage.range(Range::key(key.clone()).at(revision - 1)).await {
-                    Ok(page) => break page.items.into_iter().next(),
-                    Err(Error::Compacted(_)) => return self.written_by(pending, revision).await,
-                    Err(error) => tracing::debug!(%error, "cannot read the state before a batch yet"),
-                }
-                tokio::time::sleep(pause).await;
-                pause = (pause * 2).min(LONGEST_PAUSE);
-            };
-            let held = match condition {
-                Condition::Absent => item.is_none(),
-                Condition::Exists => item.is_some(),
-                Condition::ModRevision(expected) => item.map_or(0, |item| item.mod_revision) == *expected,
-            };
-            if !held {
-                return Ok(false);
-            }
-        }
-        Ok(true)
-    }
-
-    /// As [`Session::held_before`] when that state is forgotten: whether something it put is still there as put.
-    async fn written_by(&self, pending: &Pending, revision: Revision) -> Result<bool, StoreError> {
-        for write in &pending.writes {
-            let (item, _) = self.storage.get(&write.key).await?;
-            if item.is_some_and(|item| item.mod_revision == revision) {
-                return Ok(true);
-            }
-        }
-        Ok(false)
     }
 }
 

@@ -7,7 +7,7 @@ use holdfast_secret::SecretBytes;
 use holdfast_storage::{Compare, Condition, Error, Op, Txn};
 
 use super::Session;
-use crate::keyring::{Keyring, KeyringError};
+use crate::keyring::Keyring;
 use crate::keys::{Keys, seal_succession};
 use crate::layout;
 use crate::record::{self, Generation};
@@ -25,7 +25,7 @@ impl Session {
         let keys = self.keys.load_full();
         let mut next = keys.keyring.duplicate();
         let term = next.add_term(&*self.entropy, self.clock.now());
-        let stored = next.seal(&keys.root, &*self.entropy).map_err(|error| damaged(&error))?;
+        let stored = next.seal(&keys.root, &*self.entropy).map_err(StoreError::from)?;
         self.replace(&keys, &next, stored, Vec::new()).await?;
         Ok(term)
     }
@@ -34,10 +34,10 @@ impl Session {
     pub async fn rekey(&self, root: &[u8; KEY], clear: Vec<(String, Vec<u8>)>) -> Result<(), StoreError> {
         let _changing = self.changing.lock().await;
         let keys = self.keys.load_full();
-        let stored = keys.keyring.seal(root, &*self.entropy).map_err(|error| damaged(&error))?;
+        let stored = keys.keyring.seal(root, &*self.entropy).map_err(StoreError::from)?;
         let mut nonce = [0u8; NONCE];
         self.entropy.fill(&mut nonce);
-        let succession = seal_succession(&keys.root, root, &nonce).map_err(|error| damaged(&error))?;
+        let succession = seal_succession(&keys.root, root, &nonce).map_err(StoreError::from)?;
         let mut more = vec![Op::put(layout::SUCCESSION, succession)];
         more.extend(clear.into_iter().map(|(name, bytes)| Op::put(layout::clear(&name), bytes)));
         self.replace(&keys, &keys.keyring, stored, more).await
@@ -88,8 +88,4 @@ impl Session {
     pub fn is_root_key(&self, root: &SecretBytes) -> bool {
         SecretBytes::new(self.keys.load().root.as_slice()) == *root
     }
-}
-
-fn damaged(error: &KeyringError) -> StoreError {
-    StoreError::Corrupt { path: "keyring".to_owned(), reason: error.to_string() }
 }

@@ -11,7 +11,7 @@ use futures::StreamExt;
 use holdfast_storage::{Error, Event, Range, Update, Watch};
 
 use super::Session;
-use super::standing::Roster;
+use super::roster::Roster;
 use crate::barrier::Changed;
 use crate::layout;
 use crate::record::{self, MemberRecord, State};

@@ -1,0 +1,119 @@
+//! What became of a batch whose answer was lost.
+
+use holdfast_storage::{Compare, Condition, Error, KeyValue, Op, Range, Txn};
+
+use super::{FIRST_PAUSE, LONGEST_PAUSE, Lane};
+use crate::keys::Keys;
+use crate::record::{self, LaneRecord};
+use crate::session::Session;
+use crate::session::queue::Pending;
+use crate::session::standing::Standing;
+use crate::view::{Revision, StoreError};
+
+/// What became of a batch whose answer was lost.
+pub(super) enum Resolution {
+    /// It was not applied and never will be.
+    Cancelled,
+    /// It was applied by this revision.
+    Committed(Revision),
+}
+
+impl Lane {
+    /// Overwrites the lane's record unless the batch has: tries until the store answers.
+    pub(super) async fn resolve(&mut self, session: &Session, revision: Revision) -> Resolution {
+        let nonce = holdfast_base::id::hex(&*session.entropy, 16);
+        let mut pause = FIRST_PAUSE;
+        let mut full = false;
+        loop {
+            let keys = session.keys.load_full();
+            let record = LaneRecord {
+                seq: self.seq + 1,
+                previous: revision,
+                deletes: Vec::new(),
+                cancelled: Some(nonce.clone()),
+            };
+            // A full store takes no put, but a delete ends the batch as well.
+            let overwrite = match full {
+                false => Op::put(self.key.clone(), record::encode(&keys.mac, &self.key, &record)),
+                true => Op::delete(self.key.clone()),
+            };
+            let txn = Txn {
+                compares: vec![Compare::new(self.key.clone(), Condition::ModRevision(revision))],
+                then: vec![overwrite],
+                otherwise: vec![Op::get(self.key.clone())],
+            };
+            match session.storage.txn(txn).await {
+                Ok(reply) if reply.succeeded => {
+                    self.seq += 1;
+                    self.revision = (!full).then_some(reply.revision);
+                    return Resolution::Cancelled;
+                }
+                Ok(reply) => return self.resolved(&keys, Standing::found(&reply.replies)),
+                Err(Error::NoSpace) => full = true,
+                Err(error) => tracing::debug!(%error, "still unknown"),
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+    }
+
+    /// The record was changed already: by the batch, or by an overwrite of ours whose answer was lost.
+    fn resolved(&mut self, keys: &Keys, found: Option<KeyValue>) -> Resolution {
+        match self.take_over(keys, found) {
+            Some(revision) => Resolution::Committed(revision),
+            None => Resolution::Cancelled,
+        }
+    }
+
+    /// Answers a batch that was applied by `revision` although its answer was lost. Each transaction's compares saw the state
+    /// of the revision before.
+    pub(super) async fn settle(&mut self, session: &Session, batch: Vec<Pending>, revision: Revision) {
+        for pending in batch {
+            let outcome = match session.held_before(&pending, revision).await {
+                Ok(true) => Ok(revision),
+                Ok(false) => Err(StoreError::Conflict),
+                Err(error) => Err(error),
+            };
+            // Whoever waits no more has dropped the other end.
+            let _ = pending.reply.send(outcome);
+        }
+    }
+}
+
+impl Session {
+    /// Whether a transaction's compares held just before `revision`.
+    async fn held_before(&self, pending: &Pending, revision: Revision) -> Result<bool, StoreError> {
+        for (key, condition) in &pending.checks {
+            let mut pause = FIRST_PAUSE;
+            let item = loop {
+                match self.storage.range(Range::key(key.clone()).at(revision - 1)).await {
+                    Ok(page) => break page.items.into_iter().next(),
+                    Err(Error::Compacted(_)) => return self.written_by(pending, revision).await,
+                    Err(error) => tracing::debug!(%error, "cannot read the state before a batch yet"),
+                }
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(LONGEST_PAUSE);
+            };
+            let held = match condition {
+                Condition::Absent => item.is_none(),
+                Condition::Exists => item.is_some(),
+                Condition::ModRevision(expected) => item.map_or(0, |item| item.mod_revision) == *expected,
+            };
+            if !held {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// As [`Session::held_before`] when that state is forgotten: whether something it put is still there as put.
+    async fn written_by(&self, pending: &Pending, revision: Revision) -> Result<bool, StoreError> {
+        for write in &pending.writes {
+            let (item, _) = self.storage.get(&write.key).await?;
+            if item.is_some_and(|item| item.mod_revision == revision) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+}
