@@ -12,8 +12,10 @@ use parking_lot::Mutex;
 
 /// First pause.
 const FIRST: Duration = Duration::from_secs(1);
-/// Longest pause.
-const LONGEST: Duration = Duration::from_secs(60);
+/// Longest pause where something must change first.
+pub const PATIENT: Duration = Duration::from_secs(60);
+/// Longest pause where a server is away: what waits for it goes on soon after it is back.
+pub const KEEN: Duration = Duration::from_secs(5);
 
 /// The objects that failed, by uid.
 #[derive(Debug, Default)]
@@ -34,14 +36,14 @@ impl Backoff {
         entry.until.checked_duration_since(now).filter(|left| !left.is_zero())
     }
 
-    /// Counts a failure; answers the pause. `jitter` in 0..=255 spreads it by ±20 %.
-    pub fn failed(&self, uid: &str, fingerprint: &str, jitter: u8, now: Instant) -> Duration {
+    /// Counts a failure; answers the pause, at most about `longest`. `jitter` in 0..=255 spreads it by ±20 %.
+    pub fn failed(&self, uid: &str, fingerprint: &str, longest: Duration, jitter: u8, now: Instant) -> Duration {
         let mut entries = self.0.lock();
         let failures = match entries.get(uid) {
             Some(entry) if entry.fingerprint == fingerprint => entry.failures.saturating_add(1),
             _ => 1,
         };
-        let pause = spread(FIRST.saturating_mul(1 << (failures - 1).min(6)).min(LONGEST), jitter);
+        let pause = spread(FIRST.saturating_mul(1 << (failures - 1).min(6)).min(longest), jitter);
         entries.insert(uid.to_owned(), Entry { fingerprint: fingerprint.to_owned(), failures, until: now + pause });
         pause
     }
@@ -71,9 +73,11 @@ mod tests {
     #[test]
     fn pauses_grow_to_a_bound_and_end_with_a_change_of_the_object() {
         let (backoff, now) = (Backoff::default(), Instant::now());
-        let pauses: Vec<_> = (0..9).map(|_| backoff.failed("u", "1", 128, now).as_secs_f64().round()).collect();
+        let pauses: Vec<_> =
+            (0..9).map(|_| backoff.failed("u", "1", PATIENT, 128, now).as_secs_f64().round()).collect();
         assert_eq!(pauses[..4], [1.0, 2.0, 4.0, 8.0]);
         assert_eq!(pauses[8], 60.0);
+        assert_eq!(backoff.failed("u", "1", KEEN, 128, now).as_secs_f64().round(), 5.0);
         assert!(backoff.wait("u", "1", now).is_some());
         assert!(backoff.wait("u", "2", now).is_none());
         backoff.succeeded("u");

@@ -158,7 +158,7 @@ async fn keep(
                 if let Some(waiting) = rollout_waits(work).await? {
                     let message = format!("credential {number} is revoked when {waiting} has rolled out");
                     work.updates.push(Update::new(conditions::ROTATING, true, "WaitingForRollout", message));
-                    return settled(work, wanted, Some(ROLLOUT_PAUSE));
+                    return settled(work, Some(ROLLOUT_PAUSE));
                 }
                 revoke(work, number).await?;
                 bound.remove(&number);
@@ -167,14 +167,14 @@ async fn keep(
                 repair(work, wanted, target, &bound).await?;
                 let pause = until.map(|until| Duration::from_secs(plan::between(now, until).max(1)));
                 let again = pause.map_or(work.ctx.resync(), |pause| pause.min(work.ctx.resync()));
-                return settled(work, wanted, Some(again));
+                return settled(work, Some(again));
             }
         }
     }
-    settled(work, wanted, Some(Duration::from_secs(1)))
+    settled(work, Some(Duration::from_secs(1)))
 }
 
-fn settled(work: &Work<'_, DynamicCredential>, _: &Wanted, again: Option<Duration>) -> Result<Settled, Failure> {
+fn settled(work: &Work<'_, DynamicCredential>, again: Option<Duration>) -> Result<Settled, Failure> {
     let number = work.status.credential.unwrap_or(0);
     let message = format!("credential {number} of role {} is in Secret {}", work.object.spec.role, target_name(work));
     Ok(Settled { reason: "Issued", message, again })

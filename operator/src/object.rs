@@ -28,6 +28,7 @@ use serde_json::json;
 use tracing::{debug, info, warn};
 
 use crate::{
+    backoff::{KEEN, PATIENT},
     context::Context,
     failure::{Failure, Remedy, While},
     ledger::Entry,
@@ -118,7 +119,8 @@ pub async fn reconcile<K: Managed>(object: Arc<K>, ctx: Arc<Context>) -> Result<
             Ok(action)
         }
         Err(failure) => {
-            let pause = ctx.backoff.failed(&uid, &fingerprint, ctx.jitter(), Instant::now());
+            let longest = if failure.remedy == Remedy::Wait { KEEN } else { PATIENT };
+            let pause = ctx.backoff.failed(&uid, &fingerprint, longest, ctx.jitter(), Instant::now());
             let (namespace, name) = (object.namespace().unwrap_or_default(), object.name_any());
             debug!(kind = K::KIND, namespace, name, reason = failure.reason, %failure, ?pause, "not ready");
             Ok(Action::requeue(pause))
