@@ -9,7 +9,7 @@ use holdfast_storage_etcd::{Config, EtcdStorage};
 use holdfast_storage_file::FileStorage;
 
 use crate::etcd::Etcd;
-use crate::support::{create, open, put, read};
+use crate::support::{create, open, put, read, until};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_file_keeps_everything_over_a_restart() {
@@ -19,7 +19,16 @@ async fn a_file_keeps_everything_over_a_restart() {
     put(&barrier, "a/b", "1").await.unwrap();
     barrier.seal().await;
     drop(barrier);
-    let barrier = open(Arc::new(FileStorage::open(&path).unwrap()), "another name").await;
+    // A disk access under way holds the file until it is done.
+    let mut again = FileStorage::open(&path);
+    until("the file is free", || {
+        if again.is_err() {
+            again = FileStorage::open(&path);
+        }
+        std::future::ready(again.is_ok())
+    })
+    .await;
+    let barrier = open(Arc::new(again.unwrap()), "another name").await;
     assert_eq!(read(&barrier, "a/b").await.unwrap(), "1");
     assert_eq!(barrier.list("", "", 0).await.unwrap(), ["a/"]);
 }
@@ -80,6 +89,47 @@ async fn etcd_may_be_killed_at_any_time() {
     }
     assert!(kept > 100, "{kept}");
     assert!(barrier.fsck().await.unwrap().is_clean());
+}
+
+/// etcd is put back to an older state under a running server: what is gone is gone from memory too, and it goes on.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_etcd_that_is_restored_is_read_anew() {
+    let mut etcd = Etcd::start().await;
+    let ready = |endpoint: String| move || Config { endpoints: vec![endpoint.clone()], ..Config::default() };
+    let barrier = open(connect(&etcd, "").await, "one").await;
+    put(&barrier, "kept", "1").await.unwrap();
+    etcd.restart_after(|folder| copy(&folder.join("data"), &folder.join("saved")));
+    etcd.wait_until_ready(ready(etcd.endpoint.clone())).await;
+    for number in 0..20 {
+        put(&barrier, &format!("lost{number}"), "1").await.unwrap();
+        assert!(read(&barrier, &format!("lost{number}")).await.is_some());
+    }
+    etcd.restart_after(|folder| {
+        std::fs::remove_dir_all(folder.join("data")).unwrap();
+        std::fs::rename(folder.join("saved"), folder.join("data")).unwrap();
+    });
+    etcd.wait_until_ready(ready(etcd.endpoint.clone())).await;
+    until("the lost key is gone from memory", || async {
+        matches!(barrier.get("lost1").await, Ok(None)) && matches!(barrier.get("kept").await, Ok(Some(_)))
+    })
+    .await;
+    put(&barrier, "new", "1").await.unwrap();
+    assert_eq!(read(&barrier, "new").await.unwrap(), "1");
+    assert_eq!(barrier.list("", "", 0).await.unwrap(), ["kept", "new"]);
+    assert!(barrier.fsck().await.unwrap().is_clean());
+}
+
+fn copy(from: &std::path::Path, to: &std::path::Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let target = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            copy(&entry.path(), &target);
+        } else {
+            std::fs::copy(entry.path(), target).unwrap();
+        }
+    }
 }
 
 /// The quota of etcd is used up: writes are refused with the reason, reads go on.

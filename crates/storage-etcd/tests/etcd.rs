@@ -13,7 +13,7 @@ pub struct Etcd {
     command: Command,
     pub endpoint: String,
     /// Gone with the process.
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
 }
 
 impl Etcd {
@@ -40,14 +40,21 @@ impl Etcd {
             .stdout(Stdio::null())
             .stderr(Stdio::null());
         let process = command.spawn().unwrap();
-        Self { process, command, endpoint, _folder: folder }
+        Self { process, command, endpoint, folder }
     }
 
     /// Killed hard, and started again on the same data.
     #[allow(dead_code, reason = "this file is shared by the tests of two crates")]
     pub fn restart(&mut self) {
+        self.restart_after(|_| {});
+    }
+
+    /// Killed hard, and started again after something was done in its folder, where `data` is.
+    #[allow(dead_code, reason = "this file is shared by the tests of two crates")]
+    pub fn restart_after(&mut self, work: impl FnOnce(&std::path::Path)) {
         self.process.kill().unwrap();
         self.process.wait().unwrap();
+        work(self.folder.path());
         self.process = self.command.spawn().unwrap();
     }
 

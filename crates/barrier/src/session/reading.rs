@@ -46,11 +46,16 @@ struct Fill<'a> {
 impl Session {
     /// Waits until memory shows everything that was answered, by anyone, before now.
     pub(super) async fn readable(&self) -> Result<(), StoreError> {
-        let revision = if self.may_read_memory() {
-            self.answered.load(Ordering::SeqCst)
-        } else {
-            self.tickets.join(&self.storage).await?
-        };
+        if self.may_read_memory() {
+            return self.wait_applied(self.answered.load(Ordering::SeqCst)).await;
+        }
+        let seen = *self.applied.borrow();
+        let revision = self.tickets.join(&self.storage).await?;
+        if revision < seen {
+            // The watch finds the same when it starts again, and reads everything anew.
+            self.reconnect.notify_one();
+            return Err(StoreError::Unavailable("the store went back to an older state".to_owned()));
+        }
         self.wait_applied(revision).await
     }
 
