@@ -36,6 +36,11 @@ if [ ! -x "$CACHE/bin/etcd" ]; then
   step "building etcd $ETCD"
   (cd "$HERE/etcd" && CGO_ENABLED=0 go build -buildvcs=false -ldflags "-s -w" -o "$CACHE/bin/etcd" .)
 fi
+if [ ! -x "$CACHE/bin/kubernetes" ] && ! command -v kube-apiserver >/dev/null; then # the operator's test runs an API server
+  step "building kube-apiserver $KUBERNETES"
+  V=k8s.io/component-base/version
+  (cd "$HERE/kubernetes" && CGO_ENABLED=0 go build -buildvcs=false -ldflags "-s -w -X $V.gitVersion=$KUBERNETES -X $V.gitMajor=1 -X $V.gitMinor=35 -X $V.gitTreeState=clean" -o "$CACHE/bin/kubernetes" .)
+fi
 build csi-sanity github.com/kubernetes-csi/csi-test/v5/cmd/csi-sanity@$CSI_SANITY
 [ "$WHAT" = cluster ] || exit 0
 build kind sigs.k8s.io/kind@$KIND

@@ -41,7 +41,7 @@ impl Cluster {
         let path = folder.path();
         let (etcd_port, peer_port, port) = (free_port(), free_port(), free_port());
         let url = |port| format!("http://127.0.0.1:{port}");
-        let etcd = Command::new(tool("HOLDFAST_ETCD", "etcd"))
+        let etcd = Command::new(tool("HOLDFAST_ETCD", &["etcd"]))
             .args(["--data-dir", path.join("etcd").to_str().unwrap(), "--unsafe-no-fsync", "--log-level=error"])
             .args(["--listen-client-urls", &url(etcd_port), "--advertise-client-urls", &url(etcd_port)])
             .args(["--listen-peer-urls", &url(peer_port), "--initial-advertise-peer-urls", &url(peer_port)])
@@ -57,7 +57,8 @@ impl Cluster {
         std::fs::write(path.join("tokens"), "secret,admin,admin,system:masters\n").unwrap();
         // The one binary of Kubernetes is what it is called.
         let program = path.join("kube-apiserver");
-        std::os::unix::fs::symlink(tool("HOLDFAST_KUBERNETES", "kubernetes"), &program).unwrap();
+        std::os::unix::fs::symlink(tool("HOLDFAST_KUBE_APISERVER", &["kube-apiserver", "kubernetes"]), &program)
+            .unwrap();
         let apiserver = Command::new(program)
             .arg(format!("--etcd-servers={}", url(etcd_port)))
             .args([format!("--secure-port={port}"), format!("--cert-dir={}", path.join("certs").display())])
@@ -147,13 +148,17 @@ fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
-fn tool(variable: &str, name: &str) -> PathBuf {
-    let named = std::env::var_os(variable).map(PathBuf::from);
+/// The first of these programs that is there: named by a variable, on PATH, or built into the cache.
+fn tool(variable: &str, names: &[&str]) -> PathBuf {
     let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
     let cache = cache.or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache")));
     let path = std::env::var_os("PATH").unwrap_or_default();
-    let in_path = std::env::split_paths(&path).map(|folder| folder.join(name));
-    let in_cache = cache.map(|cache| cache.join("holdfast-e2e/bin").join(name));
-    let found = named.into_iter().chain(in_path).chain(in_cache).find(|path| path.is_file());
-    found.unwrap_or_else(|| panic!("{name} is not here: run `make cluster-tools`, or say where it is in {variable}"))
+    let folders: Vec<_> =
+        std::env::split_paths(&path).chain(cache.map(|cache| cache.join("holdfast-e2e/bin"))).collect();
+    let named = std::env::var_os(variable).map(PathBuf::from);
+    let known = names.iter().flat_map(|name| folders.iter().map(move |folder| folder.join(name)));
+    let found = named.into_iter().chain(known).find(|path| path.is_file());
+    found.unwrap_or_else(|| {
+        panic!("{} is not here: run e2e/cluster/tools.sh unit, or say where it is in {variable}", names[0])
+    })
 }
