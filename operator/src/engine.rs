@@ -43,8 +43,11 @@ impl Managed for SecretEngine {
         let engine = engine.ok_or_else(|| Failure::edit("Invalid", "exactly one engine block is needed"))?;
         // An object of the same name may have gone while the server was away: its mount goes before this one comes.
         let same = |entry: &Entry| matches!(entry, Entry::Engine { namespace: n, name: m, .. } if (n, m) == (&namespace, &name));
-        work.ctx.ledger.settle(work.ctx, same).await?;
         let mount = names::mount_path(&namespace, &name);
+        if let Err(failure) = work.ctx.ledger.settle(work.ctx, same).await {
+            take_over(work, &mount, engine, failure).await?;
+            work.ctx.ledger.forget(same).await.doing("writing the ledger")?;
+        }
         mount_engine(work, &mount, engine).await?;
         if let Some(database) = work.object.spec.database.clone() {
             connect(work, &mount, &database).await?;
@@ -91,6 +94,18 @@ pub async fn tear_down(server: &Server, namespace: &str, name: &str, mode: Delet
         server.delete(&format!("sys/mounts/{mount}")).await.doing("removing the mount")?;
     }
     Ok(())
+}
+
+/// What a former object left cannot be revoked, because its database is gone, say: the mount goes on with its leases, and
+/// the server revokes them by what this object configures. Only where the mount is of the same type.
+async fn take_over(work: &Work<'_, SecretEngine>, mount: &str, engine: &str, failure: Failure) -> Result<(), Failure> {
+    match read_mount(&work.ctx.server, mount).await? {
+        Some(found) if found["type"] == engine => {
+            work.event("TookOver", format!("{mount} is taken over with leases of a former object: {failure}")).await;
+            Ok(())
+        }
+        _ => Err(failure),
+    }
 }
 
 async fn read_mount(server: &Server, mount: &str) -> Result<Option<Value>, Failure> {

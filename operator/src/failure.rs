@@ -51,7 +51,8 @@ impl Failure {
                 message: format!("{error} ({doing}); tried again until it answers"),
                 remedy: Remedy::Wait,
             },
-            ServerError::Status { status: 503, errors, .. } => Self {
+            // 503 is also what the server says when a database that it needs does not answer.
+            ServerError::Status { status: 503, errors, .. } if is_sealed(errors) => Self {
                 reason: "ServerSealed",
                 message: format!("the server does not serve yet ({doing}): {}", words(errors, "sealed or starting")),
                 remedy: Remedy::Wait,
@@ -91,6 +92,10 @@ impl Failure {
             }
         }
     }
+}
+
+fn is_sealed(errors: &[String]) -> bool {
+    errors.is_empty() || errors.iter().any(|error| error.contains("sealed") || error.contains("starting"))
 }
 
 fn words(errors: &[String], otherwise: &str) -> String {

@@ -126,6 +126,14 @@ impl Ledger {
         Ok(())
     }
 
+    /// Takes out the entries that `wanted` chooses, undone: something else sees to them.
+    pub async fn forget(&self, wanted: impl Fn(&Entry) -> bool) -> Result<(), kube::Error> {
+        for entry in self.entries().await?.iter().filter(|entry| wanted(entry)) {
+            self.remove(entry).await?;
+        }
+        Ok(())
+    }
+
     /// Everything that is still to be done.
     pub async fn entries(&self) -> Result<Vec<Entry>, kube::Error> {
         let mut known = self.known.lock().await;
