@@ -25,7 +25,7 @@ USER 65532:65532
 ENTRYPOINT ["/$3"]
 LABEL dev.holdfast.content=$digest
 E2
-    docker build -q -t "$REPO/$1:$TAG" "$context" >/dev/null
+    docker build -q -t "$REPO/$1:$TAG" "$context" >/dev/null 2>"$context/log" || { cat "$context/log" >&2; exit 1; }
   fi
   changed+=("$REPO/$1:$TAG")
 }
@@ -53,13 +53,15 @@ done
 from_scratch etcd "$CACHE/bin/etcd" etcd
 postgres
 
-# Loading is skipped for what the node has already, by image id.
-node=$(kind get nodes --name "$CLUSTER" | head -1)
-have=$(docker exec "$node" crictl images --no-trunc -o json 2>/dev/null | jq -r '.images[] | .id as $id | .repoTags[] | "\(.) \($id)"' || true)
-load=()
+# Loading is skipped for what the node has already: a note on the node says which image of ours that is.
+node=$(kind get nodes --name "$CLUSTER" | head -1) note=/var/lib/holdfast-images
+have=$(docker exec "$node" cat $note 2>/dev/null || true) now='' load=()
 for image in "${changed[@]}"; do
-  id=$(docker image inspect -f '{{.Id}}' "$image")
-  grep -qF "$image $id" <<<"$have" || load+=("$image")
+  line="$image $(docker image inspect -f '{{.Id}}' "$image")"; now+=$line$'\n'
+  grep -qxF "$line" <<<"$have" || load+=("$image")
 done
-[ ${#load[@]} = 0 ] || "$HERE/cluster/cluster.sh" load "$CLUSTER" "${load[@]}"
-printf '%s\n' "${load[@]:-}" | sed '/^$/d; s/^/loaded /'
+if [ ${#load[@]} -gt 0 ]; then
+  "$HERE/cluster/cluster.sh" load "$CLUSTER" "${load[@]}"
+  for n in $(kind get nodes --name "$CLUSTER"); do docker exec -i "$n" sh -c "cat >$note" <<<"$now"; done
+  printf 'loaded %s\n' "${load[@]}"
+fi

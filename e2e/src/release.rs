@@ -67,17 +67,25 @@ impl Release {
         self.ready(component).await
     }
 
-    /// Kills the containers of a component as kill -9 does, and waits until they run again.
+    /// Kills the containers of a component as kill -9 does, and waits until each runs again and is ready.
     pub async fn kill(&self, component: &str) -> Result<()> {
-        let ns = self.namespace();
-        let selector = format!("app.kubernetes.io/component={component}");
-        let path = "jsonpath={range.items[*]}{.spec.nodeName},{.status.containerStatuses[0].containerID}{'\\n'}{end}";
-        let list = run("kubectl", &["get", "pod", "-n", ns, "-l", &selector, "-o", path]).await?;
-        for line in list.lines() {
-            let (node, id) = line.split_once(",containerd://").context("no container id")?;
-            kill_container(node, id).await?;
+        let before = self.containers(component).await?;
+        for container in &before {
+            kill_container(&container.node, &container.id).await?;
         }
-        self.ready(component).await
+        eventually(&format!("{component} is started again"), || async {
+            let now = self.containers(component).await?;
+            let restarted = |old: &Container| now.iter().any(|new| new.pod == old.pod && new.restarts > old.restarts);
+            Ok((before.iter().all(restarted) && now.iter().all(|new| new.ready)).then_some(()))
+        })
+        .await
+    }
+
+    async fn containers(&self, component: &str) -> Result<Vec<Container>> {
+        let selector = format!("app.kubernetes.io/component={component}");
+        let path = "jsonpath={range .items[*]}{.metadata.name},{.spec.nodeName},{.status.containerStatuses[0].restartCount},{.status.containerStatuses[0].ready},{.status.containerStatuses[0].containerID}{'\\n'}{end}";
+        let list = run("kubectl", &["get", "pod", "-n", self.namespace(), "-l", &selector, "-o", path]).await?;
+        list.lines().map(Container::parse).collect()
     }
 
     /// Waits until all pods of a component are ready (and there is at least one).
@@ -119,12 +127,37 @@ impl Release {
     }
 }
 
+struct Container {
+    pod: String,
+    node: String,
+    restarts: u32,
+    ready: bool,
+    id: String,
+}
+
+impl Container {
+    fn parse(line: &str) -> Result<Self> {
+        let parts: Vec<&str> = line.split(',').collect();
+        let [pod, node, restarts, ready, id] = parts[..] else { anyhow::bail!("kubectl said {line:?}") };
+        let id = id.trim_start_matches("containerd://");
+        anyhow::ensure!(!id.is_empty(), "{pod} has no container yet");
+        Ok(Self {
+            pod: pod.to_owned(),
+            node: node.to_owned(),
+            restarts: restarts.parse()?,
+            ready: ready == "true",
+            id: id.to_owned(),
+        })
+    }
+}
+
 /// kill -9 of a container's first process, from its node.
 pub async fn kill_container(node: &str, id: &str) -> Result<()> {
-    let pid =
-        run("docker", &["exec", node, "crictl", "inspect", "-o", "go-template", "--template", "{{.info.pid}}", id])
-            .await?;
-    run("docker", &["exec", node, "kill", "-9", pid.trim()]).await.map(drop)
+    let tasks = run("docker", &["exec", node, "ctr", "-n", "k8s.io", "tasks", "list"]).await?;
+    let task =
+        tasks.lines().find(|line| line.starts_with(id)).with_context(|| format!("{node} runs no container {id}"))?;
+    let pid = task.split_whitespace().nth(1).context("no pid")?;
+    run("docker", &["exec", node, "kill", "-9", pid]).await.map(drop)
 }
 
 /// The checkout.

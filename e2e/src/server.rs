@@ -36,6 +36,8 @@ impl Server {
         let line = line.context("kubectl port-forward ended")?;
         let port = line.split("127.0.0.1:").nth(1).and_then(|rest| rest.split(' ').next());
         let port = port.with_context(|| format!("kubectl port-forward said {line:?}"))?;
+        // kubectl writes a line for each connection and ends when nobody reads it.
+        tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
         let secret = format!("{}-tls", release.name);
         let ca = run("kubectl", &["get", "secret", "-n", ns, &secret, "-o", r"jsonpath={.data.ca\.crt}"]).await?;
         let client = Client::new(Config {
