@@ -197,6 +197,7 @@ async fn pods_say_what_is_wrong_with_their_secrets() -> Result<()> {
     let shop = Shop::open(ns).await?;
     shop.apply().await?;
     let pod = |name: &str, annotations: &str, volumes: &str| {
+        let mounts = if volumes.is_empty() { "" } else { "{name: s, mountPath: /s}" };
         format!(
             r#"
 apiVersion: v1
@@ -207,7 +208,7 @@ metadata:
 spec:
   serviceAccountName: orders
   terminationGracePeriodSeconds: 1
-  containers: [{{name: app, image: "holdfast.dev/postgres:dev", command: [sleep, "3600"]}}]
+  containers: [{{name: app, image: "holdfast.dev/postgres:dev", command: [sleep, "3600"], volumeMounts: [{mounts}]}}]
   {volumes}
 "#
         )
