@@ -19,6 +19,12 @@ const MAX_OUTPUT: usize = 8 << 20;
 const MAX_TURNS: usize = 1 << 20;
 /// Deepest `template` inside `template`.
 const MAX_DEPTH: usize = 100;
+/// Deepest nesting of blocks and templates together: each takes some of the stack.
+const MAX_NESTING: usize = 200;
+/// Work of one pass, about one unit for each byte that is looked at or made: a second or two at most.
+const MAX_WORK: usize = 1 << 27;
+/// Work of one node, or of one item of a list, whatever is in it.
+const STEP: usize = 64;
 
 /// One pass over a template.
 pub(crate) struct Pass<'a> {
@@ -29,6 +35,10 @@ pub(crate) struct Pass<'a> {
     variables: Vec<(String, Value)>,
     turns: usize,
     depth: usize,
+    nesting: usize,
+    work: usize,
+    /// Of the action that runs, for errors of no action in particular.
+    line: usize,
 }
 
 enum Flow {
@@ -51,6 +61,9 @@ pub(crate) fn render(
         variables: vec![("$".to_owned(), root.clone())],
         turns: 0,
         depth: 0,
+        nesting: 0,
+        work: 0,
+        line: 1,
     };
     let outcome = pass.nodes(&template.main, &root);
     let missing = pass.missing.take();
@@ -63,13 +76,20 @@ pub(crate) fn render(
 
 impl<'a> Pass<'a> {
     fn nodes(&mut self, nodes: &'a [Node], dot: &Value) -> Result<Flow, Error> {
+        self.nesting += 1;
+        if self.nesting > MAX_NESTING {
+            return Err(fail(self.line, "blocks and templates are nested too deeply"));
+        }
+        let mut flow = Flow::On;
         for node in nodes {
-            match self.node(node, dot)? {
-                Flow::On => {}
-                other => return Ok(other),
+            self.spend(STEP)?;
+            flow = self.node(node, dot)?;
+            if !matches!(flow, Flow::On) {
+                break;
             }
         }
-        Ok(Flow::On)
+        self.nesting -= 1;
+        Ok(flow)
     }
 
     fn node(&mut self, node: &'a Node, dot: &Value) -> Result<Flow, Error> {
@@ -107,12 +127,16 @@ impl<'a> Pass<'a> {
         let scope = self.variables.len();
         let line = branch.pipe.line;
         let value = self.pipe(&branch.pipe, dot)?;
+        if !matches!(value, Value::Int(_)) {
+            self.spend(value.weight())?;
+        }
         let items: Vec<(Value, Value)> = match &value {
             Value::Missing | Value::Nil => Vec::new(),
             Value::List(items) => (0..).map(Value::Int).zip(items.iter().cloned()).collect(),
             Value::Map(map) => map.iter().map(|(key, value)| (Value::text(key.as_str()), value.clone())).collect(),
             Value::Int(count) => {
                 let count = (*count).clamp(0, i64::try_from(MAX_TURNS).unwrap_or(i64::MAX) + 1);
+                self.spend(usize::try_from(count).unwrap_or(usize::MAX).saturating_mul(STEP))?;
                 (0..count).map(|index| (Value::Int(index), Value::Int(index))).collect()
             }
             other => return Err(fail(line, format!("range can't iterate over a {}", other.kind()))),
@@ -162,6 +186,7 @@ impl<'a> Pass<'a> {
     }
 
     fn pipe(&mut self, pipe: &'a Pipe, dot: &Value) -> Result<Value, Error> {
+        self.line = pipe.line;
         let mut value = None;
         for command in &pipe.commands {
             value = Some(self.command(command, value, dot, pipe.line)?);
@@ -195,7 +220,12 @@ impl<'a> Pass<'a> {
             args.push(self.operand(operand, dot, line)?);
         }
         args.extend(piped);
-        functions::call(name, &args, self).map_err(|reason| fail(line, format!("{name}: {reason}")))
+        // What goes in is looked at, what comes out is made; what could be far more than both is foretold.
+        let given = args.iter().fold(0usize, |sum, arg| sum.saturating_add(arg.weight()));
+        self.spend(given.saturating_add(functions::swell(name, &args)))?;
+        let value = functions::call(name, &args, self).map_err(|reason| fail(line, format!("{name}: {reason}")))?;
+        self.spend(value.weight())?;
+        Ok(value)
     }
 
     fn short_circuit(
@@ -218,15 +248,20 @@ impl<'a> Pass<'a> {
     }
 
     fn operand(&mut self, operand: &'a Operand, dot: &Value, line: usize) -> Result<Value, Error> {
+        self.spend(8)?;
         Ok(match operand {
             Operand::Dot => dot.clone(),
             Operand::Nil => Value::Nil,
             Operand::Bool(value) => Value::Bool(*value),
             Operand::Int(value) => Value::Int(*value),
             Operand::Float(value) => Value::Float(*value, None),
-            Operand::Text(text) => Value::text(text.as_str()),
+            Operand::Text(text) => {
+                self.spend(text.len())?;
+                Value::text(text.as_str())
+            }
             Operand::Field(names) => self.fields(dot.clone(), names, line)?,
             Operand::Variable(name, names) => {
+                self.spend(self.variables.len())?;
                 let found = self.variables.iter().rev().find(|(known, _)| known == name);
                 let value = found.map_or(Value::Missing, |(_, value)| value.clone());
                 self.fields(value, names, line)?
@@ -255,6 +290,16 @@ impl<'a> Pass<'a> {
         } else {
             self.variables.push((name.to_owned(), value));
         }
+    }
+
+    /// Counts work. What is rendered is somebody else's text: without a bound one template could take all memory, or
+    /// the whole life, of the process that renders it for many.
+    fn spend(&mut self, work: usize) -> Result<(), Error> {
+        self.work = self.work.saturating_add(work);
+        if self.work > MAX_WORK {
+            return Err(fail(self.line, "the template takes too much work"));
+        }
+        Ok(())
     }
 
     fn write(&mut self, text: &str, line: usize) -> Result<(), Error> {

@@ -88,6 +88,9 @@ fn go_exponent(digits: &str, exponent: i32) -> String {
     format!("{digits}e{}{:02}", if exponent < 0 { '-' } else { '+' }, exponent.abs())
 }
 
+/// Largest width and precision that `printf` takes.
+pub(crate) const MAX_WIDTH: usize = 1 << 12;
+
 #[derive(Default)]
 struct Flags {
     minus: bool,
@@ -124,14 +127,14 @@ pub(crate) fn printf(pattern: &str, args: &[Value]) -> Zeroizing<String> {
         let mut number = |chars: &mut std::iter::Peekable<std::str::Chars<'_>>| {
             if chars.next_if_eq(&'*').is_some() {
                 return match args.next() {
-                    Some(Value::Int(value)) => usize::try_from(*value).ok().map(|value| value.min(1 << 16)),
+                    Some(Value::Int(value)) => usize::try_from(*value).ok().map(|value| value.min(MAX_WIDTH)),
                     _ => None,
                 };
             }
             let mut value = None;
             while let Some(digit) = chars.next_if(char::is_ascii_digit) {
                 let digit = usize::try_from(digit.to_digit(10).unwrap_or(0)).unwrap_or(0);
-                value = Some((value.unwrap_or(0) * 10 + digit).min(1 << 16));
+                value = Some((value.unwrap_or(0) * 10 + digit).min(MAX_WIDTH));
             }
             value
         };

@@ -76,6 +76,33 @@ pub(crate) fn exists(name: &str) -> bool {
     FUNCTIONS.iter().any(|(known, ..)| *known == name)
 }
 
+/// Bytes that the result of a function may have beyond what a few times its arguments are.
+pub(crate) fn swell(name: &str, args: &[Value]) -> usize {
+    let text = |at: usize| match args.get(at) {
+        Some(Value::Text(text)) => text.as_str(),
+        _ => "",
+    };
+    match name {
+        "replaceAll" => {
+            let most = if text(0).is_empty() { text(2).len() + 1 } else { text(2).len() / text(0).len() };
+            most.saturating_mul(text(1).len())
+        }
+        "join" => match args.get(1) {
+            Some(Value::List(items)) => items.len().saturating_mul(text(0).len()),
+            _ => 0,
+        },
+        "indent" => match args.first() {
+            Some(Value::Int(spaces)) => {
+                let spaces = usize::try_from(*spaces).unwrap_or(0);
+                text(1).split('\n').count().saturating_mul(spaces)
+            }
+            _ => 0,
+        },
+        "printf" => text(0).matches('%').count().saturating_mul(format::MAX_WIDTH),
+        _ => 0,
+    }
+}
+
 /// Calls a function; the error is the reason alone.
 pub(crate) fn call(name: &str, args: &[Value], pass: &Pass<'_>) -> Result<Value, String> {
     if let Some((_, least, most)) = FUNCTIONS.iter().find(|(known, ..)| *known == name)

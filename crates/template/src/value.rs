@@ -97,6 +97,19 @@ impl Value {
         }
     }
 
+    /// About as many bytes as it takes, with all that is in it.
+    pub(crate) fn weight(&self) -> usize {
+        const CELL: usize = 64;
+        match self {
+            Self::Text(text) => CELL + text.len(),
+            Self::List(items) => items.iter().fold(CELL, |sum, item| sum.saturating_add(item.weight())),
+            Self::Map(map) | Self::Secret(map) => {
+                map.iter().fold(CELL, |sum, (key, item)| sum.saturating_add(key.len() + item.weight()))
+            }
+            Self::Missing | Self::Nil | Self::Bool(_) | Self::Int(_) | Self::Float(..) => CELL,
+        }
+    }
+
     pub(crate) fn kind(&self) -> &'static str {
         match self {
             Self::Missing | Self::Nil => "nil",

@@ -104,8 +104,29 @@ fn endless_templates_end() {
         "{{ range 1000000000000 }}{{ end }}".to_owned(),
         "{{ range 100000 }}{{ range 1000 }}{{ end }}{{ end }}".to_owned(),
         "{{ range 100000 }}".to_owned() + &"x".repeat(1000) + "{{ end }}",
+        // Values that double, calls that double, and results that are far more than what they are made of.
+        r#"{{ $x := "aaaaaaaaaaaaaaaa" }}{{ range 60 }}{{ $x = print $x $x }}{{ end }}"#.to_owned(),
+        (1..60).fold(r#"{{ define "0" }}{{ end }}"#.to_owned(), |text, n| {
+            format!(
+                r#"{text}{{{{ define "{n}" }}}}{{{{ template "{0}" }}}}{{{{ template "{0}" }}}}{{{{ end }}}}"#,
+                n - 1
+            )
+        }) + r#"{{ template "59" }}"#,
+        r#"{{ $x := ""#.to_owned() + &"a".repeat(100_000) + r#"" }}{{ $y := replaceAll "a" $x $x }}"#,
+        r#"{{ $x := ""#.to_owned() + &"a ".repeat(100_000) + r#"" }}{{ $y := join $x (split " " $x) }}"#,
+        r#"{{ $x := printf ""#.to_owned() + &"%4096d".repeat(100_000) + r#"" }}"#,
+        "{{ range 1000000 }}".repeat(40) + &"{{ end }}".repeat(40),
+        // Blocks in templates in blocks: deep enough to leave the stack of a thread.
+        r#"{{ define "t" }}"#.to_owned()
+            + &"{{ if true }}".repeat(45)
+            + r#"{{ template "t" }}"#
+            + &"{{ end }}".repeat(46)
+            + r#"{{ template "t" }}"#,
         "{{ ".to_owned() + &"(".repeat(5000) + &")".repeat(5000) + " }}",
     ] {
-        assert!(Template::parse(&text).and_then(|template| template.render(&root(), &Fixed)).is_err());
+        let began = std::time::Instant::now();
+        let rendered = Template::parse(&text).and_then(|template| template.render(&root(), &Fixed));
+        assert!(rendered.is_err(), "{}", &text[..40]);
+        assert!(began.elapsed() < std::time::Duration::from_secs(20), "{}", &text[..40]);
     }
 }
