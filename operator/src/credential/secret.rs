@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use holdfast_crd_types::{DynamicCredential, SecretTarget, names};
 use holdfast_secret::SecretString;
-use holdfast_template::{NoSource, Template};
+use holdfast_template::{NoSource, Options, Template};
 use k8s_openapi::api::core::v1::Secret;
 use kube::{
     Api, Resource, ResourceExt,
@@ -45,10 +45,15 @@ pub fn render(target: &SecretTarget, fields: &Map<String, Value>) -> Result<BTre
                     format!("spec.target.secret.template.{key}: {error}; the credential has {}", known.join(", "));
                 Failure::edit("TemplateInvalid", message)
             };
-            let template = Template::parse(template).map_err(refuse)?;
+            let template = parse(template).map_err(refuse)?;
             Ok((key.clone(), template.render(&root, &NoSource).map_err(refuse)?))
         })
         .collect()
+}
+
+/// A field that the credential lacks is an error, as it is for pods: "<no value>" for a password helps nobody.
+fn parse(template: &str) -> Result<Template, holdfast_template::Error> {
+    Template::parse_with(template, Options { error_on_missing_key: true, ..Options::default() })
 }
 
 fn text(value: &Value) -> SecretString {
@@ -62,7 +67,7 @@ fn text(value: &Value) -> SecretString {
 /// is somebody else's, or for a template that cannot be read.
 pub async fn check(ctx: &Context, owner: &DynamicCredential, target: &SecretTarget) -> Result<(), Failure> {
     for (key, template) in &target.template {
-        Template::parse(template)
+        parse(template)
             .map_err(|error| Failure::edit("TemplateInvalid", format!("spec.target.secret.template.{key}: {error}")))?;
     }
     let api: Api<Secret> = Api::namespaced(ctx.kube.clone(), &owner.namespace().unwrap_or_default());
@@ -190,6 +195,13 @@ mod tests {
     fn a_template_that_cannot_be_read_is_named_by_its_key() {
         let failure = render(&target(json!({ "URL": "{{ .username" })), &fields()).unwrap_err();
         assert!(failure.message.contains("template.URL") && failure.message.contains(".username"), "{failure}");
+    }
+
+    #[test]
+    fn a_field_that_the_credential_lacks_is_refused_with_those_it_has() {
+        let failure = render(&target(json!({ "URL": "{{ .user }}" })), &fields()).unwrap_err();
+        assert_eq!(failure.reason, "TemplateInvalid");
+        assert!(failure.message.contains("\"user\"") && failure.message.contains(".username"), "{failure}");
     }
 
     #[test]
