@@ -8,6 +8,10 @@ use serde_json::{Value, json};
 
 use crate::failure::Failure;
 
+/// Lifetime of the logins of pods where a policy says nothing. They are renewed while they are used, and what a pod left
+/// behind is gone soon: the server's default is a month.
+const TOKEN_TTL_SECONDS: u64 = 3600;
+
 /// Service accounts of a policy, sorted, without repeats.
 pub fn subjects(spec: &VaultPolicySpec) -> Vec<String> {
     let set: BTreeSet<_> = spec.subjects.iter().map(|subject| subject.service_account.clone()).collect();
@@ -60,6 +64,7 @@ fn role(namespace: &str, service_accounts: &[String], policies: &[String]) -> Va
         "bound_service_account_namespaces": [namespace],
         "audience": names::AUDIENCE,
         "token_policies": policies,
+        "token_ttl": TOKEN_TTL_SECONDS,
     })
 }
 
@@ -102,6 +107,7 @@ mod tests {
         assert_eq!(role["bound_service_account_names"], json!(["orders"]));
         assert_eq!(role["bound_service_account_namespaces"], json!(["shop"]));
         assert_eq!(role["audience"], "holdfast");
+        assert_eq!(role["token_ttl"], 3600);
     }
 
     #[test]
