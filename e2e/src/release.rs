@@ -1,12 +1,12 @@
 //! The chart, installed as a user would.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
 use anyhow::{Context, Result};
 
 use crate::{
     shell::{kubectl, run},
-    wait::eventually,
+    wait::{eventually, eventually_within},
 };
 
 /// A release of the chart.
@@ -73,7 +73,8 @@ impl Release {
         for container in &before {
             kill_container(&container.node, &container.id).await?;
         }
-        eventually(&format!("{component} is started again"), || async {
+        // Kubelet holds back what it has started several times in ten minutes.
+        eventually_within(Duration::from_secs(180), &format!("{component} is started again"), || async {
             let now = self.containers(component).await?;
             let restarted = |old: &Container| now.iter().any(|new| new.pod == old.pod && new.restarts > old.restarts);
             Ok((before.iter().all(restarted) && now.iter().all(|new| new.ready)).then_some(()))
