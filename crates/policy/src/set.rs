@@ -136,17 +136,18 @@ impl PolicySet {
     }
 
     /// The one rule that counts: the exact path; for lists also without its final slash; else the best pattern, for
-    /// lists without the final slash first.
+    /// lists the better one of those with and without the final slash: a deny of `a/b/*` is not to be passed by a grant
+    /// of `a/*` that matches `a/b`.
     fn choose(&self, path: &str, operation: Operation) -> Option<&Rule> {
         let path = path.trim_start_matches('/');
         let bare = path.strip_suffix('/');
         let lists = matches!(operation, Operation::List | Operation::Scan);
         let bare = bare.filter(|_| lists);
-        self.exact
-            .get(path)
-            .or_else(|| bare.and_then(|bare| self.exact.get(bare)))
-            .or_else(|| bare.and_then(|bare| self.best(bare)))
-            .or_else(|| self.best(path))
+        let exact = self.exact.get(path).or_else(|| bare.and_then(|bare| self.exact.get(bare)));
+        exact.or_else(|| {
+            let found = bare.and_then(|bare| self.best(bare)).into_iter().chain(self.best(path));
+            found.max_by(|a, b| a.pattern.rank(&b.pattern))
+        })
     }
 
     fn best(&self, path: &str) -> Option<&Rule> {

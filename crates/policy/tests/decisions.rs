@@ -56,6 +56,24 @@ fn lists_look_without_the_final_slash_too() {
 }
 
 #[test]
+fn a_list_does_not_slip_past_a_more_specific_deny() {
+    let set = set(&[r#"
+        path "secret/*" { capabilities = ["read", "list"] }
+        path "secret/hr/*" { capabilities = ["deny"] }
+        path "kv/*" { capabilities = ["list"] }
+        path "kv/+" { capabilities = ["deny"] }
+        path "in/*" { capabilities = ["read"] }
+        path "in/team/*" { capabilities = ["list"] }
+    "#]);
+    assert!(!may(&set, "secret/hr/x", Read));
+    assert!(!may(&set, "secret/hr/", List), "the names below hr are behind the deny too");
+    assert!(!may(&set, "kv/hr/", List));
+    assert!(may(&set, "secret/", List));
+    assert!(may(&set, "secret/it/", List));
+    assert!(may(&set, "in/team/", List));
+}
+
+#[test]
 fn equal_patterns_of_several_policies_add_up() {
     let set = set(&[
         r#"path "a" { capabilities = ["read"] allowed_parameters = { x = ["1"] } required_parameters = ["x"] }"#,

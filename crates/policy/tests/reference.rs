@@ -44,12 +44,13 @@ fn capabilities_of(policies: &[Vec<Stanza>], pattern: &str) -> Vec<&'static str>
     policies.iter().flatten().filter(|(path, _)| path == pattern).flat_map(|(_, caps)| caps.clone()).collect()
 }
 
-fn best<'a>(policies: &'a [Vec<Stanza>], path: &str) -> Option<&'a str> {
+fn best<'a>(policies: &'a [Vec<Stanza>], paths: &[&str]) -> Option<&'a str> {
     let mut found: Vec<&str> = policies
         .iter()
         .flatten()
         .map(|(pattern, _)| pattern.as_str())
-        .filter(|pattern| (segmented(pattern) || pattern.ends_with('*')) && matches(pattern, path))
+        .filter(|pattern| segmented(pattern) || pattern.ends_with('*'))
+        .filter(|pattern| paths.iter().any(|path| matches(pattern, path)))
         .collect();
     found.sort_by_key(|pattern| {
         let wildcard = if segmented(pattern) {
@@ -71,10 +72,8 @@ fn naive(policies: &[Vec<Stanza>], path: &str, operation: Operation) -> bool {
         patterns.find(|pattern| *pattern == path).map(String::as_str)
     };
     let bare = path.strip_suffix('/').filter(|_| operation == Operation::List);
-    let chosen = exact(path)
-        .or_else(|| bare.and_then(exact))
-        .or_else(|| bare.and_then(|bare| best(policies, bare)))
-        .or_else(|| best(policies, path));
+    let ways: Vec<&str> = bare.into_iter().chain([path]).collect();
+    let chosen = exact(path).or_else(|| bare.and_then(exact)).or_else(|| best(policies, &ways));
     let Some(chosen) = chosen else { return false };
     let capabilities = capabilities_of(policies, chosen);
     !capabilities.contains(&"deny") && capabilities.contains(&operation.as_str())
