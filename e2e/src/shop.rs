@@ -47,8 +47,9 @@ pub struct Shop {
 }
 
 impl Shop {
-    /// Makes the namespace with its database. Nothing of Holdfast in it yet.
+    /// Makes the namespace anew, with its database. Nothing of Holdfast in it yet.
     pub async fn open(namespace: &str) -> Result<Self> {
+        kubectl(&format!("delete namespace {namespace} --ignore-not-found --wait=true --timeout=90s")).await?;
         let manifest = run("kubectl", &["create", "namespace", namespace, "--dry-run=client", "-o", "yaml"]).await?;
         kubectl_apply("default", &manifest).await?;
         postgres::start(namespace).await?;

@@ -41,9 +41,6 @@ async fn main() -> std::process::ExitCode {
 }
 
 async fn demo() -> Result<()> {
-    // A second run starts with an empty shop.
-    kubectl("delete namespace shop --ignore-not-found --wait=true --timeout=60s").await?;
-
     step("the chart is installed: server, etcd, operator, CSI driver, webhook", async {
         let release = shop::shared_release().await?;
         Ok((release, ""))

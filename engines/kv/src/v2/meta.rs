@@ -93,8 +93,13 @@ impl Meta {
             0 => DEFAULT_MAX_VERSIONS,
             kept => kept,
         };
-        let gone: Vec<u64> =
-            self.versions.keys().copied().take_while(|version| version + kept <= self.current_version).take(50).collect();
+        let gone: Vec<u64> = self
+            .versions
+            .keys()
+            .copied()
+            .take_while(|version| version + kept <= self.current_version)
+            .take(50)
+            .collect();
         for version in &gone {
             self.versions.remove(version);
         }
