@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use holdfast_logical::{
-    Auth, Backend, Error, Field, Grant, Kind, Operation, PathTable, Request, Response, Row, Services,
+    Auth, Backend, Error, Field, Grant, Kind, Operation, PathTable, Request, Response, Row, Services, with_token_fields,
 };
 
 use crate::{Local, api::Api, keys::Keys};
@@ -18,6 +18,16 @@ pub(crate) struct Kubernetes {
 }
 
 const NAME: Field = Field::new("name", Kind::String, "Name of the role.");
+
+const ROLE_FIELDS: [Field; 22] = with_token_fields(&[
+    NAME,
+    Field::new("bound_service_account_names", Kind::StringList, "Accounts that may log in; `*`: all."),
+    Field::new("bound_service_account_namespaces", Kind::StringList, "Namespaces they are in; `*`: all."),
+    Field::new("bound_service_account_namespace_selector", Kind::String, "Not supported: name namespaces."),
+    Field::new("audience", Kind::String, "Audience that tokens must have."),
+    Field::new("alias_name_source", Kind::String, "`serviceaccount_uid` or `serviceaccount_name`."),
+    Field::new("token_review", Kind::Bool, "Ask the API server whether the token is still good."),
+]);
 
 static PATHS: &PathTable = &[
     Row {
@@ -53,30 +63,7 @@ static PATHS: &PathTable = &[
         id: "role",
         pattern: "role/:name",
         operations: &[Operation::Read, Operation::Create, Operation::Update, Operation::Delete],
-        fields: &[
-            NAME,
-            Field::new("bound_service_account_names", Kind::StringList, "Accounts that may log in; `*`: all."),
-            Field::new("bound_service_account_namespaces", Kind::StringList, "Namespaces they are in; `*`: all."),
-            Field::new("bound_service_account_namespace_selector", Kind::String, "Not supported: name namespaces."),
-            Field::new("audience", Kind::String, "Audience that tokens must have."),
-            Field::new("alias_name_source", Kind::String, "`serviceaccount_uid` or `serviceaccount_name`."),
-            Field::new("token_review", Kind::Bool, "Ask the API server whether the token is still good."),
-            Field::new("token_ttl", Kind::Duration, "First TTL of tokens; 0: the mount's."),
-            Field::new("token_max_ttl", Kind::Duration, "Longest life of tokens; 0: the mount's."),
-            Field::new("token_explicit_max_ttl", Kind::Duration, "Longest life that no renewal exceeds; 0: none."),
-            Field::new("token_period", Kind::Duration, "Makes tokens periodic; 0: they are not."),
-            Field::new("token_policies", Kind::StringList, "Policies of tokens."),
-            Field::new("token_bound_cidrs", Kind::StringList, "Networks that tokens may be used from."),
-            Field::new("token_no_default_policy", Kind::Bool, "Leave out the policy `default`."),
-            Field::new("token_num_uses", Kind::Int, "Uses of a token; 0: unlimited."),
-            Field::new("token_type", Kind::String, "default, service, batch, default-service or default-batch."),
-            Field::new("policies", Kind::StringList, "Old name of token_policies."),
-            Field::new("ttl", Kind::Duration, "Old name of token_ttl."),
-            Field::new("max_ttl", Kind::Duration, "Old name of token_max_ttl."),
-            Field::new("period", Kind::Duration, "Old name of token_period."),
-            Field::new("num_uses", Kind::Int, "Old name of token_num_uses."),
-            Field::new("bound_cidrs", Kind::StringList, "Old name of token_bound_cidrs."),
-        ],
+        fields: &ROLE_FIELDS,
         auth: Auth::Token,
         help: "A role: which accounts, and what their tokens are like.",
     },

@@ -127,7 +127,7 @@ impl Kubernetes {
         if let Some(reason) = role.refuses(fact("namespace"), fact("account")) {
             return Err(Error::Denied(reason));
         }
-        Ok(role.limit(grant))
+        Ok(role.token.limit(grant))
     }
 }
 

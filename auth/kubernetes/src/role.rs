@@ -1,10 +1,8 @@
 //! Roles: `role/`.
 
-use std::time::Duration;
-
-use holdfast_logical::{Error, Fields, Grant, Response, TokenKind};
+use holdfast_logical::{Error, Fields, Grant, Response, TokenFields};
 use serde::{Deserialize, Serialize};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::{claims::Claims, engine::Kubernetes};
 
@@ -17,50 +15,24 @@ pub(crate) struct Role {
     pub alias_by_name: bool,
     /// `None`: where a reviewer token is at hand.
     pub token_review: Option<bool>,
-    pub ttl: u64,
-    pub max_ttl: u64,
-    pub explicit_max_ttl: u64,
-    pub period: u64,
-    pub policies: Vec<String>,
-    pub bound_cidrs: Vec<String>,
-    pub no_default_policy: bool,
-    pub num_uses: u64,
-    pub kind: TokenKind,
+    pub token: TokenFields,
 }
 
 impl Role {
     fn set(&mut self, fields: &Fields) -> Result<(), Error> {
-        for (name, old, target) in [
-            ("bound_service_account_names", "", &mut self.names),
-            ("bound_service_account_namespaces", "", &mut self.namespaces),
-            ("token_bound_cidrs", "bound_cidrs", &mut self.bound_cidrs),
-            ("token_policies", "policies", &mut self.policies),
+        for (name, target) in [
+            ("bound_service_account_names", &mut self.names),
+            ("bound_service_account_namespaces", &mut self.namespaces),
         ] {
-            if let Some(list) = fields.list(name).or_else(|| fields.list(old)) {
+            if let Some(list) = fields.list(name) {
                 *target = list.into_iter().filter(|item| !item.is_empty()).collect();
             }
-        }
-        for (name, old, target) in [
-            ("token_ttl", "ttl", &mut self.ttl),
-            ("token_max_ttl", "max_ttl", &mut self.max_ttl),
-            ("token_explicit_max_ttl", "", &mut self.explicit_max_ttl),
-            ("token_period", "period", &mut self.period),
-        ] {
-            if let Some(duration) = fields.duration(name).or_else(|| fields.duration(old)) {
-                *target = duration.as_secs();
-            }
-        }
-        if let Some(uses) = fields.int("token_num_uses").or_else(|| fields.int("num_uses")) {
-            self.num_uses = u64::try_from(uses).map_err(|_| Error::invalid("token_num_uses cannot be negative"))?;
         }
         if let Some(audience) = fields.string("audience") {
             audience.clone_into(&mut self.audience);
         }
         if let Some(review) = fields.bool("token_review") {
             self.token_review = Some(review);
-        }
-        if let Some(no_default_policy) = fields.bool("token_no_default_policy") {
-            self.no_default_policy = no_default_policy;
         }
         match fields.string("alias_name_source") {
             None => {}
@@ -72,15 +44,13 @@ impl Role {
                 )));
             }
         }
-        if let Some(kind) = fields.string("token_type") {
-            self.kind = kind_of(kind)?;
-        }
         if fields.string("bound_service_account_namespace_selector").is_some_and(|selector| !selector.is_empty()) {
             return Err(Error::invalid(
                 "bound_service_account_namespace_selector is not supported: use bound_service_account_namespaces",
             ));
         }
-        self.check()
+        self.check()?;
+        self.token.set(fields)
     }
 
     fn check(&self) -> Result<(), Error> {
@@ -92,12 +62,6 @@ impl Role {
                 "\"bound_service_account_namespaces\" can not be empty if \
                  \"bound_service_account_namespace_selector\" is not set",
             ));
-        }
-        if self.max_ttl > 0 && self.ttl > self.max_ttl {
-            return Err(Error::invalid("'token_ttl' cannot be greater than 'token_max_ttl'"));
-        }
-        if self.kind == TokenKind::Batch && (self.period > 0 || self.num_uses > 0) {
-            return Err(Error::invalid("'token_type' cannot be 'batch' with 'token_period' or 'token_num_uses'"));
         }
         Ok(())
     }
@@ -127,42 +91,12 @@ impl Role {
         } else {
             claims.account_uid.clone()
         };
-        let grant = Grant {
+        self.token.grant(Grant {
             alias,
             display_name: format!("kubernetes-{}-{}", claims.namespace, claims.account),
-            policies: self.policies.clone(),
-            num_uses: self.num_uses,
-            bound_cidrs: self.bound_cidrs.clone(),
-            no_default_policy: self.no_default_policy,
-            kind: self.kind,
-            renewable: true,
             pod: claims.pod.clone(),
             ..Grant::default()
-        };
-        self.limit(grant)
-    }
-
-    /// Sets the times of a token.
-    pub fn limit(&self, grant: Grant) -> Grant {
-        let seconds = |seconds: u64| (seconds > 0).then(|| Duration::from_secs(seconds));
-        Grant {
-            ttl: seconds(self.ttl),
-            max_ttl: seconds(self.max_ttl),
-            explicit_max_ttl: seconds(self.explicit_max_ttl),
-            period: seconds(self.period),
-            ..grant
-        }
-    }
-}
-
-fn kind_of(text: &str) -> Result<TokenKind, Error> {
-    match text {
-        "" | "default" => Ok(TokenKind::Default),
-        "service" => Ok(TokenKind::Service),
-        "batch" => Ok(TokenKind::Batch),
-        "default-service" => Ok(TokenKind::DefaultService),
-        "default-batch" => Ok(TokenKind::DefaultBatch),
-        other => Err(Error::Invalid(format!("invalid 'token_type' value {other:?}"))),
+        })
     }
 }
 
@@ -193,21 +127,15 @@ impl Kubernetes {
             "bound_service_account_namespaces": role.namespaces,
             "bound_service_account_namespace_selector": "",
             "alias_name_source": if role.alias_by_name { "serviceaccount_name" } else { "serviceaccount_uid" },
-            "token_ttl": role.ttl,
-            "token_max_ttl": role.max_ttl,
-            "token_explicit_max_ttl": role.explicit_max_ttl,
-            "token_period": role.period,
-            "token_policies": role.policies,
-            "token_bound_cidrs": role.bound_cidrs,
-            "token_no_default_policy": role.no_default_policy,
-            "token_num_uses": role.num_uses,
-            "token_type": role.kind,
         });
         if !role.audience.is_empty() {
             data["audience"] = role.audience.into();
         }
         if let Some(review) = role.token_review {
             data["token_review"] = review.into();
+        }
+        if let Value::Object(data) = &mut data {
+            role.token.show(data);
         }
         Ok(Response::data(data))
     }

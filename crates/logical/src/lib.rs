@@ -5,12 +5,14 @@
 //! or to the raw store.
 
 pub mod backend;
+pub mod cidr;
 pub mod data;
 pub mod error;
 pub mod fields;
 pub mod request;
 pub mod response;
 pub mod table;
+pub mod token_fields;
 
 pub use backend::{Backend, Factory, MountInfo, Outside, Services};
 pub use data::Data;
@@ -21,3 +23,4 @@ pub use holdfast_base::{Clock, Entropy, Timestamp};
 pub use request::{Caller, Connection, Operation, PodIdentity, Request};
 pub use response::{Grant, Issue, Raw, Response, TokenKind};
 pub use table::{Auth, Field, Kind, PathTable, Row};
+pub use token_fields::{TokenFields, with_token_fields};
