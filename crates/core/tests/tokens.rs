@@ -192,3 +192,36 @@ async fn a_token_past_its_end_is_cleared_away_with_its_children_and_leases() {
     let listed = async || data(bench.ok(&bench.root, Verb::List, "auth/token/accessors", json!({})).await);
     crate::bench::until(async || listed().await["keys"].as_array().unwrap().len() == 1).await;
 }
+
+#[tokio::test]
+async fn root_comes_by_no_other_spelling() {
+    let bench = Bench::open().await;
+    let text = r#"path "auth/token/*" { capabilities = ["create", "read", "update", "sudo"] }"#;
+    bench.write("sys/policies/acl/issuer", json!({ "policy": text })).await;
+    let issuer = bench.token(json!({"policies": ["issuer"]})).await;
+    for spelling in ["root", "ROOT", " root", "root\t", "\u{a0}Root\u{2003}"] {
+        bench.fails(&issuer, Verb::Write, "auth/token/create", json!({"policies": [spelling]})).await;
+        let role = json!({"allowed_policies": [spelling], "allowed_policies_glob": ["*"]});
+        bench.write("auth/token/roles/wide", role).await;
+        for asked in [json!({}), json!({"policies": [spelling]})] {
+            bench.fails(&issuer, Verb::Write, "auth/token/create/wide", asked).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_role_that_names_no_policies_widens_nothing() {
+    let bench = Bench::open().await;
+    let text = r#"path "auth/token/create/plain" { capabilities = ["update"] }"#;
+    bench.write("sys/policies/acl/maker", json!({ "policy": text })).await;
+    bench.write("auth/token/roles/plain", json!({"orphan": true})).await;
+    let maker = bench.token(json!({"policies": ["maker"]})).await;
+    let error =
+        bench.fails(&maker, Verb::Write, "auth/token/create/plain", json!({"policies": ["admin"]})).await.to_string();
+    assert_eq!(error, "child policies must be subset of parent");
+    let made = bench.ok(&maker, Verb::Write, "auth/token/create/plain", json!({})).await.auth.unwrap();
+    assert_eq!(made.policies, ["default", "maker"]);
+    bench.write("auth/token/roles/plain", json!({"disallowed_policies": ["admin"]})).await;
+    let other = bench.ok(&maker, Verb::Write, "auth/token/create/plain", json!({"policies": ["app"]})).await;
+    assert_eq!(other.auth.unwrap().policies, ["app", "default"]);
+}

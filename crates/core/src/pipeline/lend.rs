@@ -96,7 +96,7 @@ impl Lend {
     }
 
     async fn login(self, open: &Arc<Open>, mut reply: Reply, grant: Grant) -> Result<Reply, Error> {
-        if grant.policies.iter().any(|policy| policy.eq_ignore_ascii_case(ROOT)) {
+        if grant.policies.iter().any(|policy| policy.trim().to_lowercase() == ROOT) {
             return Err(Error::invalid("auth methods cannot create root tokens"));
         }
         if matches!(grant.kind, TokenKind::Batch | TokenKind::DefaultBatch) {

@@ -104,7 +104,10 @@ fn policies(call: &Call, role: Option<&Role>) -> Result<Vec<String>, Error> {
             }
             wanted.retain(|policy| role.allows(policy));
         }
-    } else if !call.sudo && !parent.is_root() && wanted.iter().any(|policy| !parent.policies.contains(policy)) {
+    }
+    // A role that names no policies, allowed or not, widens nothing.
+    let free = call.sudo || parent.is_root() || role.is_some_and(Role::names_policies);
+    if !free && wanted.iter().any(|policy| !parent.policies.contains(policy)) {
         return Err(Error::invalid("child policies must be subset of parent"));
     }
     if wanted.iter().any(|policy| policy == ROOT) {

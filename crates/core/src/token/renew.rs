@@ -74,7 +74,7 @@ impl Tokens {
             let now = self.now();
             let (lifetime, grant) = limits(&token, increment, now, router).await?;
             let Some(capped) = lifetime.ttl() else { return Err(Error::invalid("past the max TTL, cannot renew")) };
-            let expires = now + capped.ttl;
+            let expires = now.checked_add(capped.ttl).unwrap_or(Timestamp::MAX);
             token.expires = Some(expires);
             token.renewed = Some(now);
             if grant.is_some() {

@@ -62,7 +62,8 @@ impl Role {
         ];
         for (name, list) in lists {
             if let Some(values) = fields.list(name) {
-                *list = values.iter().map(|value| value.to_lowercase()).collect();
+                *list =
+                    values.iter().map(|value| value.trim().to_lowercase()).filter(|value| !value.is_empty()).collect();
             }
         }
         self.orphan = fields.bool("orphan").unwrap_or(self.orphan);
@@ -119,6 +120,11 @@ impl Role {
     pub fn forbids(&self, policy: &str) -> bool {
         self.disallowed_policies.iter().any(|forbidden| forbidden == policy)
             || self.disallowed_policies_glob.iter().any(|glob| glob_matches(glob, policy))
+    }
+
+    /// Does the role say anything about policies?
+    pub fn names_policies(&self) -> bool {
+        self.limits_policies() || !(self.disallowed_policies.is_empty() && self.disallowed_policies_glob.is_empty())
     }
 
     /// Are policies limited to a list?

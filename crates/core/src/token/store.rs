@@ -175,6 +175,10 @@ impl Tokens {
         policies.sort();
         policies.dedup();
         let root = policies.iter().any(|policy| policy == holdfast_policy::ROOT);
+        // Whoever may make a root token says so by the exact name: another spelling has passed no check on its way here.
+        if root && !new.policies.iter().any(|policy| policy == holdfast_policy::ROOT) {
+            return Err(Error::invalid("the policy root cannot be given by another spelling"));
+        }
         let chosen = new.id.is_some();
         let id = match new.id {
             Some(id) => id,
@@ -182,7 +186,7 @@ impl Tokens {
             None => self.keys.fresh(self.entropy.as_ref()),
         };
         let (hash, now) = (self.hash(&id), self.now());
-        let expires = new.ttl.map(|ttl| now + ttl);
+        let expires = new.ttl.map(|ttl| now.checked_add(ttl).unwrap_or(Timestamp::MAX));
         let token = Token {
             accessor: base62(self.entropy.as_ref(), 24),
             parent: new.parent,
