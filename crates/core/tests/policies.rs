@@ -93,3 +93,28 @@ async fn tools_hash_and_draw() {
     let drawn = data(bench.write("sys/tools/random/16", json!({"format": "hex"})).await);
     assert_eq!(drawn["random_bytes"].as_str().unwrap().len(), 32);
 }
+
+#[tokio::test]
+async fn a_slash_at_the_end_is_no_way_around_a_deny() {
+    let bench = Bench::open().await;
+    bench.write("sys/mounts/probe", json!({"type": "probe"})).await;
+    let text = r#"path "probe/creds/*" { capabilities = ["read"] }
+path "probe/creds/admin" { capabilities = ["deny"] }
+path "sys/policies/acl/*" { capabilities = ["read", "delete", "list"] }
+path "sys/policies/acl/guard" { capabilities = ["deny"] }
+path "probe/data/*" { capabilities = ["create", "read"] }"#;
+    bench.write("sys/policies/acl/guard", json!({ "policy": text })).await;
+    let token = bench.token(json!({"policies": ["guard"]})).await;
+    bench.ok(&token, Verb::Read, "probe/creds/app", json!({})).await;
+    bench.ok(&token, Verb::Read, "probe/creds/app/", json!({})).await;
+    for (verb, path) in [
+        (Verb::Read, "probe/creds/admin"),
+        (Verb::Read, "probe/creds/admin/"),
+        (Verb::Read, "sys/policies/acl/guard/"),
+        (Verb::Delete, "sys/policies/acl/guard/"),
+    ] {
+        let error = bench.fails(&token, verb, path, json!({})).await;
+        assert!(matches!(error, Error::Logical(Logical::Denied(_))), "{path}: {error}");
+    }
+    bench.read("sys/policies/acl/guard").await;
+}

@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use holdfast_logical::{Auth, Backend, Caller, Fields, Operation, Request, Row, StoreError, table};
+use holdfast_policy::Decision;
 use holdfast_secret::SecretString;
 
 use super::{parse::Parsed, trail::Trail};
@@ -104,13 +105,13 @@ pub async fn admit(
 
     let mut sudo = false;
     if let Some(holder) = &holder {
-        let decision = holder.policies.decide(&parsed.path, trail.operation, &parsed.body, parsed.wrap_ttl);
+        let decision = decide(holder, parsed, trail.operation, found.as_ref());
         let allowed = decision.allowed && (needed != Auth::Sudo || decision.sudo);
         sudo = decision.sudo;
         if !allowed {
             tracing::debug!(path = %parsed.path, reason = %decision.reason, "denied");
         }
-        trail.decision = Some(holdfast_policy::Decision { allowed, ..decision });
+        trail.decision = Some(Decision { allowed, ..decision });
         if !allowed {
             return Err(Error::denied_by_policy());
         }
@@ -138,6 +139,25 @@ pub async fn admit(
     }
     let binding = binding(parsed, holder.as_deref())?;
     Ok(Admitted { request, handler, holder, sudo, mounted, binding })
+}
+
+/// What the policies say. Handlers take `name/` for `name`, so a path with a slash at the end must be allowed both ways:
+/// a deny of `creds/admin` is not to be passed by a grant of `creds/*` and a slash. Lists always end in one, and an
+/// engine that is given the rest of the path tells the two apart.
+fn decide(holder: &Holder, parsed: &Parsed, operation: Operation, found: Option<&Found<'_>>) -> Decision {
+    let decide = |path: &str| holder.policies.decide(path, operation, &parsed.body, parsed.wrap_ttl);
+    let decision = decide(&parsed.path);
+    let rest = found.is_some_and(|(handler, row, _)| {
+        matches!(handler, Handler::Engine(_)) && row.pattern.rsplit('/').next().is_some_and(|end| end.starts_with('*'))
+    });
+    match parsed.path.strip_suffix('/') {
+        Some(bare) if decision.allowed && !rest && !matches!(operation, Operation::List | Operation::Scan) => {
+            let sudo = decision.sudo;
+            let bare = decide(bare.trim_end_matches('/'));
+            Decision { sudo: bare.sudo && sudo, ..bare }
+        }
+        _ => decision,
+    }
 }
 
 fn find<'p>(mounted: &Mounted, rest: &'p str) -> Option<Found<'p>> {
