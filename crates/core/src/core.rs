@@ -113,6 +113,11 @@ impl Core {
         tracing::info!("sealed");
     }
 
+    /// Was it sealed by a request?
+    pub(crate) fn is_held(&self) -> bool {
+        self.held.load(Ordering::Relaxed)
+    }
+
     /// Lets [`Core::run`] unseal again after [`Core::seal`].
     pub(crate) fn release(&self) {
         self.held.store(false, Ordering::Relaxed);

@@ -131,11 +131,28 @@ async fn a_stored_key_unseals_at_the_start_and_after_an_unseal_request() {
     assert!(!bench.core.is_unsealed(), "sealed by a request, so it stays sealed");
     let shutdown = tokio_util::sync::CancellationToken::new();
     let running = tokio::spawn(bench.core.clone().run(shutdown.clone()));
+    let anybody = bench.fails("", Verb::Write, "sys/unseal", json!({"key": "00".repeat(32)})).await;
+    assert_eq!(anybody.to_string(), "Unseal failed, invalid key");
+    assert!(!bench.core.is_unsealed(), "any key at all must not undo what the sealer wanted");
+    assert_eq!(bench.bare(Verb::Read, "sys/seal-status", json!({})).await.1["sealed"], true);
     bench.bare(Verb::Write, "sys/unseal", json!({"key": init["recovery_keys"][0]})).await;
     until(async || bench.core.is_unsealed()).await;
     assert!(bench.is_good(&bench.root).await);
     shutdown.cancel();
     running.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_server_without_recovery_keys_that_was_sealed_by_a_request_stays_sealed() {
+    let clock = Arc::new(ManualClock::new("2026-01-01T00:00:00Z".parse().unwrap()));
+    let storage = Arc::new(MemoryStorage::new());
+    let core = core(&storage, &clock, make(vec![]));
+    let mut bench = Bench { core, clock, storage, root: String::new(), shares: vec![] };
+    let (_, init) = bench.bare(Verb::Write, "sys/init", json!({})).await;
+    bench.root = init["root_token"].as_str().unwrap().to_owned();
+    bench.write("sys/seal", json!({})).await;
+    bench.fails("", Verb::Write, "sys/unseal", json!({"key": "00".repeat(32)})).await;
+    assert!(!bench.core.is_unsealed());
 }
 
 #[tokio::test]

@@ -6,8 +6,8 @@ use holdfast_base::id;
 use holdfast_seal::{Collector, Progress};
 use holdfast_secret::SecretBytes;
 
-use super::{Attempt, ROOT_KEY, decode_key};
-use crate::{Core, Error};
+use super::{Attempt, ROOT_KEY, decode_key, init};
+use crate::{Core, Error, open::Open};
 
 impl Core {
     /// `PUT sys/unseal`: takes one share, or forgets those that were given.
@@ -30,24 +30,35 @@ impl Core {
             return self.seal_status().await;
         }
         let Some(config) = self.seal_config().await? else { return Err(Error::NotInitialized) };
-        if self.config().seal.stored_keys() {
-            // The stored key opens it; what was given only says that somebody wants that.
+        let stored = self.config().seal.stored_keys();
+        if stored && !self.is_held() {
+            // It is about to open itself; what was given only says that somebody does not want to wait.
             drop(ceremony);
             self.unseal_with_stored_key().await?;
             self.release();
             return self.seal_status().await;
         }
+        if stored && config.recovery_threshold == 0 {
+            return Err(Error::invalid(
+                "this server was sealed by a request and has no recovery keys to prove who unseals it: restart it",
+            ));
+        }
         let entropy = &self.config().entropy;
         let attempt = ceremony.unseal.get_or_insert_with(|| Attempt {
             nonce: id::uuid(entropy.as_ref()),
-            shares: Collector::new(config.threshold),
+            shares: Collector::new(if stored { config.recovery_threshold } else { config.threshold }),
         });
         match attempt.shares.add(key) {
             Ok(Progress::Waiting(_)) => {}
             Ok(Progress::Complete(key)) => {
                 ceremony.unseal = None;
-                self.config().barrier.unseal(key).await.map_err(error)?;
+                if stored {
+                    self.unseal_for(&key).await?;
+                } else {
+                    self.config().barrier.unseal(key).await.map_err(error)?;
+                }
                 self.activate().await?;
+                self.release();
             }
             Err(error) => {
                 if attempt.shares.count() == 0 {
@@ -66,14 +77,33 @@ impl Core {
         if self.is_unsealed() {
             return Ok(());
         }
+        self.open_barrier().await?;
+        self.activate().await?;
+        Ok(())
+    }
+
+    /// Opens the barrier for the holders of the recovery key. Whoever sealed the server by a request wants it sealed: the
+    /// key that the seal keeps must not undo that for just anybody. Nothing is served meanwhile.
+    async fn unseal_for(&self, recovery: &SecretBytes) -> Result<(), Error> {
+        self.open_barrier().await?;
+        let held = match Open::load(std::sync::Weak::new(), self.shared_config()).await {
+            Ok(open) => init::holds(&open, recovery).await,
+            Err(error) => Err(error.into()),
+        };
+        if matches!(held, Ok(true)) {
+            return Ok(());
+        }
+        self.config().barrier.seal().await;
+        held.and(Err(Error::invalid("Unseal failed, invalid key")))
+    }
+
+    async fn open_barrier(&self) -> Result<(), Error> {
         let Some((wrapped, _)) = self.config().barrier.read_clear(ROOT_KEY).await? else {
             return Err(Error::NotInitialized);
         };
         let key: SecretBytes =
             self.config().seal.unwrap(&wrapped).await.map_err(|error| Error::internal(error.to_string()))?;
-        self.config().barrier.unseal(key).await.map_err(error)?;
-        self.activate().await?;
-        Ok(())
+        self.config().barrier.unseal(key).await.map_err(error)
     }
 }
 
