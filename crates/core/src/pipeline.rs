@@ -71,7 +71,7 @@ pub(crate) async fn serve(open: &Arc<Open>, parsed: Parsed, server: Option<Arc<H
 /// engine → lease → wrap.
 async fn carry_out(open: &Arc<Open>, parsed: &Parsed, admitted: Admitted) -> Result<Reply, Error> {
     let lend = lend::Lend::of(open, parsed, &admitted);
-    let wrapping = wrap::wanted(parsed);
+    let (wrapping, known) = (wrap::wanted(parsed), admitted.holder.is_some());
     let reply = match lend.found(open).await? {
         Some(reply) => reply,
         None => match tokio::time::timeout(DEADLINE, engine(open, parsed, admitted)).await {
@@ -79,7 +79,8 @@ async fn carry_out(open: &Arc<Open>, parsed: &Parsed, admitted: Admitted) -> Res
             Err(_) => return Err(holdfast_logical::Error::Unavailable("request deadline exceeded".to_owned()).into()),
         },
     };
-    match wrapping {
+    // What is open to all is no secret, and nobody may fill the store without a token or a login.
+    match wrapping.filter(|_| known || reply.auth.is_some()) {
         Some(ttl) => wrap::wrap(open, parsed, ttl, reply).await,
         None => Ok(reply),
     }

@@ -74,3 +74,23 @@ async fn a_wrapping_token_is_good_for_nothing_else() {
     let error = bench.fails(&bench.root, Verb::Write, "sys/wrapping/wrap", json!({"a": 1})).await;
     assert_eq!(error.to_string(), "endpoint requires response wrapping to be used");
 }
+
+#[tokio::test]
+async fn nobody_stores_anything_by_asking_for_an_open_answer_wrapped() {
+    let bench = Bench::open().await;
+    for ttl in [60, u64::MAX] {
+        let raw = bench.raw("", Verb::Read, "sys/internal/ui/mounts", json!({}));
+        let answer = bench.core.handle(Raw { wrap_ttl: Some(Duration::from_secs(ttl)), ..raw }).await;
+        let shown = envelope("sys/internal/ui/mounts", answer);
+        assert!(shown.wrap_info.is_none() && shown.data.is_some());
+    }
+}
+
+#[tokio::test]
+async fn a_wrapping_ttl_beyond_all_time_is_a_long_one() {
+    let bench = Bench::open().await;
+    let raw = bench.raw(&bench.root, Verb::Write, "sys/wrapping/wrap", json!({"a": "b"}));
+    let answer = bench.core.handle(Raw { wrap_ttl: Some(Duration::from_secs(u64::MAX)), ..raw }).await;
+    let token = envelope("sys/wrapping/wrap", answer).wrap_info.unwrap().token;
+    assert!(body(bench.answer(&token, Verb::Write, "sys/wrapping/unwrap", json!({})).await).is_some());
+}
