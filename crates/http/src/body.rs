@@ -7,13 +7,23 @@ use crate::{
     request::Reject,
 };
 
+/// Most values in a body, nested ones counted. Parsed, each takes some hundred bytes however short it was, and who sent
+/// them is not known yet.
+const MOST_VALUES: usize = 100_000;
+
 /// Reads the object in a body; an empty body and `null` are an empty object. A body counts as a form only when its type
 /// says so and it does not begin like JSON (curl's `-d` claims a form for whatever it sends).
 pub fn parse(content_type: &str, bytes: &[u8]) -> Result<Map<String, Value>, Reject> {
     let Some(first) = bytes.iter().find(|byte| !byte.is_ascii_whitespace()) else { return Ok(Map::new()) };
     if is_form(content_type) && !matches!(first, b'{' | b'[') {
         let text = std::str::from_utf8(bytes).map_err(|_| Reject::bad("the form is not UTF-8"))?;
+        if bytes.iter().filter(|byte| **byte == b'&').count() >= MOST_VALUES {
+            return Err(too_many());
+        }
         return query::parse(text.trim(), Repeated::Comma);
+    }
+    if values(bytes) > MOST_VALUES {
+        return Err(too_many());
     }
     match serde_json::from_slice::<Option<Map<String, Value>>>(bytes) {
         Ok(object) => Ok(object.unwrap_or_default()),
@@ -29,6 +39,25 @@ pub fn parse(content_type: &str, bytes: &[u8]) -> Result<Map<String, Value>, Rej
             }
         ))),
     }
+}
+
+/// At least as many as there are values in the text: one more than commas, and one for each bracket.
+fn values(json: &[u8]) -> usize {
+    let (mut count, mut text, mut escaped) = (1, false, false);
+    for byte in json {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' => escaped = text,
+            b'"' => text = !text,
+            b',' | b'[' | b'{' if !text => count += 1,
+            _ => {}
+        }
+    }
+    count
+}
+
+fn too_many() -> Reject {
+    Reject::bad(format!("the body has more than {MOST_VALUES} values"))
 }
 
 /// Media types whose bytes go to the engine as they are.
@@ -85,5 +114,17 @@ mod tests {
             assert_eq!(reject.status, 400);
             assert!(!reject.message.contains("canary"), "{}", reject.message);
         }
+    }
+
+    #[test]
+    fn a_body_that_would_be_far_larger_in_memory_is_refused_unparsed() {
+        let many = |one: &str| format!("{{\"a\":[{}0]}}", one.repeat(200_000));
+        for body in [many("0,"), many("[],"), many("{},"), format!("{{\"a\":{}", "[".repeat(200_000))] {
+            assert!(parse("", body.as_bytes()).unwrap_err().message.contains("values"));
+        }
+        assert!(parse(FORM, "a&".repeat(200_000).as_bytes()).unwrap_err().message.contains("values"));
+        let text = format!(r#"{{"a": "{}\"{}"}}"#, ",[{".repeat(200_000), ",".repeat(200_000));
+        assert_eq!(parse("", text.as_bytes()).unwrap().len(), 1, "what is in a text counts as one");
+        assert!(parse("", many("").as_bytes()).is_ok());
     }
 }
