@@ -118,7 +118,10 @@ impl Keys {
                 _ => {}
             }
         }
-        let (kept, outcome) = match (api.signing_keys(cluster).await, before) {
+        let answer = api.signing_keys(cluster).await;
+        // The pause begins when the answer came, or did not: those who wait here must not wait for it one after another.
+        let now = self.clock.boottime();
+        let (kept, outcome) = match (answer, before) {
             (Ok(set), _) => (Kept::new(cluster, usable(&set), Some(now), now), Ok(())),
             (Err(error), Some(kept)) if kept.fetched.is_some() => {
                 tracing::warn!(%error, "the cluster's keys could not be fetched anew; the known ones are used");

@@ -104,6 +104,11 @@ async fn the_cluster_has_the_last_word_where_the_role_asks_for_it() {
     assert!(mount.denied("orders", &token).await.contains("was deleted"));
     cluster.says(json!({"authenticated": true, "user": {"username": "system:serviceaccount:shop:other", "uid": "x"}}));
     assert!(mount.denied("orders", &token).await.contains("another account"));
+    let user = json!({"username": "system:serviceaccount:shop:orders", "uid": "uid-orders"});
+    for audiences in [json!([]), json!(["https://kubernetes.default.svc"])] {
+        cluster.says(json!({"authenticated": true, "user": user, "audiences": audiences}));
+        assert!(mount.denied("orders", &token).await.contains("another audience"));
+    }
     assert_eq!(cluster.state.reviews.lock().unwrap()[0]["spec"]["audiences"], json!(["holdfast"]));
     mount.role("orders", json!({"token_review": false})).await;
     mount.login("orders", &token).await.unwrap();
