@@ -73,6 +73,12 @@ impl Database {
         let create = async move {
             let user = User { name: &username, password: &password, expiration: Some(expiration) };
             let session = pool.session().await?;
+            // A creation that fails is taken back by dropping the user, which must not be somebody else's. With 503 the
+            // leases know that nothing was begun.
+            if session.has_user(user.name).await? {
+                let message = format!("the database has a user {:?} already; nothing was made, try again", user.name);
+                return Err(Error::Status { code: 503, message });
+            }
             let created = session.create(&user, &role.creation_statements).await;
             if created.is_err()
                 && !role.rollback_statements.is_empty()

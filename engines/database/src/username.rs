@@ -31,6 +31,9 @@ pub(crate) fn make(template: &str, source: &Source<'_>) -> Result<String, Error>
     Ok(name)
 }
 
+/// Names that are made to see whether any two are the same.
+const TRIED: u64 = 1000;
+
 /// Refuses a template that does not work, or that would make the same name twice.
 pub(crate) fn check(template: &str) -> Result<(), Error> {
     let clock = holdfast_base::ManualClock::new(holdfast_base::Timestamp::UNIX_EPOCH);
@@ -38,9 +41,10 @@ pub(crate) fn check(template: &str) -> Result<(), Error> {
         let entropy = holdfast_base::SeededEntropy::new(seed);
         make(template, &Source { display_name: "token", role_name: "role", clock: &clock, entropy: &entropy })
     };
-    if render(1)? == render(2)? {
+    let names = (0..TRIED).map(render).collect::<Result<std::collections::HashSet<_>, _>>()?;
+    if (names.len() as u64) < TRIED {
         return Err(Error::invalid(
-            "username_template: it must use random or uuid, so that no name is ever used twice",
+            "username_template: it must use uuid, or random with 8 characters or more, so that no name is ever used twice",
         ));
     }
     Ok(())
@@ -255,6 +259,8 @@ mod tests {
             "{{ (random 4 }}",
             "fixed",
             "{{.RoleName}}-{{unix_time}}",
+            "postgre{{random 1}}",
+            "{{.RoleName}}-{{random 2}}",
             "'{{random 9}}",
         ] {
             assert!(check(template).is_err(), "{template}");

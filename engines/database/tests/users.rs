@@ -96,6 +96,20 @@ async fn a_creation_that_fails_leaves_nothing() {
 }
 
 #[tokio::test]
+async fn a_user_that_was_there_before_is_nobodys_to_drop() {
+    let postgres = shared();
+    let mount = mounted(&postgres, SUPERUSER, PASSWORD).await;
+    mount.put("roles/late", json!({"db_name": "main", "creation_statements": CREATE})).await;
+    let issue = mount.issue("late").await;
+    let taken = issue.data.to_map()["username"].as_str().unwrap().to_owned();
+    postgres.admin().await.batch_execute(&format!("CREATE ROLE \"{taken}\" LOGIN")).await.unwrap();
+    let error = (issue.create)().await.unwrap_err();
+    assert!(matches!(error, Error::Status { code: 503, .. }), "the leases take nothing back: {error}");
+    assert_eq!(postgres.users_like(&taken).await.len(), 1);
+    postgres.admin().await.batch_execute(&format!("DROP ROLE \"{taken}\"")).await.unwrap();
+}
+
+#[tokio::test]
 async fn statements_of_the_role_are_used_and_renewed_from_it() {
     let postgres = shared();
     let mount = mounted(&postgres, SUPERUSER, PASSWORD).await;
