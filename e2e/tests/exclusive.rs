@@ -53,13 +53,16 @@ async fn a_kill_of_any_component_orphans_nothing() -> Result<()> {
     }
     kubectl(&format!("delete pod -n {ns} pod-a pod-b --wait=false")).await?;
     release.kill("operator").await?;
-    kubectl(&format!("delete pod -n {ns} pod-a pod-b --timeout=60s")).await?;
     eventually_within(Duration::from_secs(60), "all users are gone", || async {
         let left = postgres::minted(ns).await?;
         ensure!(left.is_empty(), "left: {left:?}");
         Ok(Some(()))
     })
     .await?;
+    let server = shop::connect(release).await?;
+    let admin = server.login(release.namespace(), "holdfast-admin", "holdfast-admin").await?;
+    let report = admin.read("sys/fsck").await?.and_then(|envelope| envelope.data).context("sys/fsck is empty")?;
+    ensure!(report.get("clean").and_then(serde_json::Value::as_bool) == Some(true), "{report:?}");
     shop.close(Duration::from_secs(60)).await?;
     Ok(())
 }

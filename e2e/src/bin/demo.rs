@@ -138,7 +138,7 @@ async fn rotation(shop: &Shop) -> Result<((), String)> {
             let seen = shop.file(place.pod, "/tmp/seen").await?;
             let mut users: Vec<&str> = seen.lines().filter_map(|line| line.split(' ').nth(2)).collect();
             users.dedup();
-            Ok((users.len() >= 2).then(|| users.len()))
+            Ok((users.len() >= 2).then_some(users.len()))
         })
         .await?;
         let restarts = shop.restarts(place.pod).await?;
