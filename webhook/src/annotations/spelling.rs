@@ -1,8 +1,14 @@
 //! Which known annotation somebody may have meant.
 
+/// Longer ones are not misspelt. Admission comes before validation, so a key may have as many bytes as a request.
+const LONGEST: usize = 96;
+
 /// The known key that `key` is closest to, if it is close. `exact` are whole keys; `prefixes` end with their separator
 /// and are followed by a name.
 pub(super) fn meant(key: &str, exact: &[&str], prefixes: &[&str]) -> Option<String> {
+    if key.len() > LONGEST {
+        return None;
+    }
     let whole = exact.iter().map(|known| (distance(key, known), (*known).to_owned()));
     let separated = prefixes.iter().flat_map(|known| {
         let separator = known.chars().last().unwrap_or('.');
@@ -43,5 +49,12 @@ mod tests {
         assert_eq!(meant("something-else", &exact, &prefixes), None);
         let vault = ["agent-inject-secret-", "agent-inject-template-"];
         assert_eq!(meant("agent-inject-secrets-my-db", &[], &vault).as_deref(), Some("agent-inject-secret-my-db"));
+    }
+
+    #[test]
+    fn a_key_of_a_megabyte_takes_no_time() {
+        let began = std::time::Instant::now();
+        assert_eq!(meant(&".".repeat(1 << 20), &["role"], &["template.", "secret."]), None);
+        assert!(began.elapsed() < std::time::Duration::from_secs(5));
     }
 }
