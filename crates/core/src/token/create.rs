@@ -90,20 +90,20 @@ fn policies(call: &Call, role: Option<&Role>) -> Result<Vec<String>, Error> {
             _ => parent.policies.clone(),
         };
     }
-    if let Some(role) = role {
-        if let Some(forbidden) = wanted.iter().find(|policy| !role.allows(policy)) {
-            // What was inherited and not asked for is left out silently.
-            if asked {
-                return Err(Error::invalid(match role.forbids(forbidden) {
-                    true => format!("token policy {forbidden:?} is disallowed by this role"),
-                    false => format!(
-                        "token policies ({wanted:?}) must be subset of the role's allowed policies ({:?})",
-                        role.allowed_policies
-                    ),
-                }));
-            }
-            wanted.retain(|policy| role.allows(policy));
+    if let Some(role) = role
+        && let Some(forbidden) = wanted.iter().find(|policy| !role.allows(policy))
+    {
+        // What was inherited and not asked for is left out silently.
+        if asked {
+            return Err(Error::invalid(match role.forbids(forbidden) {
+                true => format!("token policy {forbidden:?} is disallowed by this role"),
+                false => format!(
+                    "token policies ({wanted:?}) must be subset of the role's allowed policies ({:?})",
+                    role.allowed_policies
+                ),
+            }));
         }
+        wanted.retain(|policy| role.allows(policy));
     }
     // A role that names no policies, allowed or not, widens nothing.
     let free = call.sudo || parent.is_root() || role.is_some_and(Role::names_policies);
