@@ -74,3 +74,43 @@ async fn commands_reach_the_server() {
     let missing = run(&["kv", "get", "secret/none"]);
     assert_eq!(missing.status.code(), Some(2));
 }
+
+#[tokio::test]
+async fn people_and_machines_log_in() {
+    let (folder, port) = (folder(), free_port());
+    let listen = format!("-dev-listen-address=127.0.0.1:{port}");
+    let mut server = Server::spawn(folder.path(), port, &["-dev", &listen, "-dev-root-token-id=root"]);
+    let client = server.client();
+    server.wait_until_answering(&client).await;
+    let address = server.address();
+    let run = |words: &[&str]| run(holdfast(), words, &address);
+    let mut enabled = run(&["auth", "enable", "userpass"]);
+    for _ in 0..500 {
+        // The dev server answers before it has made its token.
+        if enabled.status.success() {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        enabled = run(&["auth", "enable", "userpass"]);
+    }
+    let ok = |words: &[&str]| {
+        let output = run(words);
+        assert!(output.status.success(), "{words:?}: {}", text(&output.stderr));
+        text(&output.stdout).trim().to_owned()
+    };
+    ok(&["write", "auth/userpass/users/ada", "password=right", "token_policies=people"]);
+    let token = ok(&["login", "-method=userpass", "-token-only", "username=Ada", "password=right"]);
+    assert!(ok(&["token", "lookup", &token]).contains("userpass-ada"));
+    let wrong = run(&["login", "-method=userpass", "-token-only", "username=ada", "password=wrong"]);
+    assert_eq!(wrong.status.code(), Some(2));
+    assert!(text(&wrong.stderr).contains("invalid username or password"), "{}", text(&wrong.stderr));
+
+    ok(&["auth", "enable", "-path=machines", "approle"]);
+    ok(&["write", "auth/machines/role/app", "role_id=app", "token_policies=machines"]);
+    let secret_id = ok(&["write", "-force", "-field=secret_id", "auth/machines/role/app/secret-id"]);
+    let file = folder.path().join("secret-id");
+    std::fs::write(&file, format!("{secret_id}\n")).unwrap();
+    let from_file = format!("secret_id=@{}", file.display());
+    let token = ok(&["login", "-method=approle", "-path=machines", "-token-only", "role_id=app", &from_file]);
+    assert!(ok(&["token", "lookup", &token]).contains("machines"));
+}

@@ -46,7 +46,7 @@ pub struct Enable {
     path: Option<String>,
     #[command(flatten)]
     tuning: Tuning,
-    /// Type: kubernetes …
+    /// Type: kubernetes, approle, userpass.
     kind: String,
 }
 

@@ -18,7 +18,7 @@ const SERVICE_ACCOUNT_TOKEN: &str = "/var/run/secrets/kubernetes.io/serviceaccou
 /// Log in, and keep the token.
 #[derive(Args)]
 pub struct Login {
-    /// token, kubernetes, userpass or another method.
+    /// token, kubernetes, approle, userpass or another method.
     #[arg(long, default_value = "token")]
     method: String,
     /// Path of the method; its name by default.
@@ -33,7 +33,8 @@ pub struct Login {
     /// Print the token only.
     #[arg(long)]
     token_only: bool,
-    /// The token (or - for standard input), or key=value for the method: role=app jwt=@file.
+    /// The token (or - for standard input), or key=value for the method: role=app jwt=@file,
+    /// role_id=app secret_id=@file, username=ada (asks for the password).
     arguments: Vec<String>,
 }
 
@@ -112,10 +113,12 @@ impl Login {
     }
 }
 
-/// A token in a file ends with a line feed more often than not.
+/// A token or an id in a file ends with a line feed more often than not.
 fn trim_file_values(body: &mut Map<String, Value>) {
-    if let Some(Value::String(jwt)) = body.get_mut("jwt") {
-        *jwt = jwt.trim().to_owned();
+    for name in ["jwt", "role_id", "secret_id"] {
+        if let Some(Value::String(text)) = body.get_mut(name) {
+            *text = text.trim().to_owned();
+        }
     }
 }
 

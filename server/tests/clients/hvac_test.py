@@ -218,6 +218,146 @@ class Tokens(Base):
             own.auth.token.lookup_self()
 
 
+class Login(Base):
+    """Base for auth methods: a mount at `path`, and a policy `reader` for the tokens."""
+
+    def enable(self, kind, path):
+        self.root.sys.enable_auth_method(kind, path=path)
+        self.addCleanup(self.root.sys.disable_auth_method, path)
+        self.root.sys.create_or_update_policy("reader", 'path "auth/token/lookup-self" { capabilities = ["read"] }')
+        self.addCleanup(self.root.sys.delete_policy, "reader")
+
+
+class AppRole(Login):
+    def setUp(self):
+        self.enable("approle", "machines")
+        self.method = self.root.auth.approle
+        self.method.create_or_update_approle(
+            "app", token_policies=["reader"], token_ttl="10m", secret_id_ttl="1h", mount_point="machines"
+        )
+        self.role_id = self.method.read_role_id("app", mount_point="machines")["data"]["role_id"]
+
+    def login(self, secret_id, role_id=None):
+        client = connect()
+        auth = client.auth.approle.login(role_id or self.role_id, secret_id, mount_point="machines")["auth"]
+        return client, auth
+
+    def test_roles(self):
+        role = self.method.read_role("app", mount_point="machines")["data"]
+        self.assertEqual((role["token_policies"], role["token_ttl"], role["bind_secret_id"]), (["reader"], 600, True))
+        self.assertEqual(role["token_type"], "default")
+        self.assertEqual(self.method.list_roles(mount_point="machines")["data"]["keys"], ["app"])
+        self.method.update_role_id("app", "chosen", mount_point="machines")
+        self.assertEqual(self.method.read_role_id("app", mount_point="machines")["data"]["role_id"], "chosen")
+        with self.assertRaisesRegex(exceptions.InvalidRequest, "at least one constraint"):
+            self.method.create_or_update_approle("open", bind_secret_id=False, mount_point="machines")
+        self.method.delete_role("app", mount_point="machines")
+        with self.assertRaises(exceptions.InvalidPath):
+            self.method.read_role("app", mount_point="machines")
+
+    def test_login(self):
+        made = self.method.generate_secret_id("app", metadata={"team": "shop"}, mount_point="machines")["data"]
+        client, auth = self.login(made["secret_id"])
+        self.assertEqual((auth["policies"], auth["lease_duration"]), (["default", "reader"], 600))
+        self.assertEqual(auth["metadata"], {"role_name": "app", "team": "shop"})
+        self.assertTrue(client.is_authenticated())
+        self.assertEqual(client.auth.token.renew_self()["auth"]["lease_duration"], 600)
+        self.method.destroy_secret_id("app", made["secret_id"], mount_point="machines")
+        for role_id, secret_id in ((None, made["secret_id"]), ("wrong", made["secret_id"]), (None, "wrong")):
+            with self.assertRaisesRegex(exceptions.InvalidRequest, "invalid role or secret ID"):
+                self.login(secret_id, role_id)
+
+    def test_secret_ids(self):
+        with self.assertRaises(exceptions.InvalidPath):
+            self.method.list_secret_id_accessors("app", mount_point="machines")
+        made = self.method.create_custom_secret_id("app", "mine", mount_point="machines")["data"]
+        self.assertEqual((made["secret_id"], made["secret_id_ttl"], made["secret_id_num_uses"]), ("mine", 3600, 0))
+        accessor = made["secret_id_accessor"]
+        self.assertEqual(
+            self.method.list_secret_id_accessors("app", mount_point="machines")["data"]["keys"], [accessor]
+        )
+        looked = self.method.read_secret_id("app", "mine", mount_point="machines")["data"]
+        by_accessor = self.method.read_secret_id_accessor("app", accessor, mount_point="machines")["data"]
+        self.assertEqual(looked, by_accessor)
+        self.assertEqual(looked["secret_id_accessor"], accessor)
+        self.method.destroy_secret_id_accessor("app", accessor, mount_point="machines")
+        self.assertEqual(self.method.read_secret_id("app", "mine", mount_point="machines").status_code, 204)
+        with self.assertRaises(exceptions.InvalidPath):
+            self.method.read_secret_id_accessor("app", accessor, mount_point="machines")
+        with self.assertRaises(exceptions.Forbidden):
+            self.method.destroy_secret_id_accessor("app", accessor, mount_point="machines")
+
+    def test_uses_are_counted(self):
+        self.method.create_or_update_approle("app", secret_id_num_uses=1, mount_point="machines")
+        made = self.method.generate_secret_id("app", mount_point="machines")["data"]
+        self.assertEqual(made["secret_id_num_uses"], 1)
+        self.login(made["secret_id"])
+        with self.assertRaisesRegex(exceptions.InvalidRequest, "invalid role or secret ID"):
+            self.login(made["secret_id"])
+
+    def test_a_secret_id_travels_wrapped(self):
+        wrapped = self.method.generate_secret_id("app", wrap_ttl="60s", mount_point="machines")
+        secret_id = self.root.sys.unwrap(wrapped["wrap_info"]["token"])["data"]["secret_id"]
+        self.login(secret_id)
+
+    def test_networks(self):
+        self.method.create_or_update_approle(
+            "far", secret_id_bound_cidrs=["203.0.113.0/24"], mount_point="machines"
+        )
+        made = self.method.generate_secret_id("far", mount_point="machines")["data"]
+        role_id = self.method.read_role_id("far", mount_point="machines")["data"]["role_id"]
+        with self.assertRaisesRegex(exceptions.InvalidRequest, "unauthorized by CIDR restrictions"):
+            self.login(made["secret_id"], role_id)
+        with self.assertRaisesRegex(exceptions.InvalidRequest, "subset"):
+            self.method.generate_secret_id("far", cidr_list=["198.51.100.0/24"], mount_point="machines")
+
+    def test_tidy(self):
+        self.assertEqual(self.root.adapter.post("/v1/auth/machines/tidy/secret-id").status_code, 202)
+
+
+class UserPass(Login):
+    def setUp(self):
+        self.enable("userpass", "people")
+        self.method = self.root.auth.userpass
+
+    def login(self, name, password):
+        client = connect()
+        return client, client.auth.userpass.login(name, password, mount_point="people")["auth"]
+
+    def test_users(self):
+        with self.assertRaises(exceptions.InvalidPath):
+            self.method.list_user(mount_point="people")
+        self.method.create_or_update_user("Ada", "right", policies=["reader"], ttl="10s", mount_point="people")
+        self.assertEqual(self.method.list_user(mount_point="people")["data"]["keys"], ["ada"])
+        user = self.method.read_user("ada", mount_point="people")["data"]
+        self.assertEqual((user["policies"], user["token_policies"], user["token_ttl"]), (["reader"], ["reader"], 10))
+        self.method.delete_user("ada", mount_point="people")
+        with self.assertRaises(exceptions.InvalidPath):
+            self.method.read_user("ada", mount_point="people")
+
+    def test_login(self):
+        self.method.create_or_update_user("ada", "right", policies="reader", ttl="10s", mount_point="people")
+        client, auth = self.login("ADA", "right")
+        self.assertEqual((auth["lease_duration"], auth["metadata"]), (10, {"username": "ada"}))
+        self.assertEqual(auth["policies"], ["default", "reader"])
+        self.assertEqual(client.auth.token.lookup_self()["data"]["display_name"], "userpass-ada")
+        for name, password in (("ada", "wrong"), ("nobody", "right")):
+            with self.assertRaisesRegex(exceptions.InvalidRequest, "invalid username or password"):
+                self.login(name, password)
+        self.method.update_password_on_user("ada", "new", mount_point="people")
+        with self.assertRaises(exceptions.InvalidRequest):
+            self.login("ada", "right")
+        self.login("ada", "new")
+
+    def test_changed_policies_end_renewals(self):
+        self.method.create_or_update_user("ada", "right", policies="reader", mount_point="people")
+        client, _ = self.login("ada", "right")
+        client.auth.token.renew_self()
+        self.root.write("auth/people/users/ada/policies", token_policies="other")
+        with self.assertRaisesRegex(exceptions.InvalidRequest, "policies have changed"):
+            client.auth.token.renew_self()
+
+
 @unittest.skipUnless("HVAC_DATABASE" in ENV, "the caller gives no database")
 class Database(Base):
     def test_credential(self):
