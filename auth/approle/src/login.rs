@@ -16,12 +16,12 @@ impl AppRole {
     }
 
     pub async fn login(&self, request: &Request) -> Result<Response, Error> {
-        let role_id = request.fields.required("role_id")?;
+        let role_id = trimmed(request, "role_id")?;
         for _ in 0..TRIES {
             let found = self.role_by_id(role_id).await?;
             let (name, role, revision) = found.ok_or_else(Self::refused)?;
             let presented = match role.bind_secret_id {
-                true => Some(self.present(&role, request.fields.required("secret_id")?).await?),
+                true => Some(self.present(&role, trimmed(request, "secret_id")?).await?),
                 false => None,
             };
             let grant = granted(&name, &role, presented.as_ref(), request)?;
@@ -64,6 +64,14 @@ impl AppRole {
     }
 }
 
+/// An id, without the line feed of the file it may come from.
+fn trimmed<'r>(request: &'r Request, name: &str) -> Result<&'r str, Error> {
+    match request.fields.required(name)?.trim() {
+        "" => Err(Error::Invalid(format!("missing {name}"))),
+        text => Ok(text),
+    }
+}
+
 /// The token, if the request comes from where it may.
 fn granted(name: &str, role: &Role, presented: Option<&Found>, request: &Request) -> Result<Grant, Error> {
     let remote = request.connection.remote;
@@ -77,6 +85,10 @@ fn granted(name: &str, role: &Role, presented: Option<&Found>, request: &Request
     }
     if !cidr::allows(&role.secret_id_bound_cidrs, remote) {
         return Err(from("role"));
+    }
+    // The role may have become narrower after the secret id was made.
+    if let Some(secret) = secret {
+        secret.within(name, role)?;
     }
     let mut metadata = secret.map(|secret| secret.metadata.clone()).unwrap_or_default();
     metadata.insert("role_name".to_owned(), name.to_owned());

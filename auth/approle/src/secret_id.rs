@@ -42,17 +42,10 @@ pub(crate) struct Found {
 impl SecretId {
     /// What a request asks for, within what the role allows.
     fn wanted(role_name: &str, role: &Role, fields: &Fields, max: Duration, now: Timestamp) -> Result<Self, Error> {
-        let cidrs = |name: &str, outer: &[String]| -> Result<Vec<String>, Error> {
+        let cidrs = |name: &str| -> Result<Vec<String>, Error> {
             let list = fields.list(name).unwrap_or_default();
             let list: Vec<_> = list.into_iter().filter(|cidr| !cidr.is_empty()).collect();
-            cidr::check(&list)?;
-            if cidr::within(&list, outer) {
-                return Ok(list);
-            }
-            Err(Error::Invalid(format!(
-                "failed to verify subset relationship between CIDR blocks on the role {outer:?} and CIDR blocks on \
-                 the secret ID {list:?} ({name} of role {role_name:?})"
-            )))
+            cidr::check(&list).map(|()| list)
         };
         let num_uses = match fields.int("num_uses") {
             None => role.secret_id_num_uses,
@@ -76,7 +69,7 @@ impl SecretId {
             }
         };
         let ttl = ttl.min(max.as_secs());
-        Ok(Self {
+        let wanted = Self {
             accessor: String::new(),
             num_uses,
             ttl,
@@ -84,9 +77,25 @@ impl SecretId {
             updated: now,
             expires: (ttl > 0).then(|| now.saturating_add(Duration::from_secs(ttl)).ok()).flatten(),
             metadata: metadata::parse(fields.get("metadata"))?,
-            cidr_list: cidrs("cidr_list", &role.secret_id_bound_cidrs)?,
-            token_bound_cidrs: cidrs("token_bound_cidrs", &role.token.bound_cidrs)?,
-        })
+            cidr_list: cidrs("cidr_list")?,
+            token_bound_cidrs: cidrs("token_bound_cidrs")?,
+        };
+        wanted.within(role_name, role).map(|()| wanted)
+    }
+
+    /// Lie its networks within those of the role?
+    pub fn within(&self, role_name: &str, role: &Role) -> Result<(), Error> {
+        for (inner, outer) in
+            [(&self.cidr_list, &role.secret_id_bound_cidrs), (&self.token_bound_cidrs, &role.token.bound_cidrs)]
+        {
+            if !cidr::within(inner, outer) {
+                return Err(Error::Invalid(format!(
+                    "failed to verify subset relationship between CIDR blocks on the role {outer:?} and CIDR blocks \
+                     on the secret ID {inner:?} (role {role_name:?})"
+                )));
+            }
+        }
+        Ok(())
     }
 
     pub fn expired(&self, now: Timestamp) -> bool {

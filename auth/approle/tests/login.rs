@@ -48,6 +48,20 @@ async fn wrong_ids_are_all_answered_alike() {
         mount.no_login(role_id, secret_id).await;
     }
     mount.login(&secret_id).await.unwrap();
+    mount.login(&format!("{secret_id}\n")).await.unwrap();
+    assert_eq!(mount.refused("login", json!({"role_id": " ", "secret_id": secret_id})).await, "missing role_id");
+}
+
+#[tokio::test]
+async fn a_role_that_became_narrower_refuses_wider_secret_ids() {
+    let mount = Mount::with_role(json!({})).await;
+    let secret_id = mount.secret_id(json!({"token_bound_cidrs": "10.0.0.0/8"})).await;
+    mount.login(&secret_id).await.unwrap();
+    mount.write("role/app", json!({"token_bound_cidrs": "10.1.2.0/24"})).await;
+    match mount.login(&secret_id).await {
+        Err(Error::Invalid(text)) => assert!(text.contains("subset"), "{text}"),
+        other => panic!("{other:?}"),
+    }
 }
 
 #[tokio::test]

@@ -56,6 +56,23 @@ async fn accessors_that_are_not_there_are_told_apart() {
 }
 
 #[tokio::test]
+async fn one_role_does_not_reach_the_secret_ids_of_another() {
+    let mount = Mount::with_role(json!({})).await;
+    mount.write("role/other", json!({})).await;
+    let made = mount.made("role/app/secret-id", json!({})).await;
+    let (secret_id, accessor) = (&made["secret_id"], &made["secret_id_accessor"]);
+    for path in ["lookup", "destroy"] {
+        let path = format!("role/other/secret-id-accessor/{path}");
+        assert!(mount.ask(Operation::Update, &path, json!({"secret_id_accessor": accessor})).await.is_err());
+    }
+    let looked = mount.write("role/other/secret-id/lookup", json!({"secret_id": secret_id})).await;
+    assert!(looked.data.is_none());
+    mount.write("role/other/secret-id/destroy", json!({"secret_id": secret_id})).await;
+    mount.login(secret_id.as_str().unwrap()).await.unwrap();
+    assert_eq!(mount.keys("role/app/secret-id").await, [accessor.as_str().unwrap()]);
+}
+
+#[tokio::test]
 async fn limits_of_the_role_hold() {
     let mount = Mount::with_role(json!({
         "secret_id_ttl": "1h", "secret_id_num_uses": 10, "secret_id_bound_cidrs": "10.0.0.0/8",
