@@ -251,7 +251,9 @@ async fn issue(
         restart(work, number).await?;
     }
     work.status.path = Some(wanted.path.clone());
-    work.status.lease = Some(plan::issued(wanted, left, answer.renewable, ctx.jitter(), ctx.clock.now()));
+    let now = ctx.clock.now();
+    work.status.lease = Some(plan::issued(wanted, left, answer.renewable, ctx.jitter(), now));
+    plan::placed(&mut work.status, wanted, number, now);
     work.save().await?;
     let role = work.object.spec.role.clone();
     let mut note = format!("credential {number} of role {role}, lease ends in {}", about(left));

@@ -168,6 +168,15 @@ pub fn adopted(
     status.rotate_handled = wanted.rotate.clone();
 }
 
+/// The dates of the former credentials when a new one has been put into the target: the one before it stays for the whole
+/// overlap from now on, however long the new one was in the making.
+pub fn placed(status: &mut DynamicCredentialStatus, wanted: &Wanted, number: i64, now: Timestamp) {
+    let earliest = after(now, wanted.overlap);
+    for old in status.previous.iter_mut().filter(|old| old.credential == number - 1 && old.revoke_at.0 < earliest) {
+        old.revoke_at = Time(earliest);
+    }
+}
+
 fn retire(status: &mut DynamicCredentialStatus, number: i64, wanted: &Wanted, now: Timestamp) {
     status.previous.retain(|old| old.credential != number);
     status.previous.push(PreviousCredential { credential: number, revoke_at: Time(after(now, wanted.overlap)) });
@@ -331,6 +340,21 @@ mod tests {
         assert_eq!(lease.renewals, 1);
         let lease = renewed(status.lease.as_ref().unwrap(), &wanted(), 3600, MIDDLE, at(2400));
         assert_eq!(lease.max_expires_at, Some(Time(at(86_400))));
+    }
+
+    #[test]
+    fn the_overlap_begins_when_the_new_credential_is_in_place() {
+        let mut status = DynamicCredentialStatus { credential: Some(1), ..Default::default() };
+        begun(&mut status, &wanted(), 2, Why::Requested, at(0));
+        // The database was away for longer than the overlap.
+        placed(&mut status, &wanted(), 2, at(1000));
+        assert_eq!(status.previous[0].revoke_at.0, at(1300));
+        // Who comes back later does not shorten it, and older ones keep their dates.
+        placed(&mut status, &wanted(), 2, at(900));
+        begun(&mut status, &wanted(), 3, Why::Requested, at(1100));
+        placed(&mut status, &wanted(), 3, at(1200));
+        let dates: Vec<_> = status.previous.iter().map(|old| (old.credential, old.revoke_at.0)).collect();
+        assert_eq!(dates, [(1, at(1300)), (2, at(1500))]);
     }
 
     #[test]
