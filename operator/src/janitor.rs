@@ -60,6 +60,10 @@ pub async fn watch(
         match event {
             Ok(Some(watcher::Event::Delete(pod))) => {
                 let uid = pod.uid().unwrap_or_default();
+                if is_there(&ctx, &pod).await {
+                    info!(namespace = pod.namespace().unwrap_or_default(), pod = pod.name_any(), "pod lost its label");
+                    continue;
+                }
                 debug!(namespace = pod.namespace().unwrap_or_default(), pod = pod.name_any(), uid, "pod is gone");
                 gone.pods.lock().insert(uid);
                 gone.told.notify_one();
@@ -69,6 +73,14 @@ pub async fn watch(
             Err(error) => debug!(%error, "watch over pods"),
         }
     }
+}
+
+/// Is the pod there all the same? One that loses the label leaves the watch as if it were deleted. What cannot be found
+/// out counts as gone, as the watch says.
+async fn is_there(ctx: &Context, pod: &PartialObjectMeta<Pod>) -> bool {
+    let api: Api<Pod> = Api::namespaced(ctx.kube.clone(), &pod.namespace().unwrap_or_default());
+    let found = api.get_metadata_opt(&pod.name_any()).await;
+    found.is_ok_and(|found| found.is_some_and(|found| found.uid() == pod.uid()))
 }
 
 /// Releases pods that are gone, and sweeps, until the shutdown.

@@ -5,4 +5,5 @@
 
 mod cluster;
 mod lifecycle;
+mod pods;
 mod stand_in;
