@@ -1,6 +1,6 @@
 //! Why the agent ends, as an exit code and as a text for `kubectl describe`.
 
-use holdfast_client::Error as ClientError;
+use holdfast_client::{Error as ClientError, advice};
 
 /// Classes of failures, with the exit code of each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,12 +70,18 @@ impl Failure {
         if error.is_transient() || error.status().is_none() {
             return Self::new(Class::Away, format!("login at auth/{mount} as {role}: {error}"));
         }
+        let said = error.to_string();
+        // Where the server has said it already, once is enough.
+        let asked = match (said.contains("VaultPolicy"), who.role.is_empty()) {
+            (true, _) => "Try: kubectl get vaultpolicies",
+            (false, true) => "Is there a VaultPolicy with this service account among its subjects?",
+            (false, false) => {
+                "Is there a VaultPolicy with this service account among its subjects, and is the role spelt right?"
+            }
+        };
         Self::new(
             Class::Auth,
-            format!(
-                "login at auth/{mount} as {role} was refused: {error}. Is there a VaultPolicy with this service account \
-                 among its subjects, and is the role spelt right?"
-            ),
+            format!("login at auth/{mount} as {role} was refused: {}. {asked}", said.trim_end_matches(['.', '?'])),
         )
     }
 
@@ -93,9 +99,8 @@ impl Failure {
                 Self::new(
                     Class::Denied,
                     format!(
-                        "{item}: permission denied reading {path}{role} (403). {server} Try: kubectl holdfast explain \
-                         --service-account {} read {path}",
-                        who.service_account
+                        "{item}: permission denied reading {path}{role} (403). {server} {}",
+                        advice::grant(&who.service_account, path)
                     ),
                 )
             }
@@ -124,7 +129,7 @@ mod tests {
     fn a_denial_says_who_where_and_what_to_do() {
         let error = ClientError::Status {
             status: 403,
-            path: "database/creds/readonly".to_owned(),
+            path: "k8s/shop/db/creds/readonly".to_owned(),
             errors: vec!["1 error occurred: permission denied".to_owned()],
         };
         let who = Who {
@@ -132,13 +137,28 @@ mod tests {
             service_account: "shop/orders".to_owned(),
             policies: vec!["default".to_owned(), "orders".to_owned()],
         };
-        let failure = Failure::read(&error, "db", "database/creds/readonly", &who);
+        let failure = Failure::read(&error, "db", "k8s/shop/db/creds/readonly", &who);
         assert_eq!(failure.class.exit_code(), 4);
         assert_eq!(
             failure.text,
-            "db: permission denied reading database/creds/readonly as role \"orders\" (403). No rule of policies \
-             [default orders] grants read on that path. Try: kubectl holdfast explain --service-account shop/orders \
-             read database/creds/readonly"
+            "db: permission denied reading k8s/shop/db/creds/readonly as role \"orders\" (403). No rule of policies \
+             [default orders] grants read on that path. Grant it in a VaultPolicy of namespace shop: rules: [{path: \
+             \"k8s/shop/db/creds/readonly\", capabilities: [read]}], subjects: [{serviceAccount: orders}]. What is \
+             there: kubectl get vaultpolicies -n shop"
         );
+    }
+
+    #[test]
+    fn a_refused_login_asks_for_a_policy_once() {
+        let who = Who { service_account: "shop/orders".to_owned(), ..Who::default() };
+        for said in
+            ["missing role: no VaultPolicy that is Ready names it as a subject", "is there a VaultPolicy?", "no."]
+        {
+            let path = "auth/kubernetes/login".to_owned();
+            let error = ClientError::Status { status: 400, path, errors: vec![said.to_owned()] };
+            let failure = Failure::login(&error, "kubernetes", &who);
+            assert_eq!(failure.text.matches("VaultPolicy").count(), 1, "{failure}");
+            assert!(!failure.text.contains("?.") && !failure.text.contains(".."), "{failure}");
+        }
     }
 }

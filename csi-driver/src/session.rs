@@ -4,7 +4,7 @@
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use holdfast_base::Clock;
-use holdfast_client::{Client, Error};
+use holdfast_client::{Client, Error, advice};
 use holdfast_secret::SecretString;
 use parking_lot::Mutex;
 
@@ -110,9 +110,9 @@ impl Session {
         if error.is_transient() {
             return Failure::Unavailable(text);
         }
-        Failure::Denied(format!(
-            "{text}. Is there a VaultPolicy whose subjects name this service account? Try: kubectl get vaultpolicies -A"
-        ))
+        // Where the server has said it already, once is enough.
+        let asked = if text.contains("VaultPolicy") { "" } else { " Does a VaultPolicy name this service account?" };
+        Failure::Denied(format!("{}.{asked} Try: kubectl get vaultpolicies -A", text.trim_end_matches(['.', '?'])))
     }
 }
 
@@ -155,12 +155,47 @@ impl CallError {
         let account = who.trim_start_matches("service account ");
         match error.status() {
             Some(403) => Failure::Denied(format!(
-                "permission denied reading {path} as {who} (403). Try: kubectl holdfast explain --service-account {account} \
-                 read {path}"
+                "permission denied reading {path} as {who} (403). {}",
+                advice::grant(account, path)
             )),
-            Some(404) => Failure::NotFound(format!("nothing at {path} ({error})")),
+            Some(404) => Failure::NotFound(format!(
+                "nothing at {path} (404). Is the path complete (kv version 2 has data/ after the mount)?"
+            )),
             _ if error.is_transient() => Failure::Unavailable(format!("reading {path}: {error}")),
             _ => Failure::Invalid(format!("reading {path} as {who}: {error}")),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use holdfast_base::SystemClock;
+
+    use super::*;
+
+    fn refused(message: &str) -> String {
+        let server = Client::new(holdfast_client::Config { address: "http://h:1".to_owned(), ..Default::default() });
+        let who = "service account shop/orders".to_owned();
+        let session = Session::of_pod(server.unwrap(), "kubernetes", "", who, Arc::new(SystemClock));
+        let path = "auth/kubernetes/login".to_owned();
+        session.refused(&Error::Status { status: 400, path, errors: vec![message.to_owned()] }).to_string()
+    }
+
+    #[test]
+    fn a_refused_login_asks_for_a_policy_once() {
+        for said in
+            ["missing role: no VaultPolicy that is Ready names it as a subject", "is there a VaultPolicy?", "no."]
+        {
+            let text = refused(said);
+            assert_eq!(text.matches("VaultPolicy").count(), 1, "{text}");
+            assert!(!text.contains("?.") && !text.contains(".."), "{text}");
+        }
+    }
+
+    #[test]
+    fn an_absent_path_is_said_once_with_what_may_be_missing_in_it() {
+        let error = Error::Status { status: 404, path: "kv/x".to_owned(), errors: vec!["no value here".to_owned()] };
+        let text = CallError::Server(error).reading("kv/x", "service account shop/orders").to_string();
+        assert_eq!(text, "nothing at kv/x (404). Is the path complete (kv version 2 has data/ after the mount)?");
     }
 }

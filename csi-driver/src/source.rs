@@ -221,10 +221,13 @@ impl Source {
     }
 
     fn explain(&self, error: CallError, tools: &Tools) -> Failure {
-        error.reading(&self.path, tools.session.who()).context(&match &self.origin {
-            Origin::Credential(name) => format!("credential {name}"),
-            Origin::Path(path) => format!("item {path}"),
-        })
+        let failure = error.reading(&self.path, tools.session.who());
+        match &self.origin {
+            Origin::Credential(name) => failure.context(&format!("credential {name}")),
+            // What went wrong names the path; a login does not.
+            Origin::Path(path) if failure.to_string().contains(path.as_str()) => failure,
+            Origin::Path(path) => failure.context(&format!("item {path}")),
+        }
     }
 }
 

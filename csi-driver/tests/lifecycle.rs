@@ -214,10 +214,13 @@ async fn what_is_wrong_is_said_where_the_user_looks() {
         "k8s/shop/orders-db/creds/readonly",
         "service account shop/orders",
         "(403)",
-        "kubectl holdfast explain --service-account shop/orders read",
+        "VaultPolicy of namespace shop: rules: [{path: \"k8s/shop/orders-db/creds/readonly\", capabilities: [read]}]",
     ] {
         assert!(text.contains(words), "{words}: {text}");
     }
+    let (code, text) = refused(&[("items", "- {path: k8s/shop/kv/orders/api, key: token, file: t}")]).await;
+    assert_eq!((code, text.matches("k8s/shop/kv/orders/api").count()), (Code::NotFound, 1), "{text}");
+    assert!(text.contains("has data/ after the mount"), "{text}");
     let (code, text) = refused(&[("items", "- {path: k8s/shop/kv/data/orders/api, key: tokn, file: t}")]).await;
     assert_eq!((code, text.contains("no key \"tokn\"; it has token")), (Code::NotFound, true), "{text}");
     assert_eq!(node.mounts("u-1"), 0);

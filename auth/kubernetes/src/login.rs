@@ -52,8 +52,8 @@ impl Kubernetes {
             }
             if name.is_empty() {
                 return Err(Error::Invalid(format!(
-                    "missing role: none was given, and the account has none ({made:?}); is there a VaultPolicy with it \
-                     as a subject?"
+                    "missing role: none was given, and the account has none ({made:?}); no VaultPolicy that is Ready names \
+                     it as a subject"
                 )));
             }
         }

@@ -3,6 +3,8 @@
 //! One [`Client`] is one address, one TLS configuration, one connection pool. It is cheap to clone; [`Client::with_token`]
 //! gives a clone that carries another token. Tokens never appear in errors or logs.
 
+pub mod advice;
+
 use std::{fmt, path::Path, sync::Arc, time::Duration};
 
 use bytes::Bytes;
