@@ -1,9 +1,11 @@
 //! Initialising, unsealing, sealing, restarting, and servers that initialise themselves.
 
 use base64::Engine;
-use holdfast_base::ManualClock;
-use holdfast_core::{Answer, Error, InitStep, Verb};
+use holdfast_base::{ManualClock, SeededEntropy};
+use holdfast_core::{Answer, Core, Error, InitStep, Verb};
 use holdfast_logical::Error as Logical;
+use holdfast_seal::StaticSeal;
+use holdfast_secret::SecretBytes;
 use holdfast_storage::MemoryStorage;
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -87,7 +89,7 @@ fn steps() -> Vec<InitStep> {
 }
 
 fn make(steps: Vec<InitStep>) -> Make {
-    Make { stored_key: true, initialize: steps }
+    Make { stored_key: true, initialize: steps, ..Make::default() }
 }
 
 #[tokio::test]
@@ -115,6 +117,43 @@ async fn a_server_initialises_itself_and_goes_on_after_a_crash() {
     assert!(third.is_unsealed());
 }
 
+/// A static seal with the key of this number under the id `k<number>`.
+fn fixed(number: u8) -> StaticSeal {
+    let entropy = Arc::new(SeededEntropy::new(u64::from(number)));
+    StaticSeal::new(&SecretBytes::new([number; 32]), &format!("k{number}"), entropy).unwrap()
+}
+
+#[tokio::test]
+async fn the_seal_key_is_replaced_by_a_start_with_both() {
+    let clock = Arc::new(ManualClock::new("2026-01-01T00:00:00Z".parse().unwrap()));
+    let storage = Arc::new(MemoryStorage::new());
+    let start = |seal: StaticSeal| {
+        let core = core(&storage, &clock, Make { seal: Some(Arc::new(seal)), initialize: steps(), ..Make::default() });
+        async move { (core.keep_open().await.map_err(|error| error.to_string()), core) }
+    };
+    let (outcome, first) = start(fixed(1)).await;
+    outcome.unwrap();
+    let status = async |core: &Arc<Core>| serde_json::to_value(core.seal_status().await.unwrap()).unwrap();
+    let (outcome, early) = start(fixed(2)).await;
+    assert!(outcome.unwrap_err().contains("wrapped under the static seal key \"k1\""));
+    assert!(!early.is_unsealed());
+    let sealed = status(&early).await;
+    assert!(sealed["reason"].as_str().unwrap().starts_with("wrapped under the static seal key"), "{sealed}");
+    assert_eq!((&sealed["t"], &sealed["n"], &sealed["recovery_seal"]), (&json!(0), &json!(0), &json!(true)));
+    assert!(status(&first).await.get("reason").is_none());
+
+    let both = || fixed(2).with_previous(&SecretBytes::new([1; 32]), "k1").unwrap();
+    for _ in 0..2 {
+        let (outcome, both) = start(both()).await;
+        outcome.unwrap();
+        assert!(both.is_unsealed());
+    }
+    let (outcome, alone) = start(fixed(2)).await;
+    outcome.unwrap();
+    assert!(alone.is_unsealed() && first.is_unsealed());
+    assert!(start(fixed(1)).await.0.is_err(), "the old key opens nothing any more");
+}
+
 #[tokio::test]
 async fn a_stored_key_unseals_at_the_start_and_after_an_unseal_request() {
     let clock = Arc::new(ManualClock::new("2026-01-01T00:00:00Z".parse().unwrap()));
@@ -125,6 +164,8 @@ async fn a_stored_key_unseals_at_the_start_and_after_an_unseal_request() {
     let (_, init) = bench.bare(Verb::Write, "sys/init", shares).await;
     bench.root = init["root_token"].as_str().unwrap().to_owned();
     assert_eq!(init["recovery_keys"].as_array().unwrap().len(), 1);
+    let (_, status) = bench.bare(Verb::Read, "sys/seal-status", json!({})).await;
+    assert_eq!((&status["t"], &status["n"]), (&json!(1), &json!(1)));
     assert!(bench.core.is_unsealed());
     bench.write("sys/seal", json!({})).await;
     bench.core.keep_open().await.unwrap();
@@ -140,6 +181,18 @@ async fn a_stored_key_unseals_at_the_start_and_after_an_unseal_request() {
     assert!(bench.is_good(&bench.root).await);
     shutdown.cancel();
     running.await.unwrap();
+}
+
+#[tokio::test]
+async fn nobody_gets_ahead_of_a_server_that_initializes_itself() {
+    let clock = Arc::new(ManualClock::new("2026-01-01T00:00:00Z".parse().unwrap()));
+    let storage = Arc::new(MemoryStorage::new());
+    let core = core(&storage, &clock, make(steps()));
+    let bench = Bench { core, clock, storage, root: String::new(), shares: vec![] };
+    let error = bench.fails("", Verb::Write, "sys/init", json!({"recovery_shares": 1, "recovery_threshold": 1})).await;
+    assert!(error.to_string().contains("initializes itself"), "{error}");
+    bench.core.keep_open().await.unwrap();
+    assert!(bench.core.is_unsealed());
 }
 
 #[tokio::test]

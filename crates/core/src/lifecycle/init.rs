@@ -29,6 +29,12 @@ impl Core {
             return Err(Error::invalid("Vault is already initialized"));
         }
         let stored = self.config().seal.stored_keys();
+        // Whoever is faster than the server's own start would get a root token.
+        if stored && !self.config().initialize.is_empty() {
+            return Err(Error::invalid(
+                "this server initializes itself, with the initialize steps of its configuration",
+            ));
+        }
         let plan = self.plan(shares_wanted(&request, stored, self.config().seal.kind())?, false).await?;
         self.store(&plan).await?;
         let root_token = match stored {
