@@ -28,10 +28,10 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("client", &["api-types"]),
     ("runtime", &[]),
     ("template", &[]),
-    ("cli", &["api-types", "client"]),
+    ("cli", &["api-types", "client", "hcl"]),
     ("operator", &["api-types", "client", "crd-types", "hcl", "runtime", "template"]),
     ("csi", &["api-types", "client", "crd-types", "runtime", "template"]),
-    ("webhook", &["crd-types", "runtime", "template"]),
+    ("webhook", &["agent", "crd-types", "runtime", "template"]),
     ("agent", &["api-types", "client", "runtime", "template"]),
     ("e2e", &["api-types", "client", "runtime"]),
 ];
