@@ -16,6 +16,9 @@ const MAX_FILES: usize = 256;
 /// How often unleased paths are read, unless said otherwise.
 pub const DEFAULT_REFRESH: Duration = Duration::from_secs(1);
 
+/// Beyond it times would be sums that no clock has.
+const LONGEST_REFRESH: Duration = Duration::from_secs(30 * 86_400);
+
 /// What a volume is to hold.
 #[derive(Debug)]
 pub struct Plan {
@@ -164,6 +167,9 @@ fn refresh(own: &BTreeMap<&str, &str>) -> Result<Duration, Failure> {
         .map_err(|error| Failure::Invalid(format!("volume attribute refresh: {error}")))?;
     if refresh < Duration::from_millis(500) {
         return Err(Failure::Invalid(format!("volume attribute refresh: {text} is less than the least, 500ms")));
+    }
+    if refresh > LONGEST_REFRESH {
+        return Err(Failure::Invalid(format!("volume attribute refresh: {text} is more than the most, 30d")));
     }
     Ok(refresh)
 }
@@ -404,6 +410,7 @@ mod tests {
         assert!(refusal(&[]).contains("names nothing"));
         assert!(refusal(&[("credentials", "Orders")]).contains("no name of a DynamicCredential"));
         assert!(refusal(&[("credentials", "a"), ("refresh", "1ms")]).contains("least"));
+        assert!(refusal(&[("credentials", "a"), ("refresh", "18446744073709551615")]).contains("most"));
     }
 
     #[test]
