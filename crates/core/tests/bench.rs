@@ -36,6 +36,8 @@ pub struct Bench {
 #[derive(Default)]
 pub struct Make {
     pub stored_key: bool,
+    /// Instead of the one that `stored_key` chooses.
+    pub seal: Option<Arc<dyn Seal>>,
     pub initialize: Vec<InitStep>,
 }
 
@@ -44,6 +46,7 @@ pub fn core(storage: &Arc<MemoryStorage>, clock: &Arc<ManualClock>, make: Make) 
     static SEED: AtomicU64 = AtomicU64::new(1);
     let entropy = Arc::new(SeededEntropy::new(SEED.fetch_add(1, Ordering::Relaxed) << 32));
     let seal: Arc<dyn Seal> = match make.stored_key {
+        _ if make.seal.is_some() => make.seal.unwrap(),
         true => Arc::new(StaticSeal::new(&SecretBytes::new([7; 32]), "test", entropy.clone()).unwrap()),
         false => Arc::new(ShamirSeal),
     };

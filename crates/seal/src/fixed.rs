@@ -79,14 +79,7 @@ impl Seal for StaticSeal {
     }
 
     async fn unwrap(&self, wrapped: &[u8]) -> Result<SecretBytes, Error> {
-        let (version, length) = match wrapped {
-            [version, length, ..] => (*version, usize::from(*length)),
-            _ => return Err(Error::Damaged("cut off")),
-        };
-        if version != VERSION {
-            return Err(Error::Damaged("unknown format version"));
-        }
-        let (header, rest) = wrapped.split_at_checked(2 + length).ok_or(Error::Damaged("cut off"))?;
+        let (header, rest) = split(wrapped)?;
         let (nonce, sealed) = rest.split_first_chunk::<NONCE_LEN>().ok_or(Error::Damaged("cut off"))?;
         let id = std::str::from_utf8(&header[2..]).map_err(|_| Error::Damaged("key id"))?;
         let Some((_, key)) = self.keys.iter().find(|(known, _)| known == id) else {
@@ -99,6 +92,11 @@ impl Seal for StaticSeal {
             .map_err(|_| Error::WrongKey(id.to_owned()))?;
         Ok(SecretBytes::new(&*plain))
     }
+
+    fn is_outdated(&self, wrapped: &[u8]) -> bool {
+        let current = self.keys.first().map(|(id, _)| id.as_bytes());
+        split(wrapped).is_ok_and(|(header, _)| current != Some(&header[2..]))
+    }
 }
 
 fn prepare(key: &SecretBytes, id: &str) -> Result<(String, LessSafeKey), Error> {
@@ -108,6 +106,15 @@ fn prepare(key: &SecretBytes, id: &str) -> Result<(String, LessSafeKey), Error> 
     let unbound =
         UnboundKey::new(&AES_256_GCM, key.expose()).map_err(|_| Error::BadKey("a static seal key must be 32 bytes"))?;
     Ok((id.to_owned(), LessSafeKey::new(unbound)))
+}
+
+/// The header of at least 2 bytes (the id follows them), and what is behind it.
+fn split(wrapped: &[u8]) -> Result<(&[u8], &[u8]), Error> {
+    let [version, length, ..] = wrapped else { return Err(Error::Damaged("cut off")) };
+    if *version != VERSION {
+        return Err(Error::Damaged("unknown format version"));
+    }
+    wrapped.split_at_checked(2 + usize::from(*length)).ok_or(Error::Damaged("cut off"))
 }
 
 /// Version, length and id. Ids are at most 255 bytes long, see [`prepare`].
@@ -134,6 +141,8 @@ mod tests {
         assert_eq!(seal(1, "a").unwrap(&blob).await.unwrap(), root);
         let rotated = seal(2, "b").with_previous(&SecretBytes::new([1; 32]), "a").unwrap();
         assert_eq!(rotated.unwrap(&blob).await.unwrap(), root);
+        assert!(rotated.is_outdated(&blob) && !seal(1, "a").is_outdated(&blob));
+        assert!(!rotated.is_outdated(&rotated.wrap(&root).await.unwrap()));
     }
 
     #[tokio::test]

@@ -59,4 +59,11 @@ pub trait Seal: Send + Sync + 'static {
 
     /// The root key from its stored form.
     async fn unwrap(&self, wrapped: &[u8]) -> Result<SecretBytes, Error>;
+
+    /// Whether what [`Seal::unwrap`] takes here should be replaced by a new [`Seal::wrap`]: it rests on a key that is about
+    /// to be retired.
+    fn is_outdated(&self, wrapped: &[u8]) -> bool {
+        let _ = wrapped;
+        false
+    }
 }

@@ -3,6 +3,7 @@
 use holdfast_api_types::SealStatus;
 use holdfast_barrier::UnsealError;
 use holdfast_base::id;
+use holdfast_logical::{Check, Revision, StoreError};
 use holdfast_seal::{Collector, Progress};
 use holdfast_secret::SecretBytes;
 
@@ -98,12 +99,37 @@ impl Core {
     }
 
     async fn open_barrier(&self) -> Result<(), Error> {
-        let Some((wrapped, _)) = self.config().barrier.read_clear(ROOT_KEY).await? else {
+        let (barrier, seal) = (&self.config().barrier, &self.config().seal);
+        let Some((wrapped, revision)) = barrier.read_clear(ROOT_KEY).await? else {
             return Err(Error::NotInitialized);
         };
-        let key: SecretBytes =
-            self.config().seal.unwrap(&wrapped).await.map_err(|error| Error::internal(error.to_string()))?;
-        self.config().barrier.unseal(key).await.map_err(error)
+        let key: SecretBytes = seal.unwrap(&wrapped).await.map_err(|error| Error::internal(error.to_string()))?;
+        barrier.unseal(key.duplicate()).await.map_err(error)?;
+        if seal.is_outdated(&wrapped) {
+            // It serves in any case; the next unseal tries again.
+            match self.wrap_again(&key, revision).await {
+                Ok(()) => tracing::info!("the root key is wrapped under the current seal key: the previous one can go"),
+                Err(error) => {
+                    tracing::warn!(%error, "the root key still needs the previous seal key: keep that, restart to try again");
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Replaces the stored root key, which was of this revision, by one under the current key of the seal.
+    async fn wrap_again(&self, key: &SecretBytes, revision: Revision) -> Result<(), Error> {
+        let (barrier, seal) = (&self.config().barrier, &self.config().seal);
+        let wrapped = seal.wrap(key).await.map_err(|error| Error::internal(error.to_string()))?;
+        match barrier.write_clear(ROOT_KEY, Some(wrapped), Some(Check::At(revision))).await {
+            Ok(_) => Ok(()),
+            // Another replica has the same keys and was faster. Or it has others: then it stays as it made it.
+            Err(StoreError::Conflict) => match barrier.read_clear(ROOT_KEY).await? {
+                Some((now, _)) if !seal.is_outdated(&now) => Ok(()),
+                _ => Err(StoreError::Conflict.into()),
+            },
+            Err(error) => Err(error.into()),
+        }
     }
 }
 
