@@ -165,6 +165,9 @@ pub struct SealStatus {
     pub recovery_seal: bool,
     /// `etcd`, `file`, `inmem`.
     pub storage_type: String,
+    /// Why a server that unseals itself is not open yet.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub reason: String,
 }
 
 /// `sys/health`.

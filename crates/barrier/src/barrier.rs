@@ -1,6 +1,7 @@
 //! [`Barrier`]: the encrypted key space of one process, sealed or open.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 use async_trait::async_trait;
@@ -185,6 +186,12 @@ impl Barrier {
     /// under a running server.
     pub fn integrity_violations(&self) -> u64 {
         self.open.load().as_ref().map_or(0, |session| session.violations())
+    }
+
+    /// Whether the store has confirmed this member within `window`. Not so when sealed, when the store does not answer, and
+    /// for a moment after an eviction.
+    pub fn confirmed_within(&self, window: Duration) -> bool {
+        self.open.load().as_ref().is_some_and(|session| session.confirmed_within(window))
     }
 
     /// Tells each change from now on, after readers can see it. Who lags far behind is told so by the channel, and must take it

@@ -23,6 +23,8 @@ pub struct Core {
     pub(crate) ceremony: Mutex<Ceremony>,
     /// Sealed by a request: it stays so until somebody unseals it.
     held: AtomicBool,
+    /// Why [`Core::run`] could not open it at its last attempt.
+    pub(crate) trouble: ArcSwapOption<String>,
     wake: Notify,
 }
 
@@ -38,6 +40,7 @@ impl Core {
             open: ArcSwapOption::empty(),
             ceremony: Mutex::default(),
             held: AtomicBool::new(false),
+            trouble: ArcSwapOption::empty(),
             wake: Notify::new(),
         })
     }
@@ -152,8 +155,14 @@ impl Core {
         self.config.barrier.seal().await;
     }
 
-    /// One round of [`Core::run`]. Nothing happens when all is well.
+    /// One round of [`Core::run`]. Nothing happens when all is well; what is not is told by the seal status too.
     pub async fn keep_open(self: &Arc<Self>) -> Result<(), Error> {
+        let outcome = self.try_open().await;
+        self.trouble.store(outcome.as_ref().err().map(|error| Arc::new(error.to_string())));
+        outcome
+    }
+
+    async fn try_open(self: &Arc<Self>) -> Result<(), Error> {
         if !self.config.seal.stored_keys() {
             if !self.config.initialize.is_empty() && !self.is_initialized().await? {
                 return Err(Error::internal("initialize steps need a seal with stored keys, such as static"));

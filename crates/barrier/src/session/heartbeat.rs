@@ -37,6 +37,12 @@ impl Session {
         }
     }
 
+    /// Was the last heartbeat that held sent within `window`?
+    pub(crate) fn confirmed_within(&self, window: Duration) -> bool {
+        let confirmed = self.confirmed.load(Ordering::SeqCst);
+        confirmed != 0 && self.clock.boottime() < Duration::from_nanos(confirmed) + window
+    }
+
     async fn beat(&self, behind: &mut Option<(i64, Instant)>) {
         let standing = self.standing.load_full();
         let sent = self.clock.boottime();

@@ -52,6 +52,7 @@ const HEALTH: &[Field] = &[
     Field::new("performancestandbycode", Kind::Int, "Accepted; there are none."),
     Field::new("standbyok", Kind::Any, "Accepted; there are no standbys."),
     Field::new("perfstandbyok", Kind::Any, "Accepted; there are none."),
+    Field::new("requirestore", Kind::Bool, "Answer as if sealed while the store is away, for readiness probes."),
 ];
 
 const fn row(id: &'static str, operations: &'static [Operation], fields: &'static [Field], help: &'static str) -> Row {
@@ -93,7 +94,7 @@ async fn answer(core: &Arc<Core>, route: &str, verb: Verb, fields: &Fields) -> R
             Ok(bare(200, &core.take_share(fields.string("key"), reset).await?))
         }
         ("health", _) => {
-            let (status, health) = core.health(&codes(fields)?).await;
+            let (status, health) = core.health(&codes(fields)?, fields.bool("requirestore").unwrap_or(false)).await;
             Ok(bare(status, &health))
         }
         ("leader", _) => Ok(bare(200, &core.leader())),

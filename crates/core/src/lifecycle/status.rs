@@ -1,11 +1,14 @@
 //! What a server says of itself without a token.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use holdfast_api_types::{Health, SealStatus};
 use serde_json::{Value, json};
 
 use crate::{Core, Error};
+
+/// How long the store may be silent until a replica calls itself not ready. Elections and short breaks are shorter.
+const STORE_AWAY: Duration = Duration::from_secs(10);
 
 impl Core {
     /// `GET sys/seal-status`.
@@ -16,16 +19,26 @@ impl Core {
             Some(attempt) => (u64::from(attempt.shares.count()), attempt.nonce.clone()),
             None => (0, String::new()),
         };
+        // What people hold: with a stored key the recovery shares, which there may be none of.
+        let (threshold, shares) = match &stored {
+            None => (0, 0),
+            Some(stored) if config.seal.stored_keys() => (stored.recovery_threshold, stored.recovery_shares),
+            Some(stored) => (stored.threshold, stored.shares),
+        };
         let (cluster_name, cluster_id) = match &open {
             Some(open) => (open.cluster.name.clone(), open.cluster.id.clone()),
             None => Default::default(),
+        };
+        let reason = match &open {
+            None => self.trouble.load().as_deref().cloned().unwrap_or_default(),
+            Some(_) => String::new(),
         };
         Ok(SealStatus {
             kind: config.seal.kind().to_owned(),
             initialized: stored.is_some(),
             sealed: open.is_none(),
-            t: stored.as_ref().map_or(0, |stored| u64::from(stored.threshold)),
-            n: stored.as_ref().map_or(0, |stored| u64::from(stored.shares)),
+            t: u64::from(threshold),
+            n: u64::from(shares),
             progress,
             nonce,
             version: config.version.clone(),
@@ -35,16 +48,19 @@ impl Core {
             cluster_id,
             recovery_seal: config.seal.stored_keys(),
             storage_type: config.storage_kind.clone(),
+            reason,
         })
     }
 
-    /// `GET sys/health`: status and body. The parameters choose other status codes.
-    pub async fn health(&self, parameters: &BTreeMap<&str, u16>) -> (u16, Health) {
+    /// `GET sys/health`: status and body. The parameters choose other status codes. With `require_store` a server whose
+    /// store has not confirmed it for [`STORE_AWAY`] answers as a sealed one: it can serve next to nothing.
+    pub async fn health(&self, parameters: &BTreeMap<&str, u16>, require_store: bool) -> (u16, Health) {
         let (config, open) = (self.config(), self.open());
         let code = |name: &str, default: u16| parameters.get(name).copied().unwrap_or(default);
         // A store that does not answer looks like a sealed server: it does not serve, and trying again may help.
         let initialized = open.is_some() || config.barrier.initialized().await.unwrap_or(true);
         let status = match (&open, initialized) {
+            (Some(_), _) if require_store && !config.barrier.confirmed_within(STORE_AWAY) => code("sealedcode", 503),
             (Some(_), _) => code("activecode", 200),
             (None, true) => code("sealedcode", 503),
             (None, false) => code("uninitcode", 501),
