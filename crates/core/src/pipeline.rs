@@ -35,6 +35,7 @@ impl Core {
     /// Serves one request. The work goes on to its end when the caller is dropped.
     pub async fn handle(self: &Arc<Self>, raw: Raw) -> Answer {
         let (core, verb) = (self.clone(), raw.verb);
+        let (request_id, path) = (raw.id.clone(), raw.path.clone());
         let work = tokio::spawn(async move {
             match lifecycle::paths::serve(&core, &raw).await {
                 Some(answer) => answer.unwrap_or_else(Answer::Error),
@@ -45,6 +46,11 @@ impl Core {
             }
         });
         let answer = work.await.unwrap_or_else(|_| Answer::Error(Error::internal("the request was aborted")));
+        if let Answer::Error(error) = &answer
+            && error.is_ours()
+        {
+            tracing::warn!(request_id, path, %error, "a request failed");
+        }
         self.metrics().request(verb, &answer);
         answer
     }

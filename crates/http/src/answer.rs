@@ -7,7 +7,7 @@ use holdfast_logical::Data;
 use http::{HeaderValue, Response, StatusCode, header};
 use http_body_util::Full;
 use serde_json::{Map, Value};
-use tracing::{error, warn};
+use tracing::error;
 
 use crate::status;
 
@@ -28,9 +28,6 @@ pub fn write(answer: Answer) -> Response<Full<Bytes>> {
         }
         Answer::Error(error) => {
             let refusal = status::of(&error);
-            if refusal.status >= 500 {
-                warn!(status = refusal.status, %error, "request failed");
-            }
             let mut response = json(refusal.status, &refusal.body);
             if refusal.retry {
                 response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));

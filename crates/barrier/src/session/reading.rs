@@ -178,17 +178,14 @@ async fn serve(state: Arc<Mutex<Waiting>>, storage: Arc<dyn Storage>) {
         let outcome = loop {
             match storage.get(layout::GENERATION).await {
                 Ok((_, revision)) => break Ok(revision),
-                Err(error) => {
-                    if let Err(error) = retry(error, deadline) {
-                        break Err(error.to_string());
-                    }
-                }
+                Err(error) if Instant::now() >= deadline => break Err(error),
+                Err(_) => {}
             }
             tokio::time::sleep(RETRY).await;
         };
         for waiter in waiters {
             // Whoever waits no more has dropped the other end.
-            let _ = waiter.send(outcome.clone().map_err(StoreError::Unavailable));
+            let _ = waiter.send(outcome.clone().map_err(StoreError::from));
         }
     }
 }

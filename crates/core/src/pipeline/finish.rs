@@ -29,12 +29,7 @@ pub async fn finish(open: &Arc<Open>, trail: &Trail<'_>, outcome: Result<Reply, 
             };
             trail.response(open, told, None).await
         }
-        Err(error) => {
-            if error.is_ours() {
-                tracing::warn!(request_id = trail.id(), path = trail.path(), %error, "a request failed");
-            }
-            trail.response(open, Told::default(), Some(error)).await
-        }
+        Err(error) => trail.response(open, Told::default(), Some(error)).await,
     };
     let answer = match (audited, outcome) {
         (Ok(()), Ok(reply)) => answer(trail, reply),

@@ -46,7 +46,8 @@ pub async fn handle(call: Call) -> Result<Reply, Error> {
             let item = fields.string("item").filter(|item| route.ends_with("*item") && !item.is_empty());
             let released = leases.release(&owner, item).await.map_err(Logical::from)?;
             if released.queued > 0 {
-                tracing::warn!(owner, queued = released.queued, error = ?released.error, "revocations of a released owner are queued");
+                let error = released.error.as_deref().unwrap_or_default();
+                tracing::warn!(owner, queued = released.queued, error, "revocations of a released owner are queued");
             }
             Ok(Reply::default())
         }
