@@ -1,13 +1,13 @@
 //! The content of a volume: its plan, its sources, what was read, and whether all of that makes files.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use crate::{
     attributes::{Origin, Plan},
-    credentials::Credentials,
+    credentials::{Credentials, Located},
     payload::{Incomplete, Payload, Readings, assemble},
     request::Pod,
-    source::{Source, Tools},
+    source::{Place, Source, Tools},
     state::{LeaseRecord, VolumeRecord, item_prefix},
     status::Failure,
 };
@@ -25,6 +25,7 @@ pub struct Content {
     volume: String,
     group: Option<u32>,
     paths: BTreeMap<String, String>,
+    ttls: BTreeMap<String, u64>,
     known: BTreeMap<String, LeaseRecord>,
 }
 
@@ -38,6 +39,7 @@ impl Content {
             volume: volume.to_owned(),
             group,
             paths: earlier.paths.clone(),
+            ttls: earlier.ttls.clone(),
             known: earlier.leases.clone(),
         }
     }
@@ -45,8 +47,14 @@ impl Content {
     /// Looks up where the plan's credentials are. A credential that was known before is found without the cluster too.
     pub async fn locate(&mut self, credentials: &dyn Credentials, pod: &Pod) -> Result<(), Failure> {
         for name in self.plan.credentials() {
-            match credentials.path(&pod.namespace, name).await {
-                Ok(path) => drop(self.paths.insert(name.to_owned(), path)),
+            match credentials.locate(&pod.namespace, name).await {
+                Ok(Located { path, ttl }) => {
+                    self.paths.insert(name.to_owned(), path);
+                    match ttl {
+                        Some(ttl) => self.ttls.insert(name.to_owned(), ttl),
+                        None => self.ttls.remove(name),
+                    };
+                }
                 Err(failure) if failure.is_transient() && self.paths.contains_key(name) => {}
                 Err(failure) => return Err(failure.context(&format!("credential {name}"))),
             }
@@ -72,13 +80,16 @@ impl Content {
     }
 
     async fn open(&mut self, tools: &Tools, origin: Origin) -> Result<(), Failure> {
-        let path = match &origin {
-            Origin::Path(path) => path.clone(),
-            Origin::Credential(name) => self.paths.get(name).cloned().unwrap_or_default(),
+        let (path, ttl) = match &origin {
+            Origin::Path(path) => (path.clone(), None),
+            Origin::Credential(name) => {
+                (self.paths.get(name).cloned().unwrap_or_default(), self.ttls.get(name).copied())
+            }
         };
+        let ttl = ttl.map(Duration::from_secs);
         let item = format!("{}{}", item_prefix(&self.volume), origin.name());
         let known = self.known.get(&item).cloned();
-        let (source, reading) = Source::open(tools, origin.clone(), path, item, known.as_ref()).await?;
+        let (source, reading) = Source::open(tools, origin.clone(), Place { path, item, ttl }, known.as_ref()).await?;
         self.sources.push(source);
         self.readings.insert(origin, reading);
         Ok(())
@@ -112,5 +123,10 @@ impl Content {
     /// Where its credentials are, for the record.
     pub fn paths(&self) -> BTreeMap<String, String> {
         self.paths.clone()
+    }
+
+    /// How long their leases are to be, in seconds, for the record.
+    pub fn ttls(&self) -> BTreeMap<String, u64> {
+        self.ttls.clone()
     }
 }

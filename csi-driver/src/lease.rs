@@ -52,6 +52,13 @@ impl Lease {
     }
 }
 
+/// Must a lease that was answered with `granted` seconds be renewed at once to last `ttl`? One that is too long always;
+/// one that is too short only when it is new, since what is left of an old one is shorter by itself.
+pub fn differs(granted: u64, ttl: Duration, new: bool) -> bool {
+    let ttl = ttl.as_secs();
+    granted > ttl + 1 || (new && granted + 1 < ttl)
+}
+
 /// How long to wait after the `failures`-th failure in a row: 1 s doubled each time, at most 30 s, ±10 %.
 pub fn backoff(failures: u32, entropy: &dyn Entropy) -> Duration {
     let seconds = 2u64.pow(failures.saturating_sub(1).min(5)).min(30);
@@ -98,6 +105,21 @@ mod tests {
         let mut lease = Lease::new("l".into(), HOUR / 3, true, Some(HOUR), Duration::ZERO);
         lease.renewed(HOUR, true, HOUR / 4);
         assert_eq!((lease.next, lease.full), (Next::Renew, HOUR));
+    }
+
+    #[test]
+    fn a_lease_that_is_not_as_long_as_the_object_says_is_renewed_at_once() {
+        let ttl = Duration::from_secs(600);
+        for (granted, new, expected) in [
+            (3600, true, true),
+            (3600, false, true),
+            (600, true, false),
+            (599, true, false),
+            (60, true, true),
+            (60, false, false),
+        ] {
+            assert_eq!(differs(granted, ttl, new), expected, "{granted} {new}");
+        }
     }
 
     #[test]

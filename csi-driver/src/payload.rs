@@ -161,6 +161,21 @@ fn no_such_field(origin: &str, key: &str, fields: &Map<String, Value>) -> Failur
     Failure::NotFound(format!("{origin} has no key {key:?}; it has {}", if names.is_empty() { "none" } else { &names }))
 }
 
+/// Says which files nobody but root can read: they belong to root, and without a `group` (fsGroup) a mode that spares
+/// others spares the application too, unless it runs as root.
+pub fn warning(plan: &Plan, group: Option<u32>) -> Option<String> {
+    let closed = plan.files.iter().filter(|file| effective_mode(file.mode, group) & 0o004 == 0);
+    let names: Vec<_> =
+        closed.map(|file| format!("{} ({:04o})", file.name, effective_mode(file.mode, group))).collect();
+    (group.is_none() && !names.is_empty()).then(|| {
+        format!(
+            "only root can read {}: the files belong to root and the pod has no fsGroup. Set securityContext.fsGroup in the \
+             pod, or leave mode out",
+            names.join(", ")
+        )
+    })
+}
+
 fn effective_mode(asked: Option<u32>, group: Option<u32>) -> u32 {
     match (asked, group) {
         (None, None) => 0o444,
@@ -283,5 +298,16 @@ mod tests {
             panic!()
         };
         assert!(failure.to_string().contains("template"), "{failure}");
+    }
+
+    #[test]
+    fn files_that_only_root_can_read_are_named() {
+        let items = "- {path: kv/a, key: a, file: own, mode: \"0400\"}\n- {path: kv/a, key: a, file: group, mode: \"0440\"}\n\
+                     - {path: kv/a, key: a, file: all, mode: \"0444\"}\n- {path: kv/a, key: a, file: usual}";
+        let plan = plan(&[("items", items)]);
+        let text = warning(&plan, None).unwrap();
+        assert!(text.starts_with("only root can read own (0400), group (0440): "), "{text}");
+        assert!(text.contains("fsGroup"), "{text}");
+        assert_eq!(warning(&plan, Some(2000)), None);
     }
 }

@@ -4,10 +4,11 @@ use std::{sync::Arc, time::Duration};
 
 use holdfast_base::{Clock, Entropy, Timestamp};
 use holdfast_client::Error;
+use tracing::warn;
 
 use crate::{
     attributes::Origin,
-    lease::{Lease, Next, backoff, jittered},
+    lease::{self, Lease, Next, backoff, jittered},
     metrics::{Metrics, outcome},
     payload::Reading,
     session::{CallError, Session},
@@ -38,6 +39,8 @@ pub struct Source {
     pub path: String,
     /// Item of the binding.
     pub item: String,
+    /// How long the lease is to be; the server's default otherwise.
+    pub ttl: Option<Duration>,
     /// The lease; `None` for unleased paths.
     pub lease: Option<Lease>,
     /// When to look after it, boottime.
@@ -50,6 +53,16 @@ pub struct Source {
     pub failures: u32,
     /// The last of them.
     pub failure: Option<String>,
+}
+
+/// Where a source is on the server.
+pub struct Place {
+    /// Path.
+    pub path: String,
+    /// Item of the binding.
+    pub item: String,
+    /// How long the lease is to be.
+    pub ttl: Option<Duration>,
 }
 
 /// How a source is.
@@ -81,15 +94,16 @@ impl Source {
     pub async fn open(
         tools: &Tools,
         origin: Origin,
-        path: String,
-        item: String,
+        place: Place,
         known: Option<&LeaseRecord>,
     ) -> Result<(Self, Reading), Failure> {
+        let Place { path, item, ttl } = place;
         let now = tools.clock.now();
         let mut source = Self {
             origin,
             path,
             item,
+            ttl,
             lease: None,
             due: Duration::ZERO,
             changed: now,
@@ -141,7 +155,7 @@ impl Source {
     }
 
     async fn renew(&mut self, tools: &Tools, id: &str) -> Result<(), CallError> {
-        let increment = self.lease.as_ref().map(|lease| lease.full);
+        let increment = self.ttl.or_else(|| self.lease.as_ref().map(|lease| lease.full));
         let done = tools.session.call(|client| async move { client.renew_lease(id, increment).await }).await;
         tools.metrics.renewals.get_or_create(&result(&done)).inc();
         let envelope = match done {
@@ -193,7 +207,17 @@ impl Source {
                 Err(error) => Err(error),
             }
         };
-        let envelope = tools.session.call(read).await?;
+        let mut envelope = tools.session.call(read).await?;
+        let first = self.lease.as_ref().is_none_or(|lease| lease.id != envelope.lease_id)
+            && known.is_none_or(|known| known.lease_id != envelope.lease_id);
+        if let Some(ttl) = self.ttl
+            && !envelope.lease_id.is_empty()
+            && envelope.renewable
+            && lease::differs(envelope.lease_duration, ttl, first)
+        {
+            let granted = self.fit(tools, &envelope.lease_id, ttl).await;
+            envelope.lease_duration = granted.unwrap_or(envelope.lease_duration);
+        }
         let now = tools.clock.boottime();
         if envelope.lease_id.is_empty() {
             self.lease = None;
@@ -205,6 +229,8 @@ impl Source {
                 (_, Some(known)) if same(&known.lease_id) => Some(Duration::from_secs(known.ttl)),
                 _ => None,
             };
+            // What was the full time before the object said another.
+            let full = full.map(|full| self.ttl.map_or(full, |ttl| full.min(ttl)));
             let granted = Duration::from_secs(envelope.lease_duration);
             let lease = Lease::new(envelope.lease_id.clone(), granted, envelope.renewable, full, now);
             self.due = lease.due(now, &*tools.entropy);
@@ -213,6 +239,20 @@ impl Source {
         self.succeeded();
         let data = envelope.data.unwrap_or_default();
         Ok(Reading::new(&envelope.lease_id, envelope.lease_duration, envelope.renewable, data))
+    }
+
+    /// Gives the lease of an answer the duration that the object asks for. If that fails, the next renewal does it.
+    async fn fit(&self, tools: &Tools, id: &str, ttl: Duration) -> Option<u64> {
+        let done = tools.session.call(|client| async move { client.renew_lease(id, Some(ttl)).await }).await;
+        tools.metrics.renewals.get_or_create(&result(&done)).inc();
+        match done {
+            Ok(renewed) => Some(renewed.lease_duration),
+            Err(error) => {
+                let failure = error.reading(&self.path, tools.session.who());
+                warn!(item = self.item, %failure, "the lease does not have the duration of spec.ttl yet");
+                None
+            }
+        }
     }
 
     fn succeeded(&mut self) {

@@ -36,6 +36,9 @@ pub struct VolumeRecord {
     /// Path of each credential, for a restart while the Kubernetes API is away.
     #[serde(default)]
     pub paths: BTreeMap<String, String>,
+    /// Seconds that the lease of a credential is to have, where its object says so.
+    #[serde(default)]
+    pub ttls: BTreeMap<String, u64>,
     /// Item → lease.
     #[serde(default)]
     pub leases: BTreeMap<String, LeaseRecord>,
@@ -181,6 +184,7 @@ mod tests {
             target: "/t".into(),
             pod,
             paths: BTreeMap::new(),
+            ttls: BTreeMap::from([("orders-ro".into(), 600)]),
             leases: BTreeMap::from([("csi/secrets/a".into(), LeaseRecord { lease_id: "a/creds/r/1".into(), ttl: 60 })]),
         };
         state.save_volume(&record).unwrap();

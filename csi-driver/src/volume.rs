@@ -10,7 +10,7 @@ use tracing::{info, warn};
 
 use crate::{
     content::Content,
-    payload::Payload,
+    payload::{self, Payload},
     request::Publish,
     source::{Freshness, Source, Tools},
     state::{StateDir, VolumeRecord},
@@ -72,6 +72,7 @@ impl Volume {
             target: request.target.clone(),
             pod: request.pod.clone(),
             paths: content.paths(),
+            ttls: content.ttls(),
             leases: content.leases(),
         }
     }
@@ -158,6 +159,7 @@ impl Volume {
             "volume": self.request.volume,
             "state": freshness.as_str(),
             "error": failed,
+            "warning": payload::warning(&content.plan, self.request.group),
             "items": items,
         });
         if status != *last {

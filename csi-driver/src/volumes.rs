@@ -23,6 +23,7 @@ use crate::{
     lease::backoff,
     metrics::{Metrics, outcome},
     mount::{MountOptions, Mounter},
+    payload,
     proto::csi::NodePublishVolumeRequest,
     releases::Releases,
     request::{Pod, Publish, check_ids, inside_pod, pod_token},
@@ -142,6 +143,7 @@ impl Volumes {
             target: request.target.clone(),
             pod: request.pod.clone(),
             paths: Default::default(),
+            ttls: Default::default(),
             leases: Default::default(),
         });
         // Before anything is made, so that whatever is made can be found and given back.
@@ -157,6 +159,9 @@ impl Volumes {
         services.state.save_volume(&volume.record(&content)).map_err(|error| node("state folder", error))?;
         let Publish { pod, volume: name, volume_id, .. } = &volume.request;
         info!(pod = pod.name, namespace = pod.namespace, volume = name, files = payload.len(), "published");
+        if let Some(warning) = payload::warning(&content.plan, volume.request.group) {
+            warn!(pod = pod.name, namespace = pod.namespace, volume = name, warning, "files that the pod may not read");
+        }
         let volume_id = volume_id.clone();
         let task = tokio::spawn(volume.clone().keep(content));
         self.live.lock().insert(volume_id, Live { volume, task });
@@ -254,7 +259,8 @@ impl Volumes {
             let (uid, volume) = inside_pod(target, &self.services.kubelet_root)?;
             let pod = Pod { name: String::new(), namespace: String::new(), uid, service_account: String::new() };
             let (volume_id, target) = (volume_id.to_owned(), target.to_owned());
-            Some(VolumeRecord { volume_id, volume, target, pod, paths: Default::default(), leases: Default::default() })
+            let (paths, ttls, leases) = Default::default();
+            Some(VolumeRecord { volume_id, volume, target, pod, paths, ttls, leases })
         })
     }
 

@@ -53,6 +53,7 @@ async fn a_volume_has_what_its_attributes_ask_for() {
     assert_eq!(status["state"], "fresh");
     assert_eq!(status["items"]["orders-ro"]["path"], "k8s/shop/orders-db/creds/readonly");
     assert!(status["items"]["orders-ro"]["expires"].is_string(), "{status}");
+    assert!(status["warning"].is_null(), "{status}");
     node.server.with(|world| {
         let items: Vec<_> = world.bound.keys().cloned().collect();
         assert_eq!(items, [("u-1".to_owned(), "csi/secrets/orders-ro".to_owned())]);
@@ -72,6 +73,8 @@ async fn a_volume_has_what_its_attributes_ask_for() {
 async fn a_changed_value_is_there_within_two_seconds_and_a_republish_does_nothing() {
     let node = node().await;
     node.publish("u-1", ATTRIBUTES).await.unwrap();
+    let warning = node.status("u-1")["warning"].as_str().unwrap_or_default().to_owned();
+    assert!(warning.starts_with("only root can read api-token (0400): "), "{warning}");
     let link = || fs::read_link(node.target("u-1").join("..data")).unwrap();
     let before = (link(), node.server.with(|world| (world.logins, world.minted)));
     for _ in 0..20 {
@@ -192,6 +195,33 @@ async fn a_lease_is_renewed_and_near_its_end_replaced_in_place() {
     node.server.with(|world| world.renewal = 1);
     node.until("a new credential", || node.read("u-1", "orders-ro/username") == "user-2").await;
     assert_eq!(node.read("u-1", "jdbc.url"), "jdbc:postgresql://pg/orders?user=user-2&password=password-2");
+}
+
+#[tokio::test]
+async fn the_ttl_of_a_dynamic_credential_is_the_duration_of_its_lease() {
+    let mut node = node().await;
+    node.publish("u-1", &[("credentials", "orders-short")]).await.unwrap();
+    let seconds = |node: &Node, key: &str| {
+        let text = node.status("u-1")["items"]["orders-short"][key].as_str().unwrap().to_owned();
+        let written = node.status("u-1")["written"].as_str().unwrap().to_owned();
+        let at = |text: &str| text.parse::<holdfast_base::Timestamp>().unwrap().as_second();
+        at(&text) - at(&written)
+    };
+    assert!((4..=7).contains(&seconds(&node, "expires")), "{}", node.status("u-1"));
+    assert!((2..=6).contains(&seconds(&node, "renewBy")), "{}", node.status("u-1"));
+    assert_eq!(node.server.with(|world| world.renewals), 1);
+    // Renewed before its end, for as long again, and never replaced for it.
+    node.until("two renewals more", || node.server.with(|world| world.renewals >= 3)).await;
+    assert!((3..=7).contains(&seconds(&node, "expires")), "{}", node.status("u-1"));
+    // Also by a driver that starts while the Kubernetes API says nothing new.
+    node.kill_driver();
+    node.start_driver().await;
+    node.publish("u-1", &[("credentials", "orders-short")]).await.unwrap();
+    assert!((4..=7).contains(&seconds(&node, "expires")), "{}", node.status("u-1"));
+    assert_eq!(
+        (node.read("u-1", "orders-short/username"), node.server.with(|world| world.minted)),
+        ("user-1".into(), 1)
+    );
 }
 
 #[tokio::test]

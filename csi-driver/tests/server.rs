@@ -89,13 +89,14 @@ async fn answer(world: Arc<Mutex<World>>, request: Request<Incoming>) -> Result<
 }
 
 fn credential(object: &str) -> (u16, Value) {
+    let found = |name: &str, ttl: Option<&str>| {
+        json!({"apiVersion": "holdfast.dev/v1alpha1", "kind": "DynamicCredential",
+            "metadata": {"name": name, "namespace": "shop"},
+            "spec": {"engineRef": {"name": "orders-db"}, "role": "readonly", "ttl": ttl}})
+    };
     match object {
-        "shop/dynamiccredentials/orders-ro" => (
-            200,
-            json!({"apiVersion": "holdfast.dev/v1alpha1", "kind": "DynamicCredential",
-                "metadata": {"name": "orders-ro", "namespace": "shop"},
-                "spec": {"engineRef": {"name": "orders-db"}, "role": "readonly"}}),
-        ),
+        "shop/dynamiccredentials/orders-ro" => (200, found("orders-ro", None)),
+        "shop/dynamiccredentials/orders-short" => (200, found("orders-short", Some("6s"))),
         _ => (
             404,
             json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": "NotFound", "code": 404,
@@ -119,8 +120,9 @@ impl World {
         if path == "sys/leases/renew" {
             self.renewals += 1;
             let id = body["lease_id"].as_str().unwrap();
+            let granted = body["increment"].as_u64().map_or(self.renewal, |wanted| wanted.min(self.renewal));
             return match self.bound.values().any(|(lease, _)| lease == id) {
-                true => (200, json!({"lease_id": id, "lease_duration": self.renewal, "renewable": true})),
+                true => (200, json!({"lease_id": id, "lease_duration": granted, "renewable": true})),
                 false => (400, json!({"errors": ["invalid lease"]})),
             };
         }
