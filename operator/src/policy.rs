@@ -7,7 +7,9 @@
 mod render;
 mod roles;
 
-use holdfast_crd_types::{VaultPolicy, VaultPolicyStatus, names};
+use std::time::Duration;
+
+use holdfast_crd_types::{SecretEngine, VaultPolicy, VaultPolicyStatus, names};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::{Api, ResourceExt, api::ListParams};
 use serde_json::{Value, json};
@@ -18,6 +20,9 @@ use crate::{
     ledger::Entry,
     object::{Managed, Settled, Work},
 };
+
+/// Between two looks for an engine that a rule names and that is not there.
+const ENGINE_PAUSE: Duration = Duration::from_secs(30);
 
 impl Managed for VaultPolicy {
     type Status = VaultPolicyStatus;
@@ -40,12 +45,13 @@ impl Managed for VaultPolicy {
         let (namespace, name) = (work.namespace(), work.object.name_any());
         // What a former object of this name left to be taken back is written anew here.
         forget_former(work, &namespace, &name).await?;
-        let policy = render::policy(&namespace, &work.object.spec).map_err(|failure| match work.status.policy {
-            Some(_) => {
-                Failure { message: format!("{failure}; until then the former policy stays in force"), ..failure }
-            }
-            None => failure,
-        })?;
+        let keeps = work.status.policy.is_some();
+        let unsound = |failure: Failure| match keeps {
+            true => Failure { message: format!("{failure}; until then the former policy stays in force"), ..failure },
+            false => failure,
+        };
+        let policy = render::policy(&namespace, &work.object.spec).map_err(unsound)?;
+        let token_ttl = roles::token_ttl(&work.object.spec).map_err(unsound)?;
         let new = work.status.observed_generation != work.object.metadata.generation;
 
         let policy_name = names::policy_name(&namespace, &name);
@@ -66,7 +72,7 @@ impl Managed for VaultPolicy {
         work.status.role = Some(role_name.clone());
         work.save().await?;
 
-        let role = roles::policy_role(&namespace, &name, &subjects, work.object.spec.token_ttl.as_deref())?;
+        let role = roles::policy_role(&namespace, &name, &subjects, token_ttl);
         if sync_role(work.ctx, &role_name, role.as_ref()).await? && known {
             work.repaired(format!("auth role {role_name} was changed on the server; put back")).await;
         }
@@ -78,7 +84,12 @@ impl Managed for VaultPolicy {
             work.event("Written", format!("policy {policy_name} for {} subject(s)", subjects.len())).await;
         }
         let message = format!("policy {policy_name}: {} path(s), {} subject(s)", policy.paths, subjects.len());
-        Ok(Settled { reason: "Written", message, again: None })
+        let absent = render::absent(&work.object.spec, &engines(work.ctx, &namespace).await?);
+        if absent.is_empty() {
+            return Ok(Settled { reason: "Written", message, again: None });
+        }
+        let message = format!("{message}; there is no SecretEngine {} in this namespace (yet)", absent.join(", "));
+        Ok(Settled { reason: "EngineNotFound", message, again: Some(ENGINE_PAUSE.min(work.ctx.resync())) })
     }
 
     async fn cleanup(ctx: &Context, object: &Self) -> Result<(), Failure> {
@@ -122,6 +133,13 @@ async fn forget_former(work: &Work<'_, VaultPolicy>, namespace: &str, name: &str
         }
     }
     Ok(())
+}
+
+/// Names of the SecretEngines of a namespace.
+async fn engines(ctx: &Context, namespace: &str) -> Result<Vec<String>, Failure> {
+    let api: Api<SecretEngine> = Api::namespaced(ctx.kube.clone(), namespace);
+    let listed = api.list_metadata(&ListParams::default()).await.doing("listing the engines of the namespace")?;
+    Ok(listed.items.iter().map(ResourceExt::name_any).collect())
 }
 
 /// All VaultPolicies of a namespace that are not being deleted.

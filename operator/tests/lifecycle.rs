@@ -38,6 +38,30 @@ fn policy() -> VaultPolicy {
     .unwrap()
 }
 
+/// Refused: it grants outside of its namespace.
+fn outside() -> VaultPolicy {
+    serde_json::from_value(json!({
+        "apiVersion": "holdfast.dev/v1alpha1", "kind": "VaultPolicy", "metadata": { "name": "outside" },
+        "spec": {
+            "rules": [{ "path": "sys/*", "capabilities": ["read"] }],
+            "subjects": [{ "serviceAccount": "orders" }],
+        },
+    }))
+    .unwrap()
+}
+
+/// Good, but its engine is not there.
+fn early() -> VaultPolicy {
+    serde_json::from_value(json!({
+        "apiVersion": "holdfast.dev/v1alpha1", "kind": "VaultPolicy", "metadata": { "name": "early" },
+        "spec": {
+            "rules": [{ "engine": "later", "path": "creds/ro", "capabilities": ["read"] }],
+            "subjects": [{ "serviceAccount": "early" }], "tokenTTL": "20m",
+        },
+    }))
+    .unwrap()
+}
+
 fn credential() -> DynamicCredential {
     serde_json::from_value(json!({
         "apiVersion": "holdfast.dev/v1alpha1", "kind": "DynamicCredential", "metadata": { "name": "ro" },
@@ -79,6 +103,13 @@ impl Shop {
         conditions::is_true(&status.conditions, conditions::READY)
     }
 
+    /// Status and message of the condition Ready of a policy.
+    async fn policy(&self, name: &str) -> (String, String) {
+        let status = self.policies.get(name).await.unwrap().status.unwrap_or_default();
+        let ready = status.conditions.into_iter().find(|condition| condition.type_ == conditions::READY);
+        ready.map(|ready| (ready.status, ready.message)).unwrap_or_default()
+    }
+
     async fn pending(&self) -> usize {
         let map = self.ledger.get_opt("holdfast-pending-revocations").await.unwrap();
         map.and_then(|map| map.data).unwrap_or_default().len()
@@ -96,13 +127,24 @@ async fn objects_live_and_die() {
     .unwrap();
     shop.secrets.create(&PostParams::default(), &root).await.unwrap();
     shop.credentials.create(&PostParams::default(), &credential()).await.unwrap();
+    shop.policies.create(&PostParams::default(), &outside()).await.unwrap();
+    eventually("the bad policy is refused", async || shop.policy("outside").await.0 == "False").await;
+    shop.policies.create(&PostParams::default(), &early()).await.unwrap();
     shop.policies.create(&PostParams::default(), &policy()).await.unwrap();
     shop.engines.create(&PostParams::default(), &engine()).await.unwrap();
 
     eventually("the credential is in its Secret", async || shop.ready().await && shop.url().await == "pg://user-1@pg")
         .await;
+    eventually("the policies are written", async || {
+        let (status, message) = shop.policy("early").await;
+        status == "True"
+            && message.contains("there is no SecretEngine later")
+            && shop.policy("orders").await.0 == "True"
+    })
+    .await;
     {
         let held = server.held.lock().unwrap();
+        assert_eq!(held.records["auth/kubernetes/role/k8s:shop:sa:early"]["token_ttl"], 1200);
         assert_eq!(
             held.records["auth/kubernetes/role/k8s:shop:sa:orders"]["token_policies"],
             json!(["k8s:shop:orders"])
@@ -138,7 +180,9 @@ async fn objects_live_and_die() {
     server.set_away(true);
     let uid = shop.credentials.get("ro").await.unwrap().uid().unwrap();
     shop.credentials.delete("ro", &DeleteParams::default()).await.unwrap();
-    shop.policies.delete("orders", &DeleteParams::default()).await.unwrap();
+    for name in ["orders", "early", "outside"] {
+        shop.policies.delete(name, &DeleteParams::default()).await.unwrap();
+    }
     shop.engines.delete("db", &DeleteParams::default()).await.unwrap();
     let start = std::time::Instant::now();
     eventually("the objects are gone", async || {
@@ -148,7 +192,7 @@ async fn objects_live_and_die() {
     })
     .await;
     assert!(start.elapsed().as_secs() < 30, "{:?}", start.elapsed());
-    assert_eq!(shop.pending().await, 3);
+    assert_eq!(shop.pending().await, 5);
     assert!(server.held.lock().unwrap().bound.keys().any(|key| key.starts_with(&format!("dcred/{uid} "))));
 
     server.set_away(false);

@@ -53,7 +53,8 @@ pub struct VaultPolicySpec {
     #[schemars(length(max = 128))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["serviceAccount".to_owned()]))]
     pub subjects: Vec<Subject>,
-    /// Lifetime of the tokens of this policy's own role: 1h, 90m, 3600. 1h otherwise.
+    /// Lifetime of the logins of its subjects: 1h, 90m, 3600. 1h otherwise. Where several policies name a service account,
+    /// the shortest counts, unless the login names one policy as its role.
     #[serde(default, rename = "tokenTTL", skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 32), regex(pattern = r"^([0-9]+|([0-9]+(\.[0-9]+)?(ns|us|ms|s|m|h|d))+)$"))]
     pub token_ttl: Option<String>,

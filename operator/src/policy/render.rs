@@ -1,6 +1,6 @@
 //! From a VaultPolicy to the text of a policy that stays below its namespace. Pure.
 
-use std::fmt::Write as _;
+use std::{collections::BTreeSet, fmt::Write as _};
 
 use holdfast_crd_types::{Capability, PolicyRule, VaultPolicySpec, names};
 
@@ -39,6 +39,12 @@ fn rules(namespace: &str, rules: &[PolicyRule]) -> Result<Policy, Failure> {
         let _ = writeln!(text, "path {path:?} {{ capabilities = [{}] }}", words.join(", "));
     }
     Ok(Policy { text, paths: rules.len() })
+}
+
+/// Engines that rules name and that are not among these, sorted, without repeats.
+pub fn absent(spec: &VaultPolicySpec, engines: &[String]) -> Vec<String> {
+    let named: BTreeSet<_> = spec.rules.iter().filter_map(|rule| rule.engine.clone()).collect();
+    named.into_iter().filter(|engine| !engines.contains(engine)).collect()
 }
 
 fn check(namespace: &str, text: &str) -> Result<Policy, Failure> {
@@ -112,6 +118,14 @@ mod tests {
              path \"k8s/shop/kv/data/orders/*\" { capabilities = [\"read\", \"update\"] }\n"
         );
         assert_eq!(holdfast_hcl::parse(&policy.text).unwrap().blocks("path", 1).unwrap().len(), 2);
+    }
+
+    #[test]
+    fn engines_that_are_not_there_are_named_once() {
+        let rule = |engine: &str| json!({ "engine": engine, "path": "creds/ro", "capabilities": ["read"] });
+        let whole = json!({ "path": "k8s/shop/x", "capabilities": ["read"] });
+        let spec = spec(json!({ "rules": [rule("dn"), rule("db"), rule("dn"), whole] }));
+        assert_eq!(absent(&spec, &["db".to_owned()]), ["dn"]);
     }
 
     #[test]

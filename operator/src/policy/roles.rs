@@ -6,6 +6,7 @@ use holdfast_crd_types::{VaultPolicy, VaultPolicySpec, names};
 use kube::ResourceExt;
 use serde_json::{Value, json};
 
+use super::render;
 use crate::failure::Failure;
 
 /// Lifetime of the logins of pods where a policy says nothing. They are renewed while they are used, and what a pod left
@@ -24,47 +25,51 @@ pub fn touched(former: &[String], subjects: &[String]) -> Vec<String> {
     set.into_iter().collect()
 }
 
-/// The role of a policy, bound to its subjects; `None` when it has none.
-pub fn policy_role(
-    namespace: &str,
-    policy: &str,
-    subjects: &[String],
-    token_ttl: Option<&str>,
-) -> Result<Option<Value>, Failure> {
-    if subjects.is_empty() {
-        return Ok(None);
-    }
-    let mut role = role(namespace, subjects, &[names::policy_name(namespace, policy)]);
-    if let Some(ttl) = token_ttl {
-        role["token_ttl"] = Value::from(crate::terms::seconds("tokenTTL", ttl)?);
-    }
-    Ok(Some(role))
+/// The lifetime of logins that a policy asks for, in seconds.
+pub fn token_ttl(spec: &VaultPolicySpec) -> Result<Option<u64>, Failure> {
+    spec.token_ttl.as_deref().map(|ttl| crate::terms::seconds("spec.tokenTTL", ttl)).transpose()
 }
 
-/// The role of a service account, with every policy that names it (but not `without`); `None` when there is none.
+/// The role of a policy, bound to its subjects; `None` when it has none.
+pub fn policy_role(namespace: &str, policy: &str, subjects: &[String], token_ttl: Option<u64>) -> Option<Value> {
+    (!subjects.is_empty()).then(|| role(namespace, subjects, &[names::policy_name(namespace, policy)], token_ttl))
+}
+
+/// The role of a service account, with every policy in force that names it (but not `without`), and the shortest of the
+/// lifetimes that they ask for; `None` when there is none.
 pub fn service_account_role(
     namespace: &str,
     service_account: &str,
     all: &[VaultPolicy],
     without: Option<&str>,
 ) -> Option<Value> {
-    let policies: BTreeSet<String> = all
+    let naming: Vec<&VaultPolicy> = all
         .iter()
         .filter(|policy| Some(policy.name_any().as_str()) != without)
-        .filter(|policy| policy.spec.subjects.iter().any(|subject| subject.service_account == service_account))
-        .map(|policy| names::policy_name(namespace, &policy.name_any()))
+        .filter(|policy| in_force_for(namespace, policy).contains(service_account))
         .collect();
+    let policies: BTreeSet<String> =
+        naming.iter().map(|policy| names::policy_name(namespace, &policy.name_any())).collect();
     let policies: Vec<String> = policies.into_iter().collect();
-    (!policies.is_empty()).then(|| role(namespace, &[service_account.to_owned()], &policies))
+    let token_ttl = naming.iter().filter_map(|policy| token_ttl(&policy.spec).ok().flatten()).min();
+    (!policies.is_empty()).then(|| role(namespace, &[service_account.to_owned()], &policies, token_ttl))
 }
 
-fn role(namespace: &str, service_accounts: &[String], policies: &[String]) -> Value {
+/// Service accounts that a policy applies to now: none before it is on the server; those that it had, when it was edited
+/// into something that cannot be.
+fn in_force_for(namespace: &str, policy: &VaultPolicy) -> BTreeSet<String> {
+    let Some(status) = policy.status.as_ref().filter(|status| status.policy.is_some()) else { return BTreeSet::new() };
+    let sound = render::policy(namespace, &policy.spec).is_ok() && token_ttl(&policy.spec).is_ok();
+    if sound { subjects(&policy.spec).into_iter().collect() } else { status.service_accounts.iter().cloned().collect() }
+}
+
+fn role(namespace: &str, service_accounts: &[String], policies: &[String], token_ttl: Option<u64>) -> Value {
     json!({
         "bound_service_account_names": service_accounts,
         "bound_service_account_namespaces": [namespace],
         "audience": names::AUDIENCE,
         "token_policies": policies,
-        "token_ttl": TOKEN_TTL_SECONDS,
+        "token_ttl": token_ttl.unwrap_or(TOKEN_TTL_SECONDS),
     })
 }
 
@@ -95,8 +100,39 @@ mod tests {
             "apiVersion": "holdfast.dev/v1alpha1", "kind": "VaultPolicy",
             "metadata": { "name": name, "namespace": "shop" },
             "spec": { "rules": [], "subjects": subjects },
+            "status": { "policy": format!("k8s:shop:{name}") },
         }))
         .unwrap()
+    }
+
+    #[test]
+    fn a_policy_that_is_not_on_the_server_is_in_no_role() {
+        let mut outside = policy("outside", &["orders"]);
+        outside.spec.rules = serde_json::from_value(json!([{ "path": "sys/*", "capabilities": ["read"] }])).unwrap();
+        outside.status = None;
+        let role = service_account_role("shop", "orders", &[outside.clone(), policy("a", &["orders"])], None).unwrap();
+        assert_eq!(role["token_policies"], json!(["k8s:shop:a"]));
+        assert_eq!(service_account_role("shop", "orders", &[outside.clone()], None), None);
+
+        // Edited into this: what was written before stays in force, for those who had it.
+        outside.status =
+            serde_json::from_value(json!({ "policy": "k8s:shop:outside", "serviceAccounts": ["billing"] })).ok();
+        assert_eq!(service_account_role("shop", "orders", &[outside.clone()], None), None);
+        assert!(service_account_role("shop", "billing", &[outside], None).is_some());
+    }
+
+    #[test]
+    fn the_shortest_lifetime_of_the_policies_that_name_the_account_counts() {
+        let mut all = [policy("a", &["orders"]), policy("b", &["orders"]), policy("c", &["orders", "billing"])];
+        all[1].spec.token_ttl = Some("90m".to_owned());
+        all[2].spec.token_ttl = Some("20m".to_owned());
+        let ttl =
+            |account: &str, without| service_account_role("shop", account, &all, without).unwrap()["token_ttl"].clone();
+        assert_eq!(
+            (ttl("orders", None), ttl("orders", Some("c")), ttl("billing", None)),
+            (1200.into(), 5400.into(), 1200.into())
+        );
+        assert_eq!(service_account_role("shop", "orders", &all[..1], None).unwrap()["token_ttl"], 3600);
     }
 
     #[test]
@@ -128,7 +164,7 @@ mod tests {
 
     #[test]
     fn the_order_of_lists_is_no_difference_but_another_entry_is() {
-        let wanted = role("shop", &["a".to_owned()], &["p".to_owned(), "q".to_owned()]);
+        let wanted = role("shop", &["a".to_owned()], &["p".to_owned(), "q".to_owned()], None);
         let mut found = wanted.clone();
         found["token_policies"] = json!(["q", "p"]);
         assert!(stands(&wanted, &found));
