@@ -133,6 +133,18 @@ impl Error {
     }
 }
 
+/// The reason, with what it means when the two sides do not agree on TLS.
+fn advised(reason: String, scheme: Option<&str>) -> String {
+    let advice = match scheme {
+        // Rustls takes the first bytes of an HTTP answer for a record of an unknown type.
+        Some("https") if reason.contains("InvalidContentType") => {
+            "the server speaks HTTP without TLS: is its address http://…? (VAULT_ADDR)"
+        }
+        _ => return reason,
+    };
+    format!("{reason}; {advice}")
+}
+
 fn describe(status: u16, path: &str, errors: &[String]) -> String {
     if errors.is_empty() {
         return format!("{path}: status {status}");
@@ -379,7 +391,7 @@ impl Client {
             reason = format!("{reason}: {inner}");
             source = inner.source();
         }
-        Error::Unreachable { address: self.address(), reason }
+        Error::Unreachable { address: self.address(), reason: advised(reason, self.inner.address.scheme_str()) }
     }
 }
 
@@ -547,6 +559,23 @@ mod tests {
     fn a_bad_address_is_named() {
         let error = Client::new(Config { address: "localhost:8200".to_owned(), ..Config::default() }).unwrap_err();
         assert!(error.to_string().contains("localhost:8200"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_server_without_tls_is_told_from_one_that_is_away() {
+        use tokio::io::AsyncWriteExt;
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = format!("https://{}", listener.local_addr().unwrap());
+        let server = tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            stream.write_all(b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n").await.unwrap();
+        });
+        let client = Client::new(Config { address, ..Config::default() }).unwrap();
+        let error = client.health().await.unwrap_err().to_string();
+        assert!(error.ends_with("the server speaks HTTP without TLS: is its address http://…? (VAULT_ADDR)"), "{error}");
+        server.await.unwrap();
+        let error = client.health().await.unwrap_err().to_string();
+        assert!(!error.contains("speaks HTTP"), "{error}");
     }
 
     #[test]
