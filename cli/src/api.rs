@@ -74,13 +74,14 @@ impl Api {
         Self { client, wrap_ttl: None }
     }
 
-    /// Any call. A 404 that has `data` or `warnings` in it counts as an answer (a deleted version of kv v2).
+    /// Any call. A 404 to a GET that has `data` or `warnings` in it counts as an answer (a deleted version of kv v2).
     pub async fn call(&self, method: Method, path: &str, query: &str, body: Option<Value>) -> Result<Answer, ApiError> {
         let path = path.trim_start_matches('/');
         let headers = self.wrap_ttl.iter().map(|ttl| (header::WRAP_TTL, ttl.clone())).collect();
         let call = Call { method: method.clone(), path: path.to_owned(), query: query.to_owned(), body, headers };
         let answer = self.client.call(call).await?;
-        if answer.status < 400 || (answer.status == 404 && holds_something(&answer.body)) {
+        let told = answer.status == 404 && holds_something(&answer.body);
+        if answer.status < 400 || (told && method == Method::GET) {
             return Ok(answer);
         }
         let parsed = serde_json::from_slice::<ErrorBody>(&answer.body);
@@ -90,7 +91,7 @@ impl Api {
             method: method.to_string(),
             url: format!("{}/v1/{path}{query}", self.client.address()),
             status: answer.status,
-            errors: parsed.unwrap_or_default().errors,
+            errors: if told { warnings(&answer.body) } else { parsed.unwrap_or_default().errors },
             raw: raw.then(|| String::from_utf8_lossy(&answer.body).into_owned()),
         })
     }
@@ -158,6 +159,10 @@ fn holds_something(body: &[u8]) -> bool {
     envelope.is_ok_and(|envelope| envelope.data.is_some_and(|data| !data.is_empty()) || envelope.warnings.is_some())
 }
 
+fn warnings(body: &[u8]) -> Vec<String> {
+    serde_json::from_slice::<Envelope>(body).ok().and_then(|envelope| envelope.warnings).unwrap_or_default()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -181,5 +186,6 @@ mod tests {
         assert!(error(&[], Some("<html>")).ends_with("Code: 403. Raw Message:\n\n<html>"));
         assert!(holds_something(br#"{"data":{"metadata":{}}}"#));
         assert!(!holds_something(br#"{"errors":[]}"#));
+        assert_eq!(warnings(br#"{"data":null,"warnings":["use kv put"]}"#), ["use kv put"]);
     }
 }

@@ -175,7 +175,8 @@ impl Session {
     }
 }
 
-fn has_content(envelope: &Envelope) -> bool {
+/// Is there more than warnings?
+pub(crate) fn has_content(envelope: &Envelope) -> bool {
     envelope.data.is_some() || envelope.auth.is_some() || envelope.wrap_info.is_some() || !envelope.lease_id.is_empty()
 }
 

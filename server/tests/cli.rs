@@ -73,6 +73,13 @@ async fn commands_reach_the_server() {
     assert_eq!(text(&field.stdout).trim(), "ada");
     let missing = run(&["kv", "get", "secret/none"]);
     assert_eq!(missing.status.code(), Some(2));
+    for (words, hint) in
+        [(&["read", "secret/app"][..], "use 'kv get'"), (&["write", "secret/app", "user=eve"], "use 'kv put'")]
+    {
+        let wrong = run(words);
+        assert_eq!(wrong.status.code(), Some(2), "{words:?}");
+        assert!(text(&wrong.stderr).contains(hint), "{}", text(&wrong.stderr));
+    }
 }
 
 #[tokio::test]

@@ -6,7 +6,7 @@ use crate::{
     failure::{During, Failure},
     format::Format,
     input,
-    session::Session,
+    session::{self, Session},
 };
 
 /// Read data and credentials.
@@ -29,6 +29,12 @@ impl Read {
             return Ok(());
         }
         let envelope = session.api().read(path, &query).await.during(format_args!("reading {path}"))?;
-        session.secret(&envelope.ok_or_else(|| Failure::Nothing(format!("No value found at {path}")))?)
+        let nothing = || Failure::Nothing(format!("No value found at {path}"));
+        let envelope = envelope.ok_or_else(nothing)?;
+        if !session::has_content(&envelope) {
+            session.warnings(&envelope);
+            return Err(nothing());
+        }
+        session.secret(&envelope)
     }
 }

@@ -116,7 +116,18 @@ static PATHS: &PathTable = &[
         auth: Auth::Token,
         help: "What is known of a secret beside its values. DELETE removes it with all versions; LIST names secrets.",
     },
+    Row {
+        id: ELSEWHERE,
+        pattern: "*path",
+        operations: &[Operation::Read, Operation::Create, Operation::Update, Operation::Delete, Operation::List],
+        fields: &[],
+        auth: Auth::Token,
+        help: "Nothing: secrets are below `data/`, what is known of them below `metadata/`.",
+    },
 ];
+
+/// Where people look who take the mount for one of version 1.
+const ELSEWHERE: &str = "elsewhere";
 
 impl Versioned {
     pub fn new(services: Services) -> Self {
@@ -161,6 +172,21 @@ impl Versioned {
     }
 }
 
+/// A 404 that says in a warning how it is done.
+fn elsewhere(operation: Operation) -> Response {
+    let command = match operation {
+        Operation::Create | Operation::Update => "put",
+        Operation::Delete => "delete",
+        Operation::List => "list",
+        _ => "get",
+    };
+    let warning = format!(
+        "Invalid path for a versioned K/V secrets engine. See the API docs for the appropriate API endpoints to use. \
+         On the command line, use 'kv {command}'."
+    );
+    Response { status: Some(404), warnings: vec![warning], ..Response::default() }
+}
+
 #[async_trait]
 impl Backend for Versioned {
     fn paths(&self) -> &'static PathTable {
@@ -171,6 +197,7 @@ impl Backend for Versioned {
         let path = request.fields.string("path").unwrap_or_default().to_owned();
         let fields = &mut request.fields;
         match (request.route, request.operation) {
+            (ELSEWHERE, operation) => Ok(elsewhere(operation)),
             ("config", Operation::Read) => self.read_config().await,
             ("config", _) => self.write_config(fields).await,
             ("metadata", Operation::List) => self.list(&path).await,

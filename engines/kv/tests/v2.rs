@@ -25,6 +25,25 @@ async fn versions_are_kept_and_read_exactly() {
 }
 
 #[tokio::test]
+async fn a_path_without_data_in_it_is_absent_and_the_warning_says_what_to_do() {
+    let mount = Mount::new("2").await;
+    mount.put("data/a", json!({"data": {"n": 1}})).await;
+    for (operation, path, command) in [
+        (Operation::Read, "a", "kv get"),
+        (Operation::Update, "team/a", "kv put"),
+        (Operation::Delete, "a", "kv delete"),
+        (Operation::List, "", "kv list"),
+    ] {
+        let answer = mount.ask(operation, path, Value::Null).await.unwrap();
+        assert_eq!((answer.status, answer.data.is_none()), (Some(404), true), "{path}");
+        let [warning] = answer.warnings.as_slice() else { panic!("{:?}", answer.warnings) };
+        assert!(warning.starts_with("Invalid path for a versioned K/V secrets engine. See the API docs"), "{warning}");
+        assert!(warning.contains(command), "{warning}");
+    }
+    assert_eq!(mount.get("data/a").await["data"], json!({"n": 1}));
+}
+
+#[tokio::test]
 async fn check_and_set_is_exact() {
     let mount = Mount::new("2").await;
     let with = |cas: i64| json!({"data": {"a": 1}, "options": {"cas": cas}});
