@@ -22,7 +22,9 @@ pub(crate) async fn run(session: &Session) -> Result<(), Failure> {
 /// The table of a seal status, with what is known of high availability.
 pub(crate) fn table(status: &Map<String, Value>, leader: &Map<String, Value>) -> String {
     let truth = |key: &str| status.get(key).and_then(Value::as_bool).unwrap_or(false);
-    let recovery = truth("recovery_seal");
+    // Without recovery shares a stored key is all there is: nobody is waited for.
+    let alone = truth("recovery_seal") && status.get("n").and_then(Value::as_u64) == Some(0);
+    let recovery = truth("recovery_seal") && !alone;
     let mut rows: Vec<(String, String)> = Vec::new();
     let mut row = |key: &str, value: String| rows.push((key.to_owned(), value));
     if recovery {
@@ -32,9 +34,14 @@ pub(crate) fn table(status: &Map<String, Value>, leader: &Map<String, Value>) ->
     }
     row("Initialized", truth("initialized").to_string());
     row("Sealed", truth("sealed").to_string());
-    row(if recovery { "Total Recovery Shares" } else { "Total Shares" }, cell(status, "n"));
-    row("Threshold", cell(status, "t"));
-    if truth("sealed") {
+    if status.contains_key("reason") {
+        row("Sealed Because", cell(status, "reason"));
+    }
+    if !alone {
+        row(if recovery { "Total Recovery Shares" } else { "Total Shares" }, cell(status, "n"));
+        row("Threshold", cell(status, "t"));
+    }
+    if truth("sealed") && !alone {
         row("Unseal Progress", format!("{}/{}", cell(status, "progress"), cell(status, "t")));
         row("Unseal Nonce", cell(status, "nonce"));
     }
@@ -87,6 +94,25 @@ Version            0.1.0
 Build Date         2026-11-23T00:00:00Z
 Storage Type       etcd
 HA Enabled         false";
+        assert_eq!(table(status.as_object().unwrap(), &Map::new()), expected);
+    }
+
+    #[test]
+    fn a_stored_key_without_recovery_shares_claims_none_and_says_why_it_is_sealed() {
+        let status = json!({"type": "static", "initialized": true, "sealed": true, "t": 0, "n": 0, "progress": 0,
+            "nonce": "", "version": "0.1.0", "build_date": "2026-11-23T00:00:00Z", "storage_type": "etcd",
+            "recovery_seal": true, "reason": "the store is out of space"});
+        let expected = "\
+Key               Value
+---               -----
+Seal Type         static
+Initialized       true
+Sealed            true
+Sealed Because    the store is out of space
+Version           0.1.0
+Build Date        2026-11-23T00:00:00Z
+Storage Type      etcd
+HA Enabled        false";
         assert_eq!(table(status.as_object().unwrap(), &Map::new()), expected);
     }
 }
