@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use holdfast_client::Call;
 use serde_json::json;
 
 use crate::fixture::{SOON, Server, certificates::Authority, data, etcd::Etcd, folder, free_port, get, put, unseal};
@@ -59,7 +60,30 @@ async fn while_etcd_does_not_answer_requests_are_503_and_afterwards_all_is_well(
     // The process lives: its health does not hang on etcd, or it would be restarted for etcd's faults.
     let health = client.call(get("sys/health")).await.unwrap();
     assert_eq!(health.status, 200);
+    // Its readiness says that it cannot serve.
+    let ready = async |wanted: u16| {
+        let deadline = Instant::now() + SOON + Duration::from_secs(10);
+        loop {
+            let query = "requirestore=true".to_owned();
+            let answer = client.call(Call { query, ..get("sys/health") }).await.unwrap();
+            if answer.status == wanted {
+                return;
+            }
+            assert!(Instant::now() < deadline, "readiness stays {}", answer.status);
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    };
+    ready(503).await;
+    assert_eq!(client.call(get("sys/health")).await.unwrap().status, 200);
+    // What failed is said once, in the answer and in the log.
+    let read = client.call(get("kv/a")).await.unwrap();
+    let text = String::from_utf8_lossy(&read.body).into_owned();
+    assert_eq!((read.status, text.matches("unavailable").count()), (503, 1), "{text}");
+    let log = server.errors();
+    assert_eq!(log.matches("request failed").count(), 2, "{log}");
+    assert!(log.contains("path=\"kv/a\""), "{log}");
     etcd.signal("-CONT");
+    ready(200).await;
 
     let deadline = Instant::now() + SOON;
     while client.write("kv/c", json!({"n": 3})).await.is_err() {
