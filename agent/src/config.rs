@@ -97,6 +97,9 @@ pub struct Item {
     /// If there is one, the fields that are read there are the template's `.`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub path: Option<String>,
+    /// How long the lease of that path is to be; the server's default otherwise.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "optional_duration")]
+    pub ttl: Option<Duration>,
     /// Template text.
     pub template: String,
     /// Delimiters, if not the usual ones.

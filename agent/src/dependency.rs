@@ -32,6 +32,8 @@ pub struct Dependency {
     /// Path that is read; has `data/` in it where the template left that out.
     path: String,
     looked_for_kv: bool,
+    /// How long its lease is to be.
+    ttl: Option<Duration>,
     envelope: Option<Value>,
     lease: Option<Lease>,
     due: Option<Instant>,
@@ -69,13 +71,14 @@ pub struct Round<'a> {
 }
 
 impl Dependency {
-    /// Not read yet; due at once.
-    pub fn new(call: Call, item: &str) -> Self {
+    /// Not read yet; due at once. Its lease is made to last `ttl`, if there is one.
+    pub fn new(call: Call, item: &str, ttl: Option<Duration>) -> Self {
         Self {
             item: item.to_owned(),
             path: call.path.clone(),
             call,
             looked_for_kv: false,
+            ttl,
             envelope: None,
             lease: None,
             due: Some(Instant::now()),
@@ -169,12 +172,33 @@ impl Dependency {
             answer = self.request(replace, round).await;
         }
         match answer {
-            Ok(Some(envelope)) => {
+            Ok(Some(mut envelope)) => {
+                if let Some(granted) = self.fit(&envelope, round).await {
+                    envelope.lease_duration = granted;
+                }
                 self.accept(envelope, sent, round);
                 Ok(())
             }
             Ok(None) => Err(Failure::absent(&self.item, &self.path)),
             Err(error) => Err(Failure::read(&error, &self.item, &self.path, round.who)),
+        }
+    }
+
+    /// Gives the lease of an answer the duration that is wanted: answers what it has now. What is left of an old lease is
+    /// shorter by itself. If it fails, the next renewal does it.
+    async fn fit(&self, envelope: &Envelope, round: Round<'_>) -> Option<u64> {
+        let (id, granted) = (envelope.lease_id.as_str(), envelope.lease_duration);
+        let ttl = self.ttl.filter(|_| !id.is_empty() && envelope.renewable)?;
+        let new = self.lease.as_ref().is_none_or(|known| known.id != id);
+        if granted <= ttl.as_secs() + 1 && !(new && granted + 1 < ttl.as_secs()) {
+            return None;
+        }
+        match round.client.renew_lease(id, Some(ttl)).await {
+            Ok(renewed) => Some(renewed.lease_duration),
+            Err(error) => {
+                warn!(item = self.item, path = self.path, %error, "the lease does not have the wanted duration yet");
+                None
+            }
         }
     }
 
@@ -259,14 +283,17 @@ impl Dependency {
 
     async fn renew(&mut self, id: &str, round: Round<'_>) -> Result<(), Failure> {
         let sent = Instant::now();
-        let answer = round.client.renew_lease(id, None).await;
+        let answer = round.client.renew_lease(id, self.ttl).await;
         let Some(lease) = &mut self.lease else { return Ok(()) };
         match answer {
             Ok(envelope) => {
                 let ttl = Duration::from_secs(envelope.lease_duration);
                 let ends = sent + ttl;
-                lease.last_leg = ttl < lease.whole.mul_f64(0.9) || ends <= lease.ends + Duration::from_secs(1);
-                lease.whole = lease.whole.max(ttl);
+                // What is as long as it is wanted is no sign of an end, however long it was before.
+                let wanted = self.ttl.is_some_and(|wanted| ttl + Duration::from_secs(1) >= wanted);
+                let short = ttl < lease.whole.mul_f64(0.9) || ends <= lease.ends + Duration::from_secs(1);
+                lease.last_leg = short && !wanted;
+                lease.whole = if wanted { ttl } else { lease.whole.max(ttl) };
                 lease.ends = ends;
                 lease.ends_wall = round.clock.now() + ttl;
                 lease.refusals = 0;

@@ -7,13 +7,14 @@ use holdfast_base::{Clock, Entropy};
 use holdfast_client::Client;
 use holdfast_runtime::Shutdown;
 use holdfast_secret::SecretString;
+use holdfast_template::Call;
 use tokio::time::Instant;
 use tracing::{info, warn};
 
 use crate::{
     action::Action,
     backoff::Jitter,
-    config::Config,
+    config::{Config, Item},
     dependency::{Dependency, Round},
     failure::{Class, Failure},
     files::{self, Change},
@@ -156,7 +157,8 @@ impl Agent {
                     all = false;
                     for call in calls {
                         news |= !self.dependencies.contains_key(&call);
-                        self.dependencies.entry(call.clone()).or_insert_with(|| Dependency::new(call, &name));
+                        let ttl = ttl_of(&self.config.items, &call);
+                        self.dependencies.entry(call.clone()).or_insert_with(|| Dependency::new(call, &name, ttl));
                     }
                     self.set_state(&name, None);
                 }
@@ -290,6 +292,12 @@ impl Agent {
             }
         }
     }
+}
+
+/// The shortest duration that items want for the lease of a path: those that read the same share it.
+fn ttl_of(items: &[Item], call: &Call) -> Option<Duration> {
+    let same = |item: &&Item| item.path.as_deref().is_some_and(|path| path.trim_matches('/') == call.path);
+    items.iter().filter(|_| call.args.is_empty()).filter(same).filter_map(|item| item.ttl).min()
 }
 
 fn denied(dependency: &Dependency) -> bool {

@@ -6,7 +6,7 @@ use holdfast_agent::{
     run::{self, Mode},
     status::{self, State},
 };
-use holdfast_base::{SystemClock, SystemEntropy};
+use holdfast_base::{Clock, SystemClock, SystemEntropy};
 use holdfast_runtime::Shutdown;
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -165,6 +165,27 @@ async fn at_the_end_of_its_life_a_lease_is_replaced_before_it_breaks() {
     let world = pod.server.world.lock().unwrap();
     assert!(world.renewals >= 1, "it was renewed while that was possible");
     assert!(world.minted == 2 && started.elapsed() >= Duration::from_secs(3), "{:?}", started.elapsed());
+    agent.abort();
+}
+
+#[tokio::test]
+async fn a_wanted_duration_is_the_duration_of_the_lease() {
+    let pod = Pod::new().await;
+    pod.server.world.lock().unwrap().leased.insert("database/creds/ro".to_owned(), (3600, 86_400));
+    let mut item = db();
+    item["ttl"] = json!("3s");
+    let expires_in = || {
+        let status = status::read(&pod.file(".holdfast")).unwrap_or_default();
+        let expires = status.items.get("db").and_then(|item| item.expires);
+        expires.map_or(-1, |expires| expires.as_second() - SystemClock.now().as_second())
+    };
+    let agent = pod.start(&[item]);
+    until("rendered", 5, || status::is_ready(&pod.file(".holdfast"))).await;
+    assert!((1..=4).contains(&expires_in()), "{}", expires_in());
+    // At two thirds it is renewed for as long again, and it is not taken for the end of its life.
+    until("renewals", 10, || pod.server.world.lock().unwrap().renewals >= 4).await;
+    assert!((0..=4).contains(&expires_in()), "{}", expires_in());
+    assert_eq!((pod.server.world.lock().unwrap().minted, pod.text("db").as_str()), (1, "u1:p1"));
     agent.abort();
 }
 

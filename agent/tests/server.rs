@@ -116,6 +116,7 @@ impl World {
             }
             let (ttl, most) = self.leased.values().next().copied().unwrap();
             let used = self.prolonged.entry(id.clone()).or_default();
+            let ttl = body["increment"].as_u64().unwrap_or(ttl);
             let granted = ttl.min(most.saturating_sub(*used).max(1));
             *used += granted;
             return (200, json!({ "data": null, "lease_id": id, "lease_duration": granted, "renewable": true }));

@@ -7,7 +7,10 @@ use std::{collections::BTreeMap, time::Duration};
 
 use serde_json::{Value, json};
 
-use crate::annotations::{self, Annotations, Error, INJECTED, Plan, SourceRef, VAULT_STATUS};
+use crate::{
+    annotations::{self, Annotations, Error, INJECTED, Plan, SourceRef, VAULT_STATUS},
+    credential::Located,
+};
 
 /// Name of the container that is added.
 pub const CONTAINER: &str = "holdfast-agent";
@@ -66,16 +69,16 @@ pub fn credentials(plan: &Plan) -> Vec<(&str, &str)> {
     named.collect()
 }
 
-/// Adds the agent. `paths` holds the API path of each DynamicCredential of the plan.
+/// Adds the agent. `located` holds what each DynamicCredential of the plan says.
 pub fn inject(
     pod: &Value,
     plan: &Plan,
-    paths: &BTreeMap<String, String>,
+    located: &BTreeMap<String, Located>,
     settings: &Settings,
 ) -> Result<Injection, Error> {
     let mut warnings = Vec::new();
     let user = pod::user(pod, plan, &mut warnings)?;
-    let config = agent::config(plan, paths, settings)?;
+    let config = agent::config(plan, located, settings)?;
     let text = agent::env_text(plan, &config)?;
     let container = agent::container(plan, &config, text, &user, settings);
     let hash = agent::hash(&container);

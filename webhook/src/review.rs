@@ -83,11 +83,11 @@ async fn decide(request: &Value, namespace: &str, settings: &Settings, resolver:
         Ok(None) => return Verdict::Skip,
         Err(error) => return Verdict::Deny(Outcome::Denied, error.to_string()),
     };
-    let mut paths = BTreeMap::new();
+    let mut located = BTreeMap::new();
     for (annotation, name) in mutate::credentials(&plan) {
-        match resolver.path(namespace, name).await {
-            Ok(Some(path)) => {
-                paths.insert(name.to_owned(), path);
+        match resolver.locate(namespace, name).await {
+            Ok(Some(found)) => {
+                located.insert(name.to_owned(), found);
             }
             Ok(None) => {
                 let reason =
@@ -102,7 +102,7 @@ async fn decide(request: &Value, namespace: &str, settings: &Settings, resolver:
             }
         }
     }
-    match mutate::inject(pod, &plan, &paths, settings) {
+    match mutate::inject(pod, &plan, &located, settings) {
         Ok(mut injection) => {
             warnings.append(&mut injection.warnings);
             Verdict::Inject(Injection { warnings, ..injection })

@@ -9,7 +9,10 @@ mod reviews;
 
 use std::{collections::BTreeMap, time::Duration};
 
-use holdfast_webhook::mutate::{Settings, inject, wanted};
+use holdfast_webhook::{
+    credential::Located,
+    mutate::{Settings, inject, wanted},
+};
 use serde_json::Value;
 
 fn settings() -> Settings {
@@ -26,14 +29,15 @@ fn settings() -> Settings {
     }
 }
 
-fn paths() -> BTreeMap<String, String> {
-    [("orders-ro".to_owned(), "k8s/shop/orders-db/creds/readonly".to_owned())].into()
+fn located() -> BTreeMap<String, Located> {
+    let path = "k8s/shop/orders-db/creds/readonly".to_owned();
+    [("orders-ro".to_owned(), Located { path, ttl: None })].into()
 }
 
 /// Warnings and the pod with the patch applied; `None` when the pod is left alone.
 fn mutated(pod: &Value) -> Result<Option<(Vec<String>, Value)>, String> {
     let Some((plan, mut warnings)) = wanted(pod).map_err(|error| error.to_string())? else { return Ok(None) };
-    let injection = inject(pod, &plan, &paths(), &settings()).map_err(|error| error.to_string())?;
+    let injection = inject(pod, &plan, &located(), &settings()).map_err(|error| error.to_string())?;
     let mut patched = pod.clone();
     json_patch::patch(&mut patched, &injection.patch).unwrap();
     warnings.extend(injection.warnings);

@@ -1,6 +1,8 @@
+use std::time::Duration;
+
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use holdfast_webhook::{
-    credential::{Resolved, Resolver},
+    credential::{Located, Resolved, Resolver},
     review::{self, Outcome},
 };
 use serde_json::{Value, json};
@@ -11,10 +13,13 @@ use crate::settings;
 struct Cluster;
 
 impl Resolver for Cluster {
-    fn path<'a>(&'a self, namespace: &'a str, name: &'a str) -> Resolved<'a> {
+    fn locate<'a>(&'a self, namespace: &'a str, name: &'a str) -> Resolved<'a> {
         Box::pin(async move {
             match name {
-                "orders-ro" => Ok(Some(format!("k8s/{namespace}/orders-db/creds/readonly"))),
+                "orders-ro" => {
+                    let path = format!("k8s/{namespace}/orders-db/creds/readonly");
+                    Ok(Some(Located { path, ttl: Some(Duration::from_secs(600)) }))
+                }
                 "broken" => anyhow::bail!("the API server is away"),
                 _ => Ok(None),
             }
@@ -53,7 +58,9 @@ async fn a_pod_that_asks_gets_a_patch_and_warnings() {
         json!(["holdfast.dev/tempalte.db: unknown annotation; did you mean holdfast.dev/template.db?"])
     );
     let patch = STANDARD.decode(answer["response"]["patch"].as_str().unwrap()).unwrap();
-    assert!(String::from_utf8(patch).unwrap().contains("k8s/shop/orders-db/creds/readonly"));
+    let patch = String::from_utf8(patch).unwrap();
+    assert!(patch.contains("k8s/shop/orders-db/creds/readonly"));
+    assert!(patch.contains(r#"\"ttl\":\"10m0s\""#), "the agent is told spec.ttl: {patch}");
 }
 
 #[tokio::test]

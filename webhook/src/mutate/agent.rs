@@ -8,7 +8,10 @@ use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
 use super::{CONTAINER, Settings, TOKEN_VOLUME, pod};
-use crate::annotations::{Error, HOLDFAST, Plan, Planned, SourceRef, VAULT};
+use crate::{
+    annotations::{Error, HOLDFAST, Plan, Planned, SourceRef, VAULT},
+    credential::Located,
+};
 
 /// The kernel takes 128 KiB for one environment variable.
 const MAX_CONFIG: usize = 120 << 10;
@@ -20,9 +23,9 @@ pub(super) struct User {
     pub(super) gid: i64,
 }
 
-pub(super) fn config(plan: &Plan, paths: &BTreeMap<String, String>, settings: &Settings) -> Result<Config, Error> {
+pub(super) fn config(plan: &Plan, located: &BTreeMap<String, Located>, settings: &Settings) -> Result<Config, Error> {
     let base = PathBuf::from(&plan.mount_path);
-    let items = plan.items.iter().map(|item| self::item(item, plan, paths)).collect::<Result<Vec<_>, _>>()?;
+    let items = plan.items.iter().map(|item| self::item(item, plan, located)).collect::<Result<Vec<_>, _>>()?;
     Ok(Config {
         server: Server {
             address: plan.server.clone().unwrap_or_else(|| settings.server.clone()),
@@ -49,14 +52,17 @@ pub(super) fn config(plan: &Plan, paths: &BTreeMap<String, String>, settings: &S
     })
 }
 
-fn item(planned: &Planned, plan: &Plan, paths: &BTreeMap<String, String>) -> Result<Item, Error> {
-    let path = match &planned.source {
-        None => None,
-        Some(SourceRef::Path(path)) => Some(path.clone()),
-        Some(SourceRef::Credential(name)) => Some(paths.get(name).cloned().ok_or_else(|| Error {
-            annotation: planned.annotation.clone(),
-            reason: format!("DynamicCredential {name:?} was not resolved"),
-        })?),
+fn item(planned: &Planned, plan: &Plan, located: &BTreeMap<String, Located>) -> Result<Item, Error> {
+    let (path, ttl) = match &planned.source {
+        None => (None, None),
+        Some(SourceRef::Path(path)) => (Some(path.clone()), None),
+        Some(SourceRef::Credential(name)) => {
+            let Located { path, ttl } = located.get(name).cloned().ok_or_else(|| Error {
+                annotation: planned.annotation.clone(),
+                reason: format!("DynamicCredential {name:?} was not resolved"),
+            })?;
+            (Some(path), ttl)
+        }
     };
     let options = match &planned.delimiters {
         Some((left, right)) => Options { left: left.clone(), right: right.clone(), ..Options::default() },
@@ -74,6 +80,7 @@ fn item(planned: &Planned, plan: &Plan, paths: &BTreeMap<String, String>) -> Res
     Ok(Item {
         name: planned.name.clone(),
         path,
+        ttl,
         template: planned.template.clone(),
         delimiters: planned.delimiters.clone(),
         error_on_missing_key: planned.error_on_missing_key,
