@@ -20,7 +20,7 @@ pub(crate) struct Config {
 }
 
 /// How to reach the API server, with the pod's own CA and token filled in where they are to be used.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub(crate) struct Cluster {
     /// `https://host:port`, without trailing slash.
     pub host: String,

@@ -7,7 +7,6 @@ use serde_json::Value;
 use crate::Error;
 
 /// The outcome of one request.
-#[derive(Debug)]
 pub enum Answer {
     /// 204.
     Empty,
@@ -40,8 +39,33 @@ pub enum Answer {
     Error(Error),
 }
 
+/// Without bodies: they hold keys, tokens and unwrapped secrets.
+impl std::fmt::Debug for Answer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Empty => f.write_str("Empty"),
+            Self::Envelope { status, .. } => write!(f, "Envelope({status})"),
+            Self::Bare { status, .. } => write!(f, "Bare({status})"),
+            Self::Raw { status, content_type, .. } => write!(f, "Raw({status}, {content_type:?})"),
+            Self::Error(error) => write!(f, "Error({error:?})"),
+        }
+    }
+}
+
 impl From<Error> for Answer {
     fn from(error: Error) -> Self {
         Self::Error(error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn debug_shows_no_body() {
+        let bare = Answer::Bare { status: 200, body: Value::from("canary") };
+        let raw = Answer::Raw { status: 200, content_type: "text/plain".to_owned(), body: b"canary".to_vec() };
+        assert_eq!(format!("{bare:?} {raw:?}"), r#"Bare(200) Raw(200, "text/plain")"#);
     }
 }

@@ -47,7 +47,7 @@ pub struct Holder {
 }
 
 /// What a path answered, with what only the core can add.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Reply {
     /// `data`, warnings, status.
     pub response: Response,
