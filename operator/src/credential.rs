@@ -10,14 +10,15 @@ mod secret;
 
 use std::{collections::BTreeMap, time::Duration};
 
+use holdfast_client::Client;
 use holdfast_crd_types::{
     DynamicCredential, DynamicCredentialStatus, SecretTarget,
     conditions::{self, Update},
     names,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
-use kube::ResourceExt;
-use serde_json::{Map, Value};
+use kube::{ResourceExt, runtime::events::EventType};
+use serde_json::{Map, Value, json};
 
 use self::{
     plan::{Bound, Step, Wanted, Why},
@@ -27,7 +28,7 @@ use crate::{
     context::Context,
     failure::{Failure, Remedy, While},
     ledger::Entry,
-    object::{Managed, Settled, Work},
+    object::{Managed, Settled, Work, publish},
     server::Server,
     terms::short,
 };
@@ -75,7 +76,23 @@ impl Managed for DynamicCredential {
     }
 
     async fn cleanup(ctx: &Context, object: &Self) -> Result<(), Failure> {
-        release(&ctx.server, &object.uid().unwrap_or_default()).await
+        let uid = object.uid().unwrap_or_default();
+        let held = held(&ctx.server, &uid).await?;
+        release(&ctx.server, &uid).await?;
+        let mut left = Vec::new();
+        for (item, Bound { lease_id }) in held {
+            if is_there(&ctx.server, &lease_id).await {
+                left.push(item.to_string());
+            }
+        }
+        if !left.is_empty() {
+            let note = format!(
+                "credential {} is still valid: the server cannot revoke it now (is the database away?) and goes on trying",
+                left.join(", ")
+            );
+            publish(ctx, object, EventType::Warning, "RevocationPending", note).await;
+        }
+        Ok(())
     }
 
     fn pending(_: &Context, object: &Self) -> Option<Entry> {
@@ -184,11 +201,20 @@ fn target_name(work: &Work<'_, DynamicCredential>) -> String {
     work.status.target.as_deref().unwrap_or_default().trim_start_matches("secret/").to_owned()
 }
 
+/// Has the server this lease? What cannot be found out counts as no.
+async fn is_there(server: &Server, lease_id: &str) -> bool {
+    let look = |client: Client| async move { client.write("sys/leases/lookup", json!({ "lease_id": lease_id })).await };
+    server.with(look).await.is_ok_and(|found| found.is_some())
+}
+
 /// What the server has for this object, by number.
 async fn bound(work: &Work<'_, DynamicCredential>) -> Result<BTreeMap<i64, Bound>, Failure> {
-    let owner = names::credential_owner(&work.object.uid().unwrap_or_default());
-    let found =
-        work.ctx.server.read(&format!("sys/bindings/{owner}")).await.doing("reading the credentials of the object")?;
+    held(&work.ctx.server, &work.object.uid().unwrap_or_default()).await
+}
+
+async fn held(server: &Server, uid: &str) -> Result<BTreeMap<i64, Bound>, Failure> {
+    let owner = names::credential_owner(uid);
+    let found = server.read(&format!("sys/bindings/{owner}")).await.doing("reading the credentials of the object")?;
     let Some(Value::Object(items)) = found.and_then(|mut found| found.get_mut("items").map(Value::take)) else {
         return Ok(BTreeMap::new());
     };

@@ -1,10 +1,13 @@
 //! The life of the three kinds, from the first apply to a deletion while the server is away.
 
 use holdfast_crd_types::{DynamicCredential, SecretEngine, VaultPolicy, conditions, names};
-use k8s_openapi::api::core::v1::{ConfigMap, Secret};
+use k8s_openapi::api::{
+    core::v1::{ConfigMap, Secret},
+    events::v1::Event,
+};
 use kube::{
     Api, Client, ResourceExt,
-    api::{DeleteParams, Patch, PatchParams, PostParams},
+    api::{DeleteParams, ListParams, Patch, PatchParams, PostParams},
 };
 use serde_json::json;
 
@@ -73,7 +76,17 @@ fn credential() -> DynamicCredential {
     .unwrap()
 }
 
+/// Its own Secret.
+fn brief() -> DynamicCredential {
+    serde_json::from_value(json!({
+        "apiVersion": "holdfast.dev/v1alpha1", "kind": "DynamicCredential", "metadata": { "name": "brief" },
+        "spec": { "engineRef": { "name": "db" }, "role": "ro", "target": { "secret": { "name": "brief" } } },
+    }))
+    .unwrap()
+}
+
 struct Shop {
+    events: Api<Event>,
     engines: Api<SecretEngine>,
     policies: Api<VaultPolicy>,
     credentials: Api<DynamicCredential>,
@@ -85,6 +98,7 @@ impl Shop {
     fn new(client: &Client) -> Self {
         let client = || client.clone();
         Self {
+            events: Api::namespaced(client(), "shop"),
             engines: Api::namespaced(client(), "shop"),
             policies: Api::namespaced(client(), "shop"),
             credentials: Api::namespaced(client(), "shop"),
@@ -175,6 +189,26 @@ async fn objects_live_and_die() {
     let status = shop.credentials.get("ro").await.unwrap().status.unwrap_or_default();
     assert_eq!(status.credential, Some(2));
     assert_eq!(server.held.lock().unwrap().bound.len(), 2, "the old one is still valid");
+
+    // Deleted while only the database is away: the object goes, and an event says what stays.
+    shop.credentials.create(&PostParams::default(), &brief()).await.unwrap();
+    eventually("another credential", async || server.held.lock().unwrap().bound.len() == 3).await;
+    eventually("it is ready", async || {
+        let status = shop.credentials.get("brief").await.unwrap().status.unwrap_or_default();
+        conditions::is_true(&status.conditions, conditions::READY)
+    })
+    .await;
+    server.held.lock().unwrap().stuck = true;
+    shop.credentials.delete("brief", &DeleteParams::default()).await.unwrap();
+    eventually("an event says that the credential is still valid", async || {
+        let events = shop.events.list(&ListParams::default()).await.unwrap().items;
+        events.iter().any(|event| {
+            event.reason.as_deref() == Some("RevocationPending")
+                && event.note.as_deref().is_some_and(|note| note.starts_with("credential 1 is still valid"))
+        })
+    })
+    .await;
+    server.held.lock().unwrap().stuck = false;
 
     // Deleted while the server is away: the objects go, the revocations wait for it.
     server.set_away(true);
