@@ -30,20 +30,20 @@ pub use self::{
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The file or folder cannot be read.
-    #[error("{}: {source}", .path.display())]
+    #[error("{}: {reason}", .path.display())]
     Read {
         /// The file.
         path: PathBuf,
         /// Why.
-        source: std::io::Error,
+        reason: std::io::Error,
     },
     /// The text is no HCL and no JSON.
-    #[error("{}: {source}", .path.display())]
+    #[error("{}: {reason}", .path.display())]
     Parse {
         /// The file.
         path: PathBuf,
         /// Where, what, and what would have been right.
-        source: holdfast_hcl::ParseError,
+        reason: holdfast_hcl::ParseError,
     },
     /// A block does not have the form it should.
     #[error("{}: {}{message}", .file.display(), prefix(.place))]
@@ -95,8 +95,8 @@ pub struct Config {
     pub default_lease_ttl: Duration,
     /// Longest TTL of tokens and leases where nothing else says one.
     pub max_lease_ttl: Duration,
-    /// Level or filter.
-    pub log_level: String,
+    /// Level or filter; `info` if nothing says one.
+    pub log_level: Option<String>,
     /// Text or JSON.
     pub log_format: LogFormat,
     /// File that holds the process id while the server runs.
@@ -120,7 +120,7 @@ impl Default for Config {
             cluster_name: None,
             default_lease_ttl: DAYS_32,
             max_lease_ttl: DAYS_32,
-            log_level: "info".to_owned(),
+            log_level: None,
             log_format: LogFormat::Text,
             pid_file: None,
             initialize: Vec::new(),
@@ -136,8 +136,8 @@ impl Config {
         for path in paths {
             for file in files(path)? {
                 let text =
-                    std::fs::read_to_string(&file).map_err(|source| Error::Read { path: file.clone(), source })?;
-                let body = holdfast_hcl::parse(&text).map_err(|source| Error::Parse { path: file.clone(), source })?;
+                    std::fs::read_to_string(&file).map_err(|reason| Error::Read { path: file.clone(), reason })?;
+                let body = holdfast_hcl::parse(&text).map_err(|reason| Error::Parse { path: file.clone(), reason })?;
                 config.add(&file, &body)?;
             }
         }
@@ -174,7 +174,7 @@ impl Config {
             let limit = duration::format(self.max_lease_ttl);
             return Err(top.wrong("default_lease_ttl", format!("it is more than max_lease_ttl, which is {limit}")));
         }
-        self.log_level = top.string("log_level")?.unwrap_or_else(|| self.log_level.clone());
+        self.log_level = top.string("log_level")?.or(self.log_level.take());
         if let Some(format) = top.string("log_format")? {
             self.log_format = format.parse().map_err(|error| top.wrong("log_format", error))?;
         }
@@ -204,7 +204,7 @@ impl Config {
             self.cluster_name = Some(name);
         }
         if let Some((_, level)) = get("LOG_LEVEL") {
-            self.log_level = level;
+            self.log_level = Some(level);
         }
         if let Some((name, format)) = get("LOG_FORMAT") {
             self.log_format = format.parse().map_err(|message| Error::Environment { name, message })?;
@@ -218,7 +218,7 @@ fn prefix(place: &str) -> String {
 }
 
 fn files(path: &Path) -> Result<Vec<PathBuf>, Error> {
-    let failed = |source| Error::Read { path: path.to_owned(), source };
+    let failed = |reason| Error::Read { path: path.to_owned(), reason };
     if !std::fs::metadata(path).map_err(failed)?.is_dir() {
         return Ok(vec![path.to_owned()]);
     }

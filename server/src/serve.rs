@@ -30,7 +30,7 @@ use crate::{
 /// Runs the server to its end. The error is for people, on one line.
 pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let config = configure(&arguments)?;
-    init_logs(config.log_format, &config.log_level);
+    init_logs(config.log_format, log_level(&arguments, &config));
     harden();
     for warning in &config.warnings {
         warn!("{warning}");
@@ -58,7 +58,7 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
 fn configure(arguments: &Arguments) -> anyhow::Result<Config> {
     let mut config = Config::load(&arguments.config, &environment)?;
     if let Some(level) = &arguments.log_level {
-        config.log_level.clone_from(level);
+        config.log_level = Some(level.clone());
     }
     if let Some(format) = &arguments.log_format {
         config.log_format = format.parse().map_err(|error| anyhow!("-log-format: {error}"))?;
@@ -82,6 +82,11 @@ fn configure(arguments: &Arguments) -> anyhow::Result<Config> {
         bail!("the configuration has no listener stanza; add listener \"tcp\" {{ address = \"127.0.0.1:8200\" … }}");
     }
     Ok(config)
+}
+
+/// Of a dev server only the greeting counts, unless more was asked for.
+fn log_level<'a>(arguments: &Arguments, config: &'a Config) -> &'a str {
+    config.log_level.as_deref().unwrap_or(if arguments.dev { "warn" } else { "info" })
 }
 
 fn environment(name: &str) -> Option<String> {
@@ -195,8 +200,9 @@ async fn reload_on_hangup(
         certificates.iter().for_each(|certificate| certificate.reload_or_warn());
         match configure(&arguments) {
             Ok(config) => {
-                if !set_log_filter(&config.log_level) {
-                    warn!(log_level = config.log_level, "the log level cannot be used");
+                let log_level = log_level(&arguments, &config);
+                if !set_log_filter(log_level) {
+                    warn!(log_level, "the log level cannot be used");
                 }
             }
             Err(error) => warn!(error = format!("{error:#}"), "the configuration cannot be read again"),

@@ -36,6 +36,7 @@ fn a_wrong_configuration_is_named_by_file_and_key() {
         let (code, errors) = start(&configuration);
         assert_eq!(code, Some(1), "{errors}");
         assert!(errors.contains(expected), "expected {expected:?} in:\n{errors}");
+        assert!(errors.matches("No such file").count() < 2, "said twice:\n{errors}");
     }
 }
 

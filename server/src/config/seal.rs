@@ -90,7 +90,7 @@ impl KeySource {
     pub fn load(&self, environment: &dyn Fn(&str) -> Option<String>) -> Result<SecretBytes, Error> {
         match self {
             Self::File(path) => {
-                std::fs::read(path).map(SecretBytes::new).map_err(|source| Error::Read { path: path.clone(), source })
+                std::fs::read(path).map(SecretBytes::new).map_err(|reason| Error::Read { path: path.clone(), reason })
             }
             Self::Environment(name) => {
                 environment(name).map(|text| SecretBytes::new(text.into_bytes())).ok_or_else(|| Error::Environment {
