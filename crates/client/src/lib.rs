@@ -572,7 +572,10 @@ mod tests {
         });
         let client = Client::new(Config { address, ..Config::default() }).unwrap();
         let error = client.health().await.unwrap_err().to_string();
-        assert!(error.ends_with("the server speaks HTTP without TLS: is its address http://…? (VAULT_ADDR)"), "{error}");
+        assert!(
+            error.ends_with("the server speaks HTTP without TLS: is its address http://…? (VAULT_ADDR)"),
+            "{error}"
+        );
         server.await.unwrap();
         let error = client.health().await.unwrap_err().to_string();
         assert!(!error.contains("speaks HTTP"), "{error}");
