@@ -1,5 +1,5 @@
 # What the operator may do: everything below k8s/, the policies and roles of namespaces, and the bindings of pods and
-# objects. It reads no secret that it did not make.
+# objects. Whoever controls the operator can write a k8s: policy with any content: it is as trusted as an administrator.
 path "sys/mounts" { capabilities = ["read"] }
 path "sys/mounts/k8s/*" { capabilities = ["create", "read", "update", "delete", "sudo"] }
 path "sys/policies/acl" { capabilities = ["list"] }
