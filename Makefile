@@ -19,8 +19,9 @@ demo: cluster-tools build ## the main job, end to end, on a cluster on this mach
 	@e2e/images.sh $(CLUSTER)
 	@cargo run -q -p holdfast-e2e --bin demo
 
-demo-down: ## remove the demo and its cluster
+demo-down: ## remove the demo, its cluster, and the Docker engine if make started one (the cache of images stays)
 	@e2e/cluster/cluster.sh down $(CLUSTER)
+	@e2e/cluster/dockerd.sh stop
 
 demo-shell: ## a shell with kubectl and helm set to the demo's cluster
 	@PS1='(holdfast) \w $$ ' bash --norc
