@@ -13,7 +13,9 @@ node_image() {
   if [ -n "${KIND_NODE_IMAGE:-}" ]; then echo "$KIND_NODE_IMAGE"; return; fi
   if docker image inspect "$LOCAL_NODE_IMAGE" >/dev/null 2>&1; then echo "$LOCAL_NODE_IMAGE"; return; fi
   if [ -s "$CACHE/node.tar.gz" ]; then step "loading the node image"; docker load -qi "$CACHE/node.tar.gz" >/dev/null; echo "$LOCAL_NODE_IMAGE"; return; fi
-  if docker image inspect "$PUBLIC_NODE_IMAGE" >/dev/null 2>&1 || timeout 600 docker pull -q "$PUBLIC_NODE_IMAGE" >/dev/null 2>&1; then echo "$PUBLIC_NODE_IMAGE"; return; fi
+  if docker image inspect "$PUBLIC_NODE_IMAGE" >/dev/null 2>&1; then echo "$PUBLIC_NODE_IMAGE"; return; fi
+  # A short question first: where there is no way out, a pull may hang.
+  if timeout 20 docker manifest inspect "$PUBLIC_NODE_IMAGE" >/dev/null 2>&1 && timeout 900 docker pull -q "$PUBLIC_NODE_IMAGE" >/dev/null; then echo "$PUBLIC_NODE_IMAGE"; return; fi
   step "no registry answers: making a node image"
   "$HERE/node-image.sh" "$CACHE/node.tar.gz"; echo "$LOCAL_NODE_IMAGE"
 }
