@@ -32,7 +32,7 @@ if [ "$WHAT" != unit ]; then
   stage "binaries" make build
   stage "cluster" "$HERE/cluster/cluster.sh" up "${CLUSTER:-holdfast}"
   stage "images" "$HERE/images.sh" "${CLUSTER:-holdfast}"
-  stage "end to end" cargo test -p holdfast-e2e --test main -- shared
+  stage "end to end" cargo test -p holdfast-e2e --test main -- --test-threads=4 shared
   stage "end to end, one at a time" cargo test -p holdfast-e2e --test main -- --test-threads=1 exclusive
 fi
 printf '\n=== all stages passed in %d s\n' $((SECONDS - started))
