@@ -192,7 +192,7 @@ spec: {engineRef: {name: orders-db}, role: readonly, ttl: 48h}
 /// Admission warnings, pod events and termination messages.
 #[tokio::test]
 async fn pods_say_what_is_wrong_with_their_secrets() -> Result<()> {
-    release().await?;
+    let release = release().await?;
     let ns = "e2e-badpods";
     let shop = Shop::open(ns).await?;
     shop.apply().await?;
@@ -232,13 +232,21 @@ spec:
 
     let denied = pod("denied", r#"holdfast.dev/inject: "true", holdfast.dev/secret.x: "k8s/other/kv/data/x""#, "");
     kubectl_apply(ns, &denied).await?;
-    let message = eventually("a termination message", || async {
-        let path = "jsonpath={.status.initContainerStatuses[*].state.terminated.message}{.status.initContainerStatuses[*].lastState.terminated.message}";
-        let out = shell::run("kubectl", &["get", "pod", "-n", ns, "denied", "-o", path]).await?;
-        Ok((!out.is_empty()).then_some(out))
-    })
-    .await?;
+    let message = termination(ns, "denied").await?;
     ensure!(message.contains("k8s/other/kv/data/x") && message.contains("403"), "{message}");
+
+    let server = shop::connect(release).await?;
+    let admin = server.login(release.namespace(), "holdfast-admin", "holdfast-admin").await?;
+    let role = serde_json::json!({
+        "bound_service_account_names": "orders", "bound_service_account_namespaces": ns, "audience": "vault",
+    });
+    admin.write("auth/kubernetes/role/e2e-audience", role).await?;
+    let annotations =
+        r#"holdfast.dev/inject: "true", holdfast.dev/role: e2e-audience, holdfast.dev/secret.db: credential/orders-ro"#;
+    kubectl_apply(ns, &pod("audience", annotations, "")).await?;
+    let message = termination(ns, "audience").await?;
+    ensure!(["audience", "vault", "holdfast"].iter().all(|word| message.contains(word)), "{message}");
+    admin.delete("auth/kubernetes/role/e2e-audience").await?;
 
     kubectl_apply(ns, &pod("attribute", "", &csi("credential: orders-ro"))).await?;
     event(ns, &["attribute", "FailedMount", "credential", "credentials"]).await?;
@@ -295,4 +303,14 @@ spec:
     eventually("the user is gone", || async { Ok(postgres::minted(ns).await?.is_empty().then_some(())) }).await?;
     shop.close(CLOSE).await?;
     Ok(())
+}
+
+/// What the injected container said when it ended.
+async fn termination(namespace: &str, pod: &str) -> Result<String> {
+    eventually("a termination message", || async {
+        let path = "jsonpath={.status.initContainerStatuses[*].state.terminated.message}{.status.initContainerStatuses[*].lastState.terminated.message}";
+        let out = shell::run("kubectl", &["get", "pod", "-n", namespace, pod, "-o", path]).await?;
+        Ok((!out.is_empty()).then_some(out))
+    })
+    .await
 }
