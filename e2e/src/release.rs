@@ -59,14 +59,6 @@ impl Release {
         format!("{}-server-0", self.name)
     }
 
-    /// Deletes the pods of a component and waits for their successors; what a node drain does.
-    pub async fn restart(&self, component: &str) -> Result<()> {
-        let ns = self.namespace();
-        let selector = format!("app.kubernetes.io/component={component}");
-        kubectl(&format!("delete pod -n {ns} -l {selector} --wait=true --timeout=60s")).await?;
-        self.ready(component).await
-    }
-
     /// Kills the containers of a component as kill -9 does, and waits until each runs again and is ready.
     pub async fn kill(&self, component: &str) -> Result<()> {
         let before = self.containers(component).await?;
