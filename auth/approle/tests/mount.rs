@@ -5,7 +5,8 @@ use std::{collections::BTreeMap, net::IpAddr, sync::Arc, time::Duration};
 use holdfast_barrier::Barrier;
 use holdfast_base::{ManualClock, SystemEntropy, Timestamp};
 use holdfast_logical::{
-    Backend, Caller, Connection, Error, Grant, MountInfo, Operation, Request, Response, Services, View, table,
+    Backend, Caller, Connection, DefaultPasswords, Error, Grant, MountInfo, Operation, Request, Response, Services,
+    View, table,
 };
 use holdfast_secret::SecretBytes;
 use holdfast_storage::MemoryStorage;
@@ -39,7 +40,12 @@ impl Mount {
             default_ttl: Duration::from_secs(3600),
             max_ttl: Duration::from_secs(7200),
         });
-        let services = Services { view: view.clone(), clock: clock.clone(), entropy: Arc::new(SystemEntropy) };
+        let services = Services {
+            view: view.clone(),
+            clock: clock.clone(),
+            entropy: Arc::new(SystemEntropy),
+            passwords: Arc::new(DefaultPasswords(Arc::new(SystemEntropy))),
+        };
         Self { backend: holdfast_auth_approle::factory(info.clone(), services).unwrap(), clock, view, info }
     }
 

@@ -6,7 +6,8 @@ use holdfast_auth_kubernetes::{Local, with_local};
 use holdfast_barrier::Barrier;
 use holdfast_base::{ManualClock, SystemEntropy, Timestamp};
 use holdfast_logical::{
-    Backend, Caller, Connection, Error, Grant, MountInfo, Operation, Request, Response, Services, View, table,
+    Backend, Caller, Connection, DefaultPasswords, Error, Grant, MountInfo, Operation, Request, Response, Services,
+    View, table,
 };
 use holdfast_secret::SecretBytes;
 use holdfast_storage::MemoryStorage;
@@ -26,8 +27,12 @@ impl Mount {
         let barrier = Barrier::open(Arc::new(MemoryStorage::new()), clock.clone(), Arc::new(SystemEntropy));
         barrier.initialize(&SecretBytes::new([7u8; 32])).await.unwrap();
         barrier.unseal(SecretBytes::new([7u8; 32])).await.unwrap();
-        let services =
-            Services { view: View::new(barrier, "auth/u/"), clock: clock.clone(), entropy: Arc::new(SystemEntropy) };
+        let services = Services {
+            view: View::new(barrier, "auth/u/"),
+            clock: clock.clone(),
+            entropy: Arc::new(SystemEntropy),
+            passwords: Arc::new(DefaultPasswords(Arc::new(SystemEntropy))),
+        };
         let info = Arc::new(MountInfo {
             kind: "kubernetes".into(),
             path: "auth/kubernetes/".into(),

@@ -19,7 +19,7 @@ pub use self::{
     record::{Record, Tuning},
     router::{Mounted, Router, Target},
 };
-use crate::{Class, Registry, cubbyhole, sys, token};
+use crate::{Class, Registry, cubbyhole, passwords::PasswordPolicies, sys, token};
 
 /// What one key holds.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -155,6 +155,7 @@ impl Mounts {
             view: self.storage(record),
             clock: self.parts.clock.clone(),
             entropy: self.parts.entropy.clone(),
+            passwords: Arc::new(PasswordPolicies::new(&self.parts.root, "root", self.parts.entropy.clone())),
         };
         let backend = factory(info.clone(), services)?;
         self.backends.lock().insert(record.uuid.clone(), backend.clone());

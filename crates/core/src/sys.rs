@@ -7,6 +7,7 @@ mod internal;
 mod keys;
 mod leases;
 mod mounts;
+mod passwords;
 mod policies;
 mod remount;
 mod tools;
@@ -21,6 +22,7 @@ pub const NOUNS: &[Noun] = &[
     Noun { rows: mounts::ROWS, handle: |call| Box::pin(mounts::handle(call)) },
     Noun { rows: remount::ROWS, handle: |call| Box::pin(remount::handle(call)) },
     Noun { rows: policies::ROWS, handle: |call| Box::pin(policies::handle(call)) },
+    Noun { rows: passwords::ROWS, handle: |call| Box::pin(passwords::handle(call)) },
     Noun { rows: capabilities::ROWS, handle: |call| Box::pin(capabilities::handle(call)) },
     Noun { rows: leases::ROWS, handle: |call| Box::pin(leases::handle(call)) },
     Noun { rows: bindings::ROWS, handle: |call| Box::pin(bindings::handle(call)) },

@@ -118,3 +118,25 @@ path "probe/data/*" { capabilities = ["create", "read"] }"#;
     }
     bench.read("sys/policies/acl/guard").await;
 }
+
+#[tokio::test]
+async fn password_policies_are_tried_out_when_they_are_written_and_make_what_they_say() {
+    let bench = Bench::open().await;
+    let hcl =
+        "length = 12\nrule \"charset\" { charset = \"ab\"\n min-chars = 3 }\nrule \"charset\" { charset = \"12\" }";
+    let none = bench.fails(&bench.root, Verb::List, "sys/policies/password", json!({})).await;
+    assert!(matches!(none, Error::Logical(Logical::NotFound(None))), "{none}");
+    bench.write("sys/policies/password/db", json!({ "policy": hcl })).await;
+    assert_eq!(bench.read("sys/policies/password/db").await["policy"], hcl);
+    let made = bench.read("sys/policies/password/db/generate").await["password"].as_str().unwrap().to_owned();
+    assert!(made.len() == 12 && made.bytes().all(|byte| b"ab12".contains(&byte)), "{made}");
+    assert_ne!(bench.read("sys/policies/password/db/generate").await["password"], made);
+    for (text, part) in [("length = 2", "between 4 and 100"), ("", "not supplied")] {
+        let error = bench.fails(&bench.root, Verb::Write, "sys/policies/password/db", json!({ "policy": text })).await;
+        assert!(error.to_string().contains(part), "{error}");
+    }
+    let listed = bench.ok(&bench.root, Verb::List, "sys/policies/password", json!({})).await;
+    assert_eq!(data(listed)["keys"], json!(["db"]));
+    bench.ok(&bench.root, Verb::Delete, "sys/policies/password/db", json!({})).await;
+    bench.fails(&bench.root, Verb::Read, "sys/policies/password/db/generate", json!({})).await;
+}

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use futures::future::BoxFuture;
 use serde_json::{Map, Value};
 
-use crate::{Clock, Entropy, Error, Grant, PathTable, Request, Response, View};
+use crate::{Clock, Entropy, Error, Grant, Passwords, PathTable, Request, Response, View};
 
 /// Work in an outside system that the core runs when the intent is stored. Its error tells what is to be undone:
 /// `Status` 503 says that nothing was begun, `Unavailable` that what was begun may go on, all others that it has ended.
@@ -43,6 +43,8 @@ pub struct Services {
     pub clock: Arc<dyn Clock>,
     /// Random bytes.
     pub entropy: Arc<dyn Entropy>,
+    /// Passwords by policy.
+    pub passwords: Arc<dyn Passwords>,
 }
 
 /// A secret engine or an auth method.

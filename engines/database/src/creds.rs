@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use holdfast_base::id;
 use holdfast_logical::{Data, Error, Issue, Request, Response, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use crate::{
+    config::Config,
     engine::Database,
     postgres::{Pool, User},
     username,
@@ -51,7 +51,7 @@ impl Database {
             entropy: &*services.entropy,
         };
         let username = username::make(&config.username_template, &source)?;
-        let password = self.new_password();
+        let password = self.new_password(&config).await?;
         let mount = &request.mount;
         let ttl = role.default_ttl().unwrap_or(mount.default_ttl);
         let longest = role.max_ttl().map_or(mount.max_ttl, |max| max.min(mount.max_ttl));
@@ -117,11 +117,9 @@ impl Database {
         revoke(&pool, &lease.username, &revocation).await
     }
 
-    /// 20 characters that need no quoting anywhere.
-    pub fn new_password(&self) -> String {
-        let random = id::base62(&*self.services.entropy, 18);
-        // One dash inside, for password checkers that ask for a special character.
-        format!("{}-{}a", &random[..9], &random[9..])
+    /// A password by the policy of the connection.
+    pub async fn new_password(&self, config: &Config) -> Result<String, Error> {
+        Ok(self.services.passwords.generate(&config.password_policy).await?.expose().to_owned())
     }
 }
 

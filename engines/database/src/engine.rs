@@ -36,7 +36,11 @@ static PATHS: &PathTable = &[
             Field::new("verify_connection", Kind::Bool, "Log in before the connection is stored (true)."),
             Field::new("allowed_roles", Kind::StringList, "Roles that may use the connection; `*`: all."),
             Field::new("root_rotation_statements", Kind::Any, "Statements that change the password of `username`."),
-            Field::new("password_policy", Kind::String, "Kept; has no effect yet."),
+            Field::new(
+                "password_policy",
+                Kind::String,
+                "Policy of sys/policies/password that passwords obey; none: the default one.",
+            ),
             Field::sensitive("connection_url", Kind::String, "postgresql://{{username}}:{{password}}@host:5432/db"),
             Field::new("username", Kind::String, "User that makes the users."),
             Field::sensitive("password", Kind::String, "Its password."),

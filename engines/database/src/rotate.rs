@@ -22,7 +22,7 @@ impl Database {
             ));
         }
         if config.next_password.is_none() {
-            config.next_password = Some(self.new_password());
+            config.next_password = Some(self.new_password(&config).await?);
             revision = match self.store_config(name, &config, Check::At(revision)).await {
                 Ok(revision) => revision,
                 Err(StoreError::Conflict) => {

@@ -5,7 +5,8 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use holdfast_barrier::Barrier;
 use holdfast_base::{SystemClock, SystemEntropy};
 use holdfast_logical::{
-    Backend, Caller, Connection, Error, Issue, MountInfo, Operation, Request, Response, Services, View, table,
+    Backend, Caller, Connection, DefaultPasswords, Error, Issue, MountInfo, Operation, Request, Response, Services,
+    View, table,
 };
 use holdfast_secret::SecretBytes;
 use holdfast_storage::MemoryStorage;
@@ -39,7 +40,12 @@ impl Mount {
             max_ttl: Duration::from_secs(7200),
         });
         let view = View::new(barrier, "logical/u/");
-        let services = Services { view: view.clone(), clock: Arc::new(SystemClock), entropy: Arc::new(SystemEntropy) };
+        let services = Services {
+            view: view.clone(),
+            clock: Arc::new(SystemClock),
+            entropy: Arc::new(SystemEntropy),
+            passwords: Arc::new(DefaultPasswords(Arc::new(SystemEntropy))),
+        };
         let backend = holdfast_engine_database::factory(info.clone(), services).unwrap();
         Self { info, backend, view }
     }

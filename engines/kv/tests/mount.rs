@@ -5,7 +5,8 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use holdfast_barrier::Barrier;
 use holdfast_base::{ManualClock, SystemEntropy, Timestamp};
 use holdfast_logical::{
-    Backend, Caller, Connection, Error, MountInfo, Operation, Request, Response, Services, View, table,
+    Backend, Caller, Connection, DefaultPasswords, Error, MountInfo, Operation, Request, Response, Services, View,
+    table,
 };
 use holdfast_secret::SecretBytes;
 use holdfast_storage::MemoryStorage;
@@ -32,8 +33,12 @@ impl Mount {
             default_ttl: Duration::from_secs(2_764_800),
             max_ttl: Duration::from_secs(2_764_800),
         });
-        let services =
-            Services { view: View::new(barrier, "logical/u/"), clock: clock.clone(), entropy: Arc::new(SystemEntropy) };
+        let services = Services {
+            view: View::new(barrier, "logical/u/"),
+            clock: clock.clone(),
+            entropy: Arc::new(SystemEntropy),
+            passwords: Arc::new(DefaultPasswords(Arc::new(SystemEntropy))),
+        };
         let backend = holdfast_engine_kv::factory(info.clone(), services).unwrap();
         Self { info, backend, clock }
     }

@@ -58,7 +58,7 @@ pub async fn handle(call: Call) -> Result<Reply, Error> {
 }
 
 /// The text as it was given; a JSON object becomes its text; base64 is decoded if the result is text.
-fn text(given: Option<&Value>) -> Result<String, Error> {
+pub(super) fn text(given: Option<&Value>) -> Result<String, Error> {
     let missing = || Error::invalid("'policy' parameter not supplied or empty");
     match given {
         Some(Value::String(text)) if !text.is_empty() => {
