@@ -17,6 +17,8 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("barrier", &["storage"]),
     ("seal", &["shamir"]),
     ("logical", &["barrier", "password"]),
+    ("logical", &["barrier"]),
+    ("harness", &["barrier", "logical", "storage"]),
     ("policy", &["logical", "hcl"]),
     ("audit", &["logical"]),
     ("engine-kv", &["logical"]),

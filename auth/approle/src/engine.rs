@@ -6,7 +6,9 @@ use std::{
 };
 
 use async_trait::async_trait;
-use holdfast_logical::{Backend, Error, Grant, MountInfo, Operation, PathTable, Request, Response, Services};
+use holdfast_logical::{
+    Backend, Connection, Error, Grant, MountInfo, Operation, PathTable, Request, Response, Services,
+};
 use parking_lot::{Mutex, RwLock};
 
 use crate::{
@@ -85,7 +87,7 @@ impl Backend for AppRole {
         }
     }
 
-    async fn renew_grant(&self, grant: Grant) -> Result<Grant, Error> {
+    async fn renew_grant(&self, grant: Grant, _connection: &Connection) -> Result<Grant, Error> {
         self.renew(grant).await
     }
 

@@ -1,52 +1,28 @@
-//! A mount of the method and requests to it.
+//! A mount of the method and what its tests ask.
 
-use std::{collections::BTreeMap, net::IpAddr, sync::Arc, time::Duration};
+use std::ops::Deref;
 
-use holdfast_barrier::Barrier;
-use holdfast_base::{ManualClock, SystemEntropy, Timestamp};
-use holdfast_logical::{
-    Backend, Caller, Connection, DefaultPasswords, Error, Grant, MountInfo, Operation, Request, Response, Services,
-    View, table,
-};
-use holdfast_secret::SecretBytes;
-use holdfast_storage::MemoryStorage;
-use serde_json::{Map, Value, json};
-
-pub const HOME: &str = "10.1.2.3";
-
-pub struct Mount {
-    pub backend: Arc<dyn Backend>,
-    pub clock: Arc<ManualClock>,
-    pub view: View,
-    info: Arc<MountInfo>,
-}
+pub use holdfast_harness::HOME;
+use holdfast_harness::Harness;
+use holdfast_logical::{Error, Grant, Operation};
+use serde_json::{Value, json};
 
 /// What a wrong pair is answered with.
 pub const REFUSED: &str = "invalid role or secret ID";
 
+pub struct Mount(pub Harness);
+
+impl Deref for Mount {
+    type Target = Harness;
+
+    fn deref(&self) -> &Harness {
+        &self.0
+    }
+}
+
 impl Mount {
     pub async fn new() -> Self {
-        let clock = Arc::new(ManualClock::new(Timestamp::from_second(1_700_000_000).unwrap()));
-        let barrier = Barrier::open(Arc::new(MemoryStorage::new()), clock.clone(), Arc::new(SystemEntropy));
-        barrier.initialize(&SecretBytes::new([7u8; 32])).await.unwrap();
-        barrier.unseal(SecretBytes::new([7u8; 32])).await.unwrap();
-        let view = View::new(barrier, "auth/u/");
-        let info = Arc::new(MountInfo {
-            kind: "approle".into(),
-            path: "auth/approle/".into(),
-            accessor: "auth_approle_00000000".into(),
-            uuid: "u".into(),
-            options: BTreeMap::new(),
-            default_ttl: Duration::from_secs(3600),
-            max_ttl: Duration::from_secs(7200),
-        });
-        let services = Services {
-            view: view.clone(),
-            clock: clock.clone(),
-            entropy: Arc::new(SystemEntropy),
-            passwords: Arc::new(DefaultPasswords(Arc::new(SystemEntropy))),
-        };
-        Self { backend: holdfast_auth_approle::factory(info.clone(), services).unwrap(), clock, view, info }
+        Self(Harness::new("approle", holdfast_auth_approle::factory).await)
     }
 
     /// A mount with a role `app` whose role id is `r`.
@@ -57,64 +33,9 @@ impl Mount {
         mount
     }
 
-    pub async fn ask_from(
-        &self,
-        remote: &str,
-        operation: Operation,
-        path: &str,
-        body: Value,
-    ) -> Result<Response, Error> {
-        let body = match body {
-            Value::Object(body) => body,
-            _ => Map::new(),
-        };
-        let (row, captures) = table::find(self.backend.paths(), path).ok_or_else(Error::not_found)?;
-        assert!(row.serves(operation), "{operation:?} {path}");
-        let request = Request {
-            id: "r".into(),
-            operation,
-            path: path.into(),
-            route: row.id,
-            fields: row.fields(&captures, body)?,
-            mount: self.info.clone(),
-            caller: Caller::default(),
-            connection: Connection { remote: remote.parse::<IpAddr>().ok(), ..Connection::default() },
-        };
-        self.backend.handle(request).await
-    }
-
-    pub async fn ask(&self, operation: Operation, path: &str, body: Value) -> Result<Response, Error> {
-        self.ask_from(HOME, operation, path, body).await
-    }
-
-    pub async fn write(&self, path: &str, body: Value) -> Response {
-        self.ask(Operation::Update, path, body).await.unwrap()
-    }
-
-    /// The `data` of a write.
-    pub async fn made(&self, path: &str, body: Value) -> Map<String, Value> {
-        self.write(path, body).await.data.unwrap().into_map()
-    }
-
-    pub async fn get(&self, path: &str) -> Value {
-        let response = self.ask(Operation::Read, path, Value::Null).await.unwrap();
-        Value::Object(response.data.unwrap().into_map())
-    }
-
-    pub async fn keys(&self, path: &str) -> Vec<String> {
-        match self.ask(Operation::List, path, Value::Null).await {
-            Ok(response) => serde_json::from_value(response.data.unwrap().into_map()["keys"].clone()).unwrap(),
-            Err(Error::NotFound(None)) => Vec::new(),
-            Err(error) => panic!("{error:?}"),
-        }
-    }
-
-    /// The text of a write that must be a 400.
-    pub async fn refused(&self, path: &str, body: Value) -> String {
-        match self.ask(Operation::Update, path, body).await {
-            Err(Error::Invalid(text)) => text,
-            other => panic!("{other:?}"),
-        }
+    /// Another server with the same mount.
+    pub async fn second(&self) -> Self {
+        Self(self.beside(holdfast_auth_approle::factory).await)
     }
 
     /// A new secret id of `app`.

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use holdfast_logical::{
-    Auth, Backend, Error, Field, Grant, Kind, Operation, PathTable, Request, Response, Row, Services, with_token_fields,
+    Auth, Backend, Connection, Error, Field, Grant, Kind, Operation, PathTable, Request, Response, Row, Services,
+    with_token_fields,
 };
 
 use crate::{Local, api::Api, keys::Keys};
@@ -115,7 +116,7 @@ impl Backend for Kubernetes {
         }
     }
 
-    async fn renew_grant(&self, grant: Grant) -> Result<Grant, Error> {
+    async fn renew_grant(&self, grant: Grant, _connection: &Connection) -> Result<Grant, Error> {
         self.renew(grant).await
     }
 }

@@ -179,10 +179,10 @@ async fn renewal_follows_the_role() {
     let mount = Mount::of(&cluster).await;
     let grant = mount.login("orders", &signer.sign(&claims("shop", "orders"))).await.unwrap();
     mount.role("orders", json!({"token_ttl": "5m"})).await;
-    let renewed = mount.backend.renew_grant(grant.clone()).await.unwrap();
+    let renewed = mount.renew(grant.clone()).await.unwrap();
     assert_eq!(renewed.ttl, Some(Duration::from_secs(300)));
     mount.role("orders", json!({"bound_service_account_names": "somebody"})).await;
-    assert!(matches!(mount.backend.renew_grant(grant.clone()).await, Err(Error::Denied(_))));
+    assert!(matches!(mount.renew(grant.clone()).await, Err(Error::Denied(_))));
     mount.ask(holdfast_logical::Operation::Delete, "role/orders", json!({})).await.unwrap();
-    assert!(mount.backend.renew_grant(grant).await.is_err());
+    assert!(mount.renew(grant).await.is_err());
 }

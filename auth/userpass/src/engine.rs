@@ -2,7 +2,8 @@
 
 use async_trait::async_trait;
 use holdfast_logical::{
-    Auth, Backend, Error, Field, Grant, Kind, Operation, PathTable, Request, Response, Row, Services, with_token_fields,
+    Auth, Backend, Connection, Error, Field, Grant, Kind, Operation, PathTable, Request, Response, Row, Services,
+    with_token_fields,
 };
 
 use crate::password::Bcrypt;
@@ -100,7 +101,7 @@ impl Backend for UserPass {
         }
     }
 
-    async fn renew_grant(&self, grant: Grant) -> Result<Grant, Error> {
+    async fn renew_grant(&self, grant: Grant, _connection: &Connection) -> Result<Grant, Error> {
         self.renew(grant).await
     }
 }

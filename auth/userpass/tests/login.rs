@@ -84,10 +84,10 @@ async fn renewal_follows_the_user() {
     mount.write("users/ada", json!({"password": "right", "token_policies": "a,b"})).await;
     let grant = mount.login("ada", "right").await.unwrap();
     mount.write("users/ada", json!({"token_ttl": "5m", "token_policies": "b,a"})).await;
-    assert_eq!(mount.backend.renew_grant(grant.clone()).await.unwrap().ttl, Some(Duration::from_secs(300)));
+    assert_eq!(mount.renew(grant.clone()).await.unwrap().ttl, Some(Duration::from_secs(300)));
     mount.write("users/ada/policies", json!({"token_policies": "c"})).await;
-    let error = mount.backend.renew_grant(grant.clone()).await.unwrap_err();
+    let error = mount.renew(grant.clone()).await.unwrap_err();
     assert_eq!(error.to_string(), "policies have changed, not renewing");
     mount.ask(Operation::Delete, "users/ada", Value::Null).await.unwrap();
-    assert!(mount.backend.renew_grant(grant).await.is_err());
+    assert!(mount.renew(grant).await.is_err());
 }

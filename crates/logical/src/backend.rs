@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use futures::future::BoxFuture;
 use serde_json::{Map, Value};
 
-use crate::{Clock, Entropy, Error, Grant, Passwords, PathTable, Request, Response, View};
+use crate::{Clock, Connection, Entropy, Error, Grant, Passwords, PathTable, Request, Response, View};
 
 /// Work in an outside system that the core runs when the intent is stored. Its error tells what is to be undone:
 /// `Status` 503 says that nothing was begun, `Unavailable` that what was begun may go on, all others that it has ended.
@@ -79,8 +79,9 @@ pub trait Backend: Send + Sync + 'static {
         Ok((None, None))
     }
 
-    /// May a token from this method be renewed, and with which limits now? An error refuses the renewal.
-    async fn renew_grant(&self, grant: Grant) -> Result<Grant, Error> {
+    /// May a token from this method be renewed, and with which limits now? An error refuses the renewal. `connection` is
+    /// the one that the renewal came over: it may have to show the same certificate as the login.
+    async fn renew_grant(&self, grant: Grant, _connection: &Connection) -> Result<Grant, Error> {
         Ok(grant)
     }
 

@@ -75,6 +75,8 @@ pub enum TokenKind {
 pub struct Grant {
     /// Who logged in, unique within the mount (for the identity store).
     pub alias: String,
+    /// Names of the groups that the method says the login is in (for the identity store).
+    pub groups: Vec<String>,
     /// For audit and for names of created users: `kubernetes-shop-orders`.
     pub display_name: String,
     /// Policies, without `default`, which the core adds.

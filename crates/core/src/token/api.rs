@@ -176,7 +176,8 @@ async fn renew(call: &Call) -> Result<Reply, Error> {
         }
     };
     let router = call.open.mounts.cached();
-    let renewed = tokens.renew(&hash, fields.duration("increment"), &router).await?;
+    let connection = &call.request.connection;
+    let renewed = tokens.renew(&hash, fields.duration("increment"), &router, connection).await?;
     Ok(Reply {
         response: Response { warnings: renewed.warnings, ..Response::default() },
         auth: Some(auth_info(&id, &renewed.token, tokens.now())),

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use holdfast_api_types::AuthInfo;
 use holdfast_base::duration;
-use holdfast_logical::{Grant, StoreError, Timestamp, Txn};
+use holdfast_logical::{Connection, Grant, StoreError, Timestamp, Txn};
 use holdfast_secret::SecretString;
 
 use super::{Token, Tokens};
@@ -64,15 +64,21 @@ pub struct Renewed {
 }
 
 impl Tokens {
-    /// Extends a token. `router` tells the limits of the mount that made it.
-    pub async fn renew(&self, hash: &str, increment: Option<Duration>, router: &Router) -> Result<Renewed, Error> {
+    /// Extends a token. `router` tells the limits of the mount that made it; its method sees the `connection`.
+    pub async fn renew(
+        &self,
+        hash: &str,
+        increment: Option<Duration>,
+        router: &Router,
+        connection: &Connection,
+    ) -> Result<Renewed, Error> {
         loop {
             let Some((mut token, revision)) = self.get(hash).await? else { return Err(Error::denied()) };
             let Some(previous) = token.expires.filter(|_| token.renewable) else {
                 return Err(Error::invalid("lease is not renewable"));
             };
             let now = self.now();
-            let (lifetime, grant) = limits(&token, increment, now, router).await?;
+            let (lifetime, grant) = limits(&token, increment, now, router, connection).await?;
             let Some(capped) = lifetime.ttl() else { return Err(Error::invalid("past the max TTL, cannot renew")) };
             let expires = now.checked_add(capped.ttl).unwrap_or(Timestamp::MAX);
             token.expires = Some(expires);
@@ -95,6 +101,7 @@ async fn limits(
     increment: Option<Duration>,
     now: Timestamp,
     router: &Router,
+    connection: &Connection,
 ) -> Result<(Lifetime, Option<Grant>), Error> {
     let seconds = |seconds: u64| (seconds > 0).then(|| Duration::from_secs(seconds));
     let mut lifetime = Lifetime {
@@ -108,7 +115,7 @@ async fn limits(
     lifetime.default = mounted.info.default_ttl;
     lifetime.mount_max = mounted.info.max_ttl;
     let (Some(grant), Target::Engine(backend)) = (&token.grant, &mounted.target) else { return Ok((lifetime, None)) };
-    let grant = backend.renew_grant(grant.clone()).await?;
+    let grant = backend.renew_grant(grant.clone(), connection).await?;
     lifetime.max = grant.max_ttl;
     lifetime.period = grant.period.or(lifetime.period);
     if increment.is_none_or(|increment| increment.is_zero()) {
