@@ -17,7 +17,6 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("barrier", &["storage"]),
     ("seal", &["shamir"]),
     ("logical", &["barrier", "password"]),
-    ("logical", &["barrier"]),
     ("harness", &["barrier", "logical", "storage"]),
     ("policy", &["logical", "hcl"]),
     ("audit", &["logical"]),
