@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use futures::future::BoxFuture;
 use holdfast_api_types::{AuthInfo, WrapInfo};
-use holdfast_logical::{PathTable, Request, Response, Row, table};
+use holdfast_logical::{Namespace, PathTable, Request, Response, Row, table};
 use holdfast_policy::PolicySet;
 use holdfast_secret::SecretString;
 
@@ -93,7 +93,12 @@ impl Call {
         self.holder.as_ref().ok_or_else(Error::denied)
     }
 
-    /// The full path of the request.
+    /// Where the request belongs.
+    pub fn namespace(&self) -> &Arc<Namespace> {
+        &self.request.mount.namespace
+    }
+
+    /// The path of the request within its namespace.
     pub fn full_path(&self) -> String {
         format!("{}{}", self.request.mount.path, self.request.path)
     }

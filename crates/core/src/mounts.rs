@@ -10,7 +10,7 @@ pub mod router;
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
-use holdfast_logical::{Backend, Clock, Entropy, MountInfo, Revision, Services, StoreError, View};
+use holdfast_logical::{Backend, Clock, Entropy, MountInfo, Namespace, Revision, Services, StoreError, View};
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
@@ -172,6 +172,7 @@ impl Mounts {
         Arc::new(MountInfo {
             kind: record.kind.clone(),
             path: record.full_path(),
+            namespace: Namespace::root(),
             accessor: record.accessor.clone(),
             uuid: record.uuid.clone(),
             options: record.options.clone(),

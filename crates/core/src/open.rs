@@ -7,7 +7,7 @@ use std::{
 
 use async_trait::async_trait;
 use holdfast_base::id;
-use holdfast_logical::{Backend, Check, MountInfo, Store, StoreError, Txn, View};
+use holdfast_logical::{Backend, Check, MountInfo, Namespace, Store, StoreError, Txn, View};
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
@@ -71,7 +71,7 @@ impl Open {
             entropy: config.entropy.clone(),
             ttls: (config.default_lease_ttl, config.max_lease_ttl),
         }));
-        let policies = Policies::new(root.below("policy"));
+        let policies = Policies::new(root.clone());
         let cluster = cluster(&root, &config, &mounts, &policies).await?;
         let router = mounts.current().await?;
         let backends = Arc::new(Lookup { mounts: mounts.clone(), tokens: OnceLock::new() });
@@ -176,7 +176,7 @@ impl Open {
                 path: "auth/token/root".to_owned(),
                 display_name: "root".to_owned(),
                 mount: mount.unwrap_or_default(),
-                ..NewToken::default()
+                ..NewToken::of(Namespace::root())
             })
             .await
     }
@@ -203,7 +203,7 @@ async fn cluster(
         txn.check(view.path("cluster"), Check::Absent);
         txn.put_json(view.path("cluster"), &Cluster { id: id::uuid(entropy), name })?;
         mounts.first_tables(&mut txn)?;
-        policies.first_policies(&mut txn)?;
+        policies.first_policies(&Namespace::root(), &mut txn)?;
         match view.commit(txn).await {
             Ok(_) | Err(StoreError::Conflict) => {}
             Err(error) => return Err(error),

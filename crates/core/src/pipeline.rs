@@ -13,7 +13,7 @@ mod wrap;
 
 use std::{sync::Arc, time::Duration};
 
-use holdfast_logical::{Operation, Response};
+use holdfast_logical::{Namespace, Operation, Response};
 
 pub(crate) use self::wrap::wrapped;
 use self::{
@@ -113,7 +113,7 @@ async fn engine(open: &Arc<Open>, parsed: &Parsed, admitted: Admitted) -> Result
 
 /// A request of the server to itself, as root: the steps of `initialize`.
 pub(crate) async fn serve_own(open: &Arc<Open>, raw: Raw) -> Answer {
-    match open.policies.set(&[holdfast_policy::ROOT.to_owned()]).await {
+    match open.policies.set(&Namespace::root(), &[holdfast_policy::ROOT.to_owned()]).await {
         Ok(policies) => serve(open, parse(raw), Some(Arc::new(Holder::server(policies, open.tokens.now())))).await,
         Err(error) => Answer::Error(error.into()),
     }

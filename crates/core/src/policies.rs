@@ -1,8 +1,12 @@
 //! Stored policies, and the compiled set of a token.
+//!
+//! A policy is known by its namespace and its name: those of the root namespace are below `policy/`, those of others
+//! below `namespace/<id>/policy/`. Rules speak of paths within the policy's namespace; they are compiled with the path of
+//! the namespace in front, and decide on full paths.
 
 use std::{collections::HashMap, sync::Arc};
 
-use holdfast_logical::{Check, Revision, StoreError, Txn, View};
+use holdfast_logical::{Check, Namespace, Revision, StoreError, Txn, View};
 use holdfast_policy::{DEFAULT, DEFAULT_TEXT, Policy, PolicySet, RESPONSE_WRAPPING, RESPONSE_WRAPPING_TEXT, ROOT};
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
@@ -11,15 +15,19 @@ use crate::Error;
 
 /// All policies of this server.
 pub struct Policies {
-    view: View,
-    /// Parsed policies by name, good for the revision that they were read at.
-    parsed: Mutex<HashMap<String, (Revision, Arc<Policy>)>>,
+    root: View,
+    first: View,
+    /// Good for the revision that they were read at.
+    parsed: Mutex<Parsed>,
     /// Compiled sets, by the revisions of what they are made of.
     sets: Mutex<Sets>,
 }
 
-/// Compiled sets by the names and revisions of their policies.
-type Sets = HashMap<Vec<(String, Revision)>, Arc<PolicySet>>;
+/// Parsed policies by namespace id and name.
+type Parsed = HashMap<(String, String), (Revision, Arc<Policy>)>;
+
+/// Compiled sets by namespace id and the names and revisions of their policies.
+type Sets = HashMap<(String, Vec<(String, Revision)>), Arc<PolicySet>>;
 
 #[derive(Serialize, Deserialize)]
 struct Stored {
@@ -30,33 +38,41 @@ struct Stored {
 const SETS: usize = 4096;
 
 impl Policies {
-    /// The policies below `view` (`policy/`).
-    pub fn new(view: View) -> Self {
-        Self { view, parsed: Mutex::default(), sets: Mutex::default() }
+    /// The policies in the whole key space.
+    pub fn new(root: View) -> Self {
+        Self { first: root.below("policy"), root, parsed: Mutex::default(), sets: Mutex::default() }
     }
 
-    /// Writes the policies of a new server into `txn`.
-    pub fn first_policies(&self, txn: &mut Txn) -> Result<(), StoreError> {
+    fn view(&self, namespace: &Namespace) -> View {
+        match namespace.is_root() {
+            true => self.first.clone(),
+            false => self.root.below("namespace").below(&namespace.id).below("policy"),
+        }
+    }
+
+    /// Writes the policies of a new namespace into `txn`.
+    pub fn first_policies(&self, namespace: &Namespace, txn: &mut Txn) -> Result<(), StoreError> {
+        let view = self.view(namespace);
         for (name, text) in [(DEFAULT, DEFAULT_TEXT), (RESPONSE_WRAPPING, RESPONSE_WRAPPING_TEXT)] {
-            txn.check(self.view.path(name), Check::Absent);
-            txn.put_json(self.view.path(name), &Stored { text: text.to_owned() })?;
+            txn.check(view.path(name), Check::Absent);
+            txn.put_json(view.path(name), &Stored { text: text.to_owned() })?;
         }
         Ok(())
     }
 
     /// The text of a policy, byte for byte as it was written; `root` has none.
-    pub async fn text(&self, name: &str) -> Result<Option<String>, StoreError> {
+    pub async fn text(&self, namespace: &Namespace, name: &str) -> Result<Option<String>, StoreError> {
         if name == ROOT {
             return Ok(Some(String::new()));
         }
         if !well_formed(name) {
             return Ok(None);
         }
-        Ok(self.view.get_json::<Stored>(name).await?.map(|(stored, _)| stored.text))
+        Ok(self.view(namespace).get_json::<Stored>(name).await?.map(|(stored, _)| stored.text))
     }
 
     /// Writes a policy that parses.
-    pub async fn put(&self, name: &str, text: &str) -> Result<(), Error> {
+    pub async fn put(&self, namespace: &Namespace, name: &str, text: &str) -> Result<(), Error> {
         if !well_formed(name) {
             return Err(Error::invalid(format!("{name:?} cannot be the name of a policy: it is empty or holds a '/'")));
         }
@@ -64,35 +80,35 @@ impl Policies {
             return Err(Error::invalid(format!("cannot update {name:?} policy")));
         }
         Policy::parse(name, text).map_err(|error| Error::invalid(error.to_string()))?;
-        self.view.put_json(name, &Stored { text: text.to_owned() }).await?;
+        self.view(namespace).put_json(name, &Stored { text: text.to_owned() }).await?;
         Ok(())
     }
 
     /// Deletes a policy; nothing happens if it is not there.
-    pub async fn delete(&self, name: &str) -> Result<(), Error> {
+    pub async fn delete(&self, namespace: &Namespace, name: &str) -> Result<(), Error> {
         if holdfast_policy::is_immutable(name) || name == DEFAULT {
             return Err(Error::invalid(format!("cannot delete {name:?} policy")));
         }
         if well_formed(name) {
-            self.view.delete(name).await?;
-            self.parsed.lock().remove(name);
+            self.view(namespace).delete(name).await?;
+            self.parsed.lock().remove(&(namespace.id.clone(), name.to_owned()));
         }
         Ok(())
     }
 
     /// Names of all policies, `root` last as Vault lists it.
-    pub async fn names(&self) -> Result<Vec<String>, StoreError> {
-        let mut names = self.view.list("", "", 0).await?;
+    pub async fn names(&self, namespace: &Namespace) -> Result<Vec<String>, StoreError> {
+        let mut names = self.view(namespace).list("", "", 0).await?;
         names.retain(|name| name != RESPONSE_WRAPPING);
         names.push(ROOT.to_owned());
         Ok(names)
     }
 
     /// A warning for each of these policies that does not exist.
-    pub async fn missing(&self, names: &[String]) -> Result<Vec<String>, StoreError> {
-        let mut warnings = Vec::new();
+    pub async fn missing(&self, namespace: &Namespace, names: &[String]) -> Result<Vec<String>, StoreError> {
+        let (mut warnings, view) = (Vec::new(), self.view(namespace));
         for name in names.iter().filter(|name| *name != ROOT) {
-            if !well_formed(name) || self.view.get(name).await?.is_none() {
+            if !well_formed(name) || view.get(name).await?.is_none() {
                 warnings.push(format!("Policy {name:?} does not exist"));
             }
         }
@@ -100,17 +116,18 @@ impl Policies {
     }
 
     /// The compiled set of these policies as they are now; those that do not exist grant nothing.
-    pub async fn set(&self, names: &[String]) -> Result<Arc<PolicySet>, StoreError> {
+    pub async fn set(&self, namespace: &Namespace, names: &[String]) -> Result<Arc<PolicySet>, StoreError> {
         if names.iter().any(|name| name == ROOT) {
-            return Ok(Arc::new(PolicySet::new(vec![Arc::new(Policy::root())])));
+            return Ok(Arc::new(PolicySet::below(&namespace.path, vec![Arc::new(Policy::root())])));
         }
-        let reads = names.iter().filter(|name| well_formed(name)).map(|name| self.one(name));
+        let reads = names.iter().filter(|name| well_formed(name)).map(|name| self.one(namespace, name));
         let found: Vec<_> = futures::future::try_join_all(reads).await?.into_iter().flatten().collect();
-        let key: Vec<_> = found.iter().map(|(revision, policy)| (policy.name().to_owned(), *revision)).collect();
+        let revisions = found.iter().map(|(revision, policy)| (policy.name().to_owned(), *revision)).collect();
+        let key = (namespace.id.clone(), revisions);
         if let Some(set) = self.sets.lock().get(&key) {
             return Ok(set.clone());
         }
-        let set = Arc::new(PolicySet::new(found.into_iter().map(|(_, policy)| policy).collect()));
+        let set = Arc::new(PolicySet::below(&namespace.path, found.into_iter().map(|(_, policy)| policy).collect()));
         let mut sets = self.sets.lock();
         if sets.len() >= SETS {
             sets.clear();
@@ -119,18 +136,20 @@ impl Policies {
         Ok(set)
     }
 
-    async fn one(&self, name: &str) -> Result<Option<(Revision, Arc<Policy>)>, StoreError> {
-        let Some(entry) = self.view.get(name).await? else { return Ok(None) };
-        if let Some((revision, policy)) = self.parsed.lock().get(name)
+    async fn one(&self, namespace: &Namespace, name: &str) -> Result<Option<(Revision, Arc<Policy>)>, StoreError> {
+        let view = self.view(namespace);
+        let Some(entry) = view.get(name).await? else { return Ok(None) };
+        let key = (namespace.id.clone(), name.to_owned());
+        if let Some((revision, policy)) = self.parsed.lock().get(&key)
             && *revision == entry.revision
         {
             return Ok(Some((*revision, policy.clone())));
         }
-        let damaged = |reason: String| StoreError::Corrupt { path: self.view.path(name), reason };
+        let damaged = |reason: String| StoreError::Corrupt { path: view.path(name), reason };
         let stored: Stored =
             serde_json::from_slice(entry.value.expose()).map_err(|_| damaged("not a stored policy".to_owned()))?;
         let policy = Arc::new(Policy::parse(name, &stored.text).map_err(|error| damaged(error.to_string()))?);
-        self.parsed.lock().insert(name.to_owned(), (entry.revision, policy.clone()));
+        self.parsed.lock().insert(key, (entry.revision, policy.clone()));
         Ok(Some((entry.revision, policy)))
     }
 }

@@ -10,8 +10,8 @@ use std::{collections::BTreeMap, net::IpAddr, sync::Arc, time::Duration};
 use holdfast_barrier::Barrier;
 use holdfast_base::{ManualClock, SystemEntropy, Timestamp};
 use holdfast_logical::{
-    Backend, Caller, Connection, DefaultPasswords, Error, Factory, Grant, MountInfo, Operation, Request, Response,
-    Services, View, table,
+    Backend, Caller, Connection, DefaultPasswords, Error, Factory, Grant, MountInfo, Namespace, Operation, Request,
+    Response, Services, View, table,
 };
 use holdfast_secret::SecretBytes;
 use holdfast_storage::MemoryStorage;
@@ -46,6 +46,7 @@ impl Harness {
         let info = Arc::new(MountInfo {
             kind: kind.to_owned(),
             path: format!("auth/{kind}/"),
+            namespace: Namespace::root(),
             accessor: format!("auth_{kind}_00000000"),
             uuid: "u".to_owned(),
             options: BTreeMap::new(),

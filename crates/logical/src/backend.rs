@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use futures::future::BoxFuture;
 use serde_json::{Map, Value};
 
-use crate::{Clock, Connection, Entropy, Error, Grant, Passwords, PathTable, Request, Response, View};
+use crate::{Clock, Connection, Entropy, Error, Grant, Namespace, Passwords, PathTable, Request, Response, View};
 
 /// Work in an outside system that the core runs when the intent is stored. Its error tells what is to be undone:
 /// `Status` 503 says that nothing was begun, `Unavailable` that what was begun may go on, all others that it has ended.
@@ -20,8 +20,11 @@ pub type Factory = fn(Arc<MountInfo>, Services) -> Result<Arc<dyn Backend>, Erro
 pub struct MountInfo {
     /// Type name: `kv`, `database`, `kubernetes`.
     pub kind: String,
-    /// Path with trailing slash, for auth methods with `auth/` in front: `secret/`, `auth/kubernetes/`.
+    /// Path within its namespace, with trailing slash, for auth methods with `auth/` in front: `secret/`,
+    /// `auth/kubernetes/`.
     pub path: String,
+    /// Where it is mounted.
+    pub namespace: Arc<Namespace>,
     /// `<type>_<8 hex>`.
     pub accessor: String,
     /// Never reused; storage lives below it.
@@ -32,6 +35,13 @@ pub struct MountInfo {
     pub default_ttl: Duration,
     /// Effective maximum TTL: the mount's own or the system's.
     pub max_ttl: Duration,
+}
+
+impl MountInfo {
+    /// Path with that of the namespace in front.
+    pub fn full_path(&self) -> String {
+        self.namespace.full_path(&self.path)
+    }
 }
 
 /// All that a backend gets. Narrow on purpose: there is no handle to the core in it.

@@ -10,6 +10,7 @@ mod decision;
 mod parameters;
 mod parse;
 mod pattern;
+mod place;
 mod set;
 
 pub use builtin::{DEFAULT, DEFAULT_TEXT, RESPONSE_WRAPPING, RESPONSE_WRAPPING_TEXT, ROOT, is_immutable};
@@ -17,4 +18,5 @@ pub use capability::Capabilities;
 pub use decision::{Decision, Reason};
 pub use parse::{ParseError, Policy, Stanza};
 pub use pattern::Pattern;
+pub use place::Place;
 pub use set::PolicySet;

@@ -43,6 +43,16 @@ impl Pattern {
         Ok(Self { text: text.to_owned(), kind })
     }
 
+    /// The same pattern below a prefix, which has no wildcards.
+    pub(crate) fn below(&self, prefix: &str) -> Self {
+        Self { text: format!("{prefix}{}", self.text), kind: self.kind }
+    }
+
+    /// Does it name this folder (which ends in `/` or is empty) letter by letter, before its first wildcard?
+    pub(crate) fn names(&self, folder: &str) -> bool {
+        self.text.get(..self.first_wildcard()).is_some_and(|literal| literal.starts_with(folder))
+    }
+
     pub(crate) fn kind(&self) -> Kind {
         self.kind
     }

@@ -13,12 +13,18 @@ use crate::{
     Capabilities, Decision, Policy, ROOT, Reason, Stanza,
     parameters::{self, Rules, Wrong},
     pattern::{Kind, Pattern},
+    place::Place,
 };
 
 /// All policies of a token as one thing: equal patterns merged, one rule per pattern.
+///
+/// They are policies of one namespace, and every rule begins with that namespace's path, so nothing outside of it can
+/// match. A rule reaches into a namespace further below only if it names it letter by letter: no `*` and no `+` of an
+/// old rule grants anything in a namespace that is made later (CVE-2020-10661).
 #[derive(Debug, Default)]
 pub struct PolicySet {
-    root: bool,
+    /// Everything below this may be done.
+    root: Option<String>,
     exact: HashMap<String, Rule>,
     prefixes: HashMap<String, Rule>,
     /// Distinct lengths of `prefixes`, longest first.
@@ -42,16 +48,22 @@ struct Rule {
 // === impl PolicySet ===
 
 impl PolicySet {
-    /// Compiles the policies. One of the name `root` makes the set all-powerful.
+    /// Compiles policies of the root namespace.
     pub fn new(policies: Vec<Arc<Policy>>) -> Self {
+        Self::below("", policies)
+    }
+
+    /// Compiles policies of the namespace with this path. One of the name `root` makes the set all-powerful there.
+    pub fn below(namespace: &str, policies: Vec<Arc<Policy>>) -> Self {
         let mut set = Self::default();
         for policy in &policies {
             if policy.name() == ROOT {
-                set.root = true;
+                set.root = Some(namespace.to_owned());
             }
             // A template that nothing can fill yet takes its stanza with it.
             for stanza in policy.stanzas().iter().filter(|stanza| !stanza.templated) {
-                set.add(policy.name(), stanza);
+                let pattern = stanza.pattern.below(namespace);
+                set.add(policy.name(), &Stanza { pattern, ..stanza.clone() });
             }
         }
         let lengths: BTreeSet<usize> = set.prefixes.keys().map(String::len).collect();
@@ -79,21 +91,22 @@ impl PolicySet {
         }
     }
 
-    /// May everything be done with it?
-    pub fn is_root(&self) -> bool {
-        self.root
+    /// May everything be done at this place?
+    pub fn is_root<'a>(&self, place: impl Into<Place<'a>>) -> bool {
+        self.root.as_ref().is_some_and(|below| place.into().namespace.starts_with(below.as_str()))
     }
 
-    /// The decision. `path` is the full request path without `/v1/`; `params` are body and query together; `wrap_ttl`
-    /// is what the client asked for, `None` for an answer that is not wrapped.
-    pub fn decide(
+    /// The decision. `params` are body and query together; `wrap_ttl` is what the client asked for, `None` for an answer
+    /// that is not wrapped.
+    pub fn decide<'a>(
         &self,
-        path: &str,
+        place: impl Into<Place<'a>>,
         operation: Operation,
         params: &Map<String, Value>,
         wrap_ttl: Option<Duration>,
     ) -> Decision {
-        if self.root {
+        let place = place.into();
+        if self.is_root(place) {
             let granting = vec![(ROOT.to_owned(), "*".to_owned())];
             return Decision { allowed: true, root: true, sudo: true, reason: Reason::Root, granting };
         }
@@ -101,7 +114,7 @@ impl PolicySet {
             let granting = Vec::new();
             return Decision { allowed: true, root: false, sudo: false, reason: Reason::Help, granting };
         }
-        let Some(rule) = self.choose(path, operation) else { return Decision::denied(Reason::NoMatch, false) };
+        let Some(rule) = self.choose(place, operation) else { return Decision::denied(Reason::NoMatch, false) };
         let sudo = rule.capabilities.holds(Capabilities::SUDO);
         match rule.check(operation, params, wrap_ttl) {
             Err(reason) => Decision::denied(reason, sudo),
@@ -113,41 +126,47 @@ impl PolicySet {
     }
 
     /// What may be done at a path, in Vault's order: `["root"]`, `["deny"]`, or the names.
-    pub fn capabilities(&self, path: &str) -> Vec<&'static str> {
-        if self.root {
+    pub fn capabilities<'a>(&self, place: impl Into<Place<'a>>) -> Vec<&'static str> {
+        let place = place.into();
+        if self.is_root(place) {
             return vec!["root"];
         }
-        self.choose(path, Operation::List).map_or(Capabilities::NONE, |rule| rule.capabilities).names()
+        self.choose(place, Operation::List).map_or(Capabilities::NONE, |rule| rule.capabilities).names()
     }
 
     /// May anything be done at or below a mount (`secret/`)? For `sys/internal/ui/mounts`.
-    pub fn touches(&self, mount: &str) -> bool {
+    pub fn touches<'a>(&self, mount: impl Into<Place<'a>>) -> bool {
+        let place: Place<'a> = mount.into();
+        let mount = place.path;
         let grants = |rule: &Rule| rule.capabilities != Capabilities::NONE && !rule.capabilities.denies();
         let all = || self.exact.values().chain(self.prefixes.values()).chain(&self.segments);
-        self.root
-            || self.choose(mount, Operation::List).is_some_and(grants)
+        let chosen = || self.choose(place, Operation::List);
+        self.is_root(place)
+            || chosen().is_some_and(grants)
             || all().any(|rule| {
                 // A pattern that begins above the mount counts only if nothing more specific forbids the mount.
                 grants(rule)
+                    && rule.pattern.names(place.namespace)
                     && rule.pattern.reaches(mount)
-                    && (rule.pattern.text().len() >= mount.len()
-                        || self.choose(mount, Operation::List).is_none_or(grants))
+                    && (rule.pattern.text().len() >= mount.len() || chosen().is_none_or(grants))
             })
     }
 
     /// The one rule that counts: the exact path; for lists also without its final slash; else the best pattern, for
     /// lists the better one of those with and without the final slash: a deny of `a/b/*` is not to be passed by a grant
-    /// of `a/*` that matches `a/b`.
-    fn choose(&self, path: &str, operation: Operation) -> Option<&Rule> {
-        let path = path.trim_start_matches('/');
+    /// of `a/*` that matches `a/b`. The best pattern is the one that names the most, so where it does not name the
+    /// namespace, no other does.
+    fn choose(&self, place: Place<'_>, operation: Operation) -> Option<&Rule> {
+        let path = place.path.trim_start_matches('/');
         let bare = path.strip_suffix('/');
         let lists = matches!(operation, Operation::List | Operation::Scan);
         let bare = bare.filter(|_| lists);
         let exact = self.exact.get(path).or_else(|| bare.and_then(|bare| self.exact.get(bare)));
-        exact.or_else(|| {
+        let chosen = exact.or_else(|| {
             let found = bare.and_then(|bare| self.best(bare)).into_iter().chain(self.best(path));
             found.max_by(|a, b| a.pattern.rank(&b.pattern))
-        })
+        });
+        chosen.filter(|rule| rule.pattern.names(place.namespace))
     }
 
     fn best(&self, path: &str) -> Option<&Rule> {

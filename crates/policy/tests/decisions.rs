@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use holdfast_logical::Operation::{self, *};
-use holdfast_policy::{Policy, PolicySet, Reason};
+use holdfast_policy::{Place, Policy, PolicySet, Reason};
 use serde_json::{Map, Value, json};
 
 fn set(texts: &[&str]) -> PolicySet {
@@ -137,7 +137,7 @@ fn root_may_do_everything() {
     assert!(decision.allowed && decision.root && decision.sudo);
     assert_eq!(set.capabilities("x"), ["root"]);
     let named = set_named("not-root", r#"path "*" { capabilities = ["read"] }"#);
-    assert!(!named.is_root());
+    assert!(!named.is_root(""));
 }
 
 fn set_named(name: &str, text: &str) -> PolicySet {
@@ -163,4 +163,39 @@ fn mounts_that_a_token_may_see() {
     assert!(!set.touches("k8s/shop/kv/"));
     assert!(!set.touches("hidden/"));
     assert!(!set.touches("other/"));
+}
+
+/// Policies of a namespace speak of what is below it, and rules of a parent reach into a child only where they name it.
+#[test]
+fn cve_2020_10661_no_wildcard_grants_in_a_namespace_that_is_made_later() {
+    let paths = ["*", "+/secret/x", "+/*", "tea*", "+", "named/*", "named/inner/only"];
+    let old: String = paths.iter().map(|path| format!("path \"{path}\" {{ capabilities = [\"read\"] }}\n")).collect();
+    let set = PolicySet::new(vec![Arc::new(Policy::parse("old", &old).unwrap())]);
+    let reads = |namespace: &str, path: &str| {
+        let path = format!("{namespace}{path}");
+        set.decide(Place { path: &path, namespace }, Read, &Map::new(), None).allowed
+    };
+    assert!(reads("", "team/secret/x"), "a mount of that name in the root namespace");
+    for path in ["secret/x", "sys/mounts", ""] {
+        assert!(!reads("team/", path), "{path}");
+        assert!(reads("named/", path), "{path}");
+        assert!(!reads("named/inner/", path), "{path}");
+    }
+    assert!(reads("named/inner/", "only"));
+    assert!(!set.touches(Place { path: "team/secret/", namespace: "team/" }));
+    assert!(set.touches(Place { path: "named/secret/", namespace: "named/" }));
+}
+
+#[test]
+fn a_policy_of_a_namespace_never_leaves_it() {
+    let text = "path \"*\" { capabilities = [\"read\"] } path \"+/x\" { capabilities = [\"update\"] }";
+    let policies = || vec![Arc::new(Policy::parse("p", text).unwrap())];
+    let set = PolicySet::below("a/", policies());
+    let at = |namespace, path, operation| set.decide(Place { path, namespace }, operation, &Map::new(), None).allowed;
+    assert!(at("a/", "a/secret", Read) && at("a/", "a/m/x", Update));
+    assert!(!at("", "secret", Read) && !at("ab/", "ab/secret", Read) && !at("", "m/x", Update) && !at("", "a", Read));
+    let root = PolicySet::below("a/", vec![Arc::new(Policy::root())]);
+    let at = |namespace, path| root.decide(Place { path, namespace }, Read, &Map::new(), None).allowed;
+    assert!(at("a/", "a/sys/mounts") && at("a/b/", "a/b/sys/mounts"));
+    assert!(!at("", "sys/mounts") && !at("ab/", "ab/sys/mounts") && !at("", "a/"));
 }

@@ -5,8 +5,8 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use holdfast_barrier::Barrier;
 use holdfast_base::{SystemClock, SystemEntropy};
 use holdfast_logical::{
-    Backend, Caller, Connection, DefaultPasswords, Error, Issue, MountInfo, Operation, Request, Response, Services,
-    View, table,
+    Backend, Caller, Connection, DefaultPasswords, Error, Issue, MountInfo, Namespace, Operation, Request, Response,
+    Services, View, table,
 };
 use holdfast_secret::SecretBytes;
 use holdfast_storage::MemoryStorage;
@@ -33,6 +33,7 @@ impl Mount {
         let info = Arc::new(MountInfo {
             kind: "database".into(),
             path: "database/".into(),
+            namespace: Namespace::root(),
             accessor: "database_00000000".into(),
             uuid: "u".into(),
             options: BTreeMap::new(),

@@ -5,8 +5,8 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use holdfast_barrier::Barrier;
 use holdfast_base::{ManualClock, SystemEntropy, Timestamp};
 use holdfast_logical::{
-    Backend, Caller, Connection, DefaultPasswords, Error, MountInfo, Operation, Request, Response, Services, View,
-    table,
+    Backend, Caller, Connection, DefaultPasswords, Error, MountInfo, Namespace, Operation, Request, Response, Services,
+    View, table,
 };
 use holdfast_secret::SecretBytes;
 use holdfast_storage::MemoryStorage;
@@ -27,6 +27,7 @@ impl Mount {
         let info = Arc::new(MountInfo {
             kind: "kv".into(),
             path: "secret/".into(),
+            namespace: Namespace::root(),
             accessor: "kv_00000000".into(),
             uuid: "u".into(),
             options: BTreeMap::from([("version".into(), version.into())]),

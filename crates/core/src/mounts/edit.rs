@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use holdfast_base::id;
-use holdfast_logical::{Check, StoreError, Txn};
+use holdfast_logical::{Check, Namespace, StoreError, Txn};
 
 use super::{Mounts, Record, STAMP, Table, Tuning, folder, key, live_key};
 use crate::{Class, Error, storage};
@@ -202,6 +202,7 @@ impl Mounts {
         Record {
             accessor: format!("{}_{}", new.kind, id::hex(entropy, 4)),
             uuid: id::uuid(entropy),
+            namespace: Namespace::root_id(),
             path: new.path,
             class: new.class,
             kind: new.kind,

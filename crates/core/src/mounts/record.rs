@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use holdfast_logical::{Field, Fields, Kind};
+use holdfast_logical::{Field, Fields, Kind, Namespace};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
@@ -11,7 +11,10 @@ use crate::{Class, Error};
 /// A mount.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Record {
-    /// With trailing slash, without `auth/` in front.
+    /// Id of the namespace.
+    #[serde(default = "Namespace::root_id")]
+    pub namespace: String,
+    /// Within the namespace, with trailing slash, without `auth/` in front.
     pub path: String,
     /// Secret engine or auth method.
     pub class: Class,
@@ -165,7 +168,7 @@ impl Tuning {
 }
 
 impl Record {
-    /// Path with `auth/` in front for auth methods.
+    /// Path within the namespace, with `auth/` in front for auth methods.
     pub fn full_path(&self) -> String {
         full_path(self.class, &self.path)
     }

@@ -145,7 +145,7 @@ pub async fn admit(
 /// a deny of `creds/admin` is not to be passed by a grant of `creds/*` and a slash. Lists always end in one, and an
 /// engine that is given the rest of the path tells the two apart.
 fn decide(holder: &Holder, parsed: &Parsed, operation: Operation, found: Option<&Found<'_>>) -> Decision {
-    let decide = |path: &str| holder.policies.decide(path, operation, &parsed.body, parsed.wrap_ttl);
+    let decide = |path| holder.policies.decide(parsed.place_of(path), operation, &parsed.body, parsed.wrap_ttl);
     let decision = decide(&parsed.path);
     let rest = found.is_some_and(|(handler, row, _)| {
         matches!(handler, Handler::Engine(_)) && row.pattern.rsplit('/').next().is_some_and(|end| end.starts_with('*'))
@@ -174,7 +174,7 @@ fn find<'p>(mounted: &Mounted, rest: &'p str) -> Option<Found<'p>> {
 
 /// The token: there, alive, from where it may come, with a use left (which is taken, also if the request is denied).
 async fn identify(open: &Arc<Open>, parsed: &Parsed, found: Option<(String, Token)>) -> Result<Arc<Holder>, Error> {
-    let unwraps = matches!(parsed.path.as_str(), "sys/wrapping/unwrap" | "sys/wrapping/rewrap");
+    let unwraps = matches!(parsed.local(), "sys/wrapping/unwrap" | "sys/wrapping/rewrap");
     let invalid = || match unwraps {
         true => Error::invalid("wrapping token is not valid or does not exist"),
         false => Error::invalid_token(),
@@ -187,7 +187,7 @@ async fn identify(open: &Arc<Open>, parsed: &Parsed, found: Option<(String, Toke
     if token.uses.is_some() {
         token = open.tokens.take_use(&hash).await?.ok_or_else(invalid)?;
     }
-    let policies = open.policies.set(&token.policies).await?;
+    let policies = open.policies.set(&parsed.namespace, &token.policies).await?;
     Ok(Arc::new(Holder { id: SecretString::duplicate(id), hash, token, policies }))
 }
 
@@ -240,8 +240,9 @@ fn binding(parsed: &Parsed, holder: Option<&Holder>) -> Result<Option<Result<Bin
     let owner = match (&parsed.owner, pod) {
         (Some(owner), Some(pod)) if *owner == pod => pod,
         (Some(owner), _) => {
-            let path = format!("sys/bindings/{owner}/{item}");
-            if !holder.policies.decide(&path, Operation::Update, &serde_json::Map::new(), None).allowed {
+            let path = parsed.namespace.full_path(&format!("sys/bindings/{owner}/{item}"));
+            if !holder.policies.decide(parsed.place_of(&path), Operation::Update, &serde_json::Map::new(), None).allowed
+            {
                 return Err(Error::denied_by_policy());
             }
             owner.clone()

@@ -45,7 +45,7 @@ impl Lend {
             replace: parsed.replace.clone(),
             reads: admitted.request.operation == Operation::Read,
             request_id: parsed.id.clone(),
-            path: parsed.path.clone(),
+            path: parsed.local().to_owned(),
             guards,
         }
     }
@@ -136,7 +136,7 @@ impl Lend {
                 pod: grant.pod.clone(),
                 grant: Some(grant),
                 with: self.guards,
-                ..NewToken::default()
+                ..NewToken::of(mount.namespace.clone())
             })
             .await?;
         open.config.metrics.tokens_created.inc();

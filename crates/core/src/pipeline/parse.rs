@@ -1,8 +1,9 @@
 //! Step one: the raw request, made sane.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
-use holdfast_logical::{Connection, Operation};
+use holdfast_logical::{Connection, Namespace, Operation};
+use holdfast_policy::Place;
 use holdfast_secret::SecretString;
 use serde_json::{Map, Value};
 
@@ -15,7 +16,9 @@ pub struct Parsed {
     pub id: String,
     /// `Update` stands for every write until the engine has said whether something is there.
     pub operation: Operation,
-    /// With the namespace in front; lists end in `/`.
+    /// Where it belongs.
+    pub namespace: Arc<Namespace>,
+    /// With the path of the namespace in front; lists end in `/`.
     pub path: String,
     /// The token header.
     pub token: Option<SecretString>,
@@ -35,6 +38,18 @@ pub struct Parsed {
     pub fault: Option<Error>,
 }
 
+impl Parsed {
+    /// The path within the namespace.
+    pub fn local(&self) -> &str {
+        self.path.get(self.namespace.path.len()..).unwrap_or_default()
+    }
+
+    /// A full path in the same namespace, for the policies to decide about.
+    pub fn place_of<'p>(&'p self, path: &'p str) -> Place<'p> {
+        Place { path, namespace: &self.namespace.path }
+    }
+}
+
 /// Checks the path and gives it its one form.
 pub fn parse(raw: Raw) -> Parsed {
     let namespace = raw.namespace.as_deref().unwrap_or_default().trim_matches('/');
@@ -49,6 +64,7 @@ pub fn parse(raw: Raw) -> Parsed {
     Parsed {
         id: raw.id,
         operation: raw.verb.operation(),
+        namespace: Namespace::root(),
         path,
         token: raw.token.filter(|token| !token.is_empty()),
         wrap_ttl: raw.wrap_ttl.filter(|ttl| !ttl.is_zero()),

@@ -52,9 +52,9 @@ impl<'p> Trail<'p> {
         &self.parsed.id
     }
 
-    /// Full path.
+    /// Path within the namespace.
     pub fn path(&self) -> &'p str {
-        &self.parsed.path
+        self.parsed.local()
     }
 
     /// Writes the request entry; on error nothing may be done.

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use holdfast_api_types::WrapInfo;
-use holdfast_logical::Response;
+use holdfast_logical::{Namespace, Response};
 use holdfast_policy::RESPONSE_WRAPPING;
 use holdfast_secret::SecretBytes;
 
@@ -20,7 +20,7 @@ const NEVER: &[&str] = &["sys/wrapping/unwrap", "sys/wrapping/lookup", "sys/wrap
 
 /// The TTL, if the answer is to be wrapped.
 pub fn wanted(parsed: &Parsed) -> Option<Duration> {
-    parsed.wrap_ttl.filter(|_| !NEVER.contains(&parsed.path.as_str()))
+    parsed.wrap_ttl.filter(|_| !NEVER.contains(&parsed.local()))
 }
 
 /// Wraps an answer. One that is empty stays as it is.
@@ -34,7 +34,7 @@ pub async fn wrap(open: &Arc<Open>, parsed: &Parsed, ttl: Duration, mut reply: R
         None => (None, finish::body(&parsed.id, &mut reply, "")?),
     };
     let mut made = std::mem::take(&mut reply.made);
-    let outcome = wrapped(open, &parsed.path, ttl, content_type, payload).await;
+    let outcome = wrapped(open, &parsed.namespace, parsed.local(), ttl, content_type, payload).await;
     let mut wrapping = match outcome {
         Ok(wrapping) => wrapping,
         Err(error) => {
@@ -53,6 +53,7 @@ pub async fn wrap(open: &Arc<Open>, parsed: &Parsed, ttl: Duration, mut reply: R
 /// Makes a wrapping token of a payload. Also for `rewrap`.
 pub async fn wrapped(
     open: &Arc<Open>,
+    namespace: &Arc<Namespace>,
     creation_path: &str,
     ttl: Duration,
     content_type: Option<String>,
@@ -71,7 +72,7 @@ pub async fn wrapped(
             mount: mount.unwrap_or_default(),
             wrapped: Some(wrapped),
             payload: Some(payload),
-            ..NewToken::default()
+            ..NewToken::of(namespace.clone())
         })
         .await?;
     let mut reply = Reply { response: Response::empty(), ..Reply::default() };

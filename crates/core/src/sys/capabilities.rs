@@ -41,13 +41,13 @@ pub async fn handle(call: Call) -> Result<Reply, Error> {
         "capabilities" => {
             let id = SecretString::new(fields.required("token")?);
             let (_, token, _) = open.tokens.find(&id).await?.ok_or_else(|| Error::invalid("invalid token"))?;
-            open.policies.set(&token.policies).await?
+            open.policies.set(call.namespace(), &token.policies).await?
         }
         "capabilities-accessor" => {
             let accessor = fields.required("accessor")?;
             let found = open.tokens.by_accessor(accessor).await?;
             let (_, token, _) = found.ok_or_else(|| Error::invalid("invalid accessor"))?;
-            open.policies.set(&token.policies).await?
+            open.policies.set(call.namespace(), &token.policies).await?
         }
         _ => call.holder()?.policies.clone(),
     };

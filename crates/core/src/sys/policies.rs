@@ -28,10 +28,10 @@ pub const ROWS: &PathTable = &[
 ];
 
 pub async fn handle(call: Call) -> Result<Reply, Error> {
-    let (policies, fields) = (&call.open.policies, &call.request.fields);
+    let (policies, namespace, fields) = (&call.open.policies, call.namespace(), &call.request.fields);
     let legacy = call.request.route.starts_with("policy");
     let Some(name) = fields.string("name") else {
-        let names = policies.names().await?;
+        let names = policies.names(namespace).await?;
         return Ok(Response::data(match legacy {
             true => json!({ "keys": names, "policies": names }),
             false => json!({ "keys": names }),
@@ -41,17 +41,17 @@ pub async fn handle(call: Call) -> Result<Reply, Error> {
     let name = name.to_lowercase();
     match call.request.operation {
         Read => {
-            let text = policies.text(&name).await?.ok_or_else(Error::not_found)?;
+            let text = policies.text(namespace, &name).await?.ok_or_else(Error::not_found)?;
             let key = if legacy { "rules" } else { "policy" };
             Ok(Response::data(json!({ "name": name, key: text })).into())
         }
         Delete => {
-            policies.delete(&name).await?;
+            policies.delete(namespace, &name).await?;
             Ok(Reply::default())
         }
         _ => {
             let given = fields.get("policy").or_else(|| fields.get("rules").filter(|_| legacy));
-            policies.put(&name, &text(given)?).await?;
+            policies.put(namespace, &name, &text(given)?).await?;
             Ok(Reply::default())
         }
     }

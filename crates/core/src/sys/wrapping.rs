@@ -56,7 +56,8 @@ pub async fn handle(mut call: Call) -> Result<Reply, Error> {
         _ => {
             let (wrapped, payload) = open_once(&call).await?;
             let ttl = Duration::from_secs(wrapped.ttl);
-            pipeline::wrapped(&call.open, &wrapped.creation_path, ttl, wrapped.content_type, payload).await
+            let namespace = call.namespace();
+            pipeline::wrapped(&call.open, namespace, &wrapped.creation_path, ttl, wrapped.content_type, payload).await
         }
     }
 }

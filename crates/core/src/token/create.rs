@@ -44,7 +44,7 @@ pub(super) async fn create(call: &Call, way: Way) -> Result<(Created, Vec<String
         }
         Way::Plain => false,
     };
-    let mut warnings = call.open.policies.missing(&policies).await?;
+    let mut warnings = call.open.policies.missing(call.namespace(), &policies).await?;
     let num_uses = u64::try_from(fields.int("num_uses").unwrap_or(0))
         .map_err(|_| Error::invalid("number of uses cannot be negative"))?;
     let new = NewToken {
@@ -70,7 +70,7 @@ pub(super) async fn create(call: &Call, way: Way) -> Result<(Created, Vec<String
         role: role.map_or_else(String::new, |role| role.name.clone()),
         mount: call.request.mount.uuid.clone(),
         policies,
-        ..NewToken::default()
+        ..NewToken::of(call.request.mount.namespace.clone())
     };
     let new = with_lifetime(call, role, new, root, &mut warnings)?;
     let created = call.open.tokens.create(new).await?;

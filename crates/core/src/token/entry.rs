@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use holdfast_logical::{Grant, PodIdentity, Timestamp};
+use holdfast_logical::{Grant, Namespace, PodIdentity, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
@@ -11,6 +11,9 @@ use serde_json::{Map, Value, json};
 pub struct Token {
     /// Names the token without being it.
     pub accessor: String,
+    /// Id of the namespace that it belongs to: its policies are those of that name there.
+    #[serde(default = "Namespace::root_id")]
+    pub namespace: String,
     /// Hash of the parent; none for orphans.
     pub parent: Option<String>,
     /// Sorted, without duplicates, lower case.
@@ -69,6 +72,7 @@ impl Token {
     pub(crate) fn server(now: Timestamp) -> Self {
         Self {
             accessor: String::new(),
+            namespace: Namespace::root_id(),
             parent: None,
             policies: vec![holdfast_policy::ROOT.to_owned()],
             path: String::new(),

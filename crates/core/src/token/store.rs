@@ -6,7 +6,7 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use holdfast_base::id::base62;
-use holdfast_logical::{Check, Entropy, Grant, PodIdentity, Revision, StoreError, Timestamp, Txn, View};
+use holdfast_logical::{Check, Entropy, Grant, Namespace, PodIdentity, Revision, StoreError, Timestamp, Txn, View};
 use holdfast_secret::SecretString;
 
 use super::{Token, Wrapped, id};
@@ -22,8 +22,10 @@ pub struct Tokens {
 }
 
 /// A token that is to be made; rules were applied already.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct NewToken {
+    /// Where it belongs.
+    pub namespace: Arc<Namespace>,
     /// Its id, where the creator chose one.
     pub id: Option<SecretString>,
     /// Hash of the parent, which must still be there at the commit.
@@ -64,6 +66,35 @@ pub struct NewToken {
     pub payload: Option<holdfast_secret::SecretBytes>,
     /// What must hold, and what is written, in the same commit.
     pub with: Txn,
+}
+
+impl NewToken {
+    /// A token of a namespace, without policies and without end.
+    pub fn of(namespace: Arc<Namespace>) -> Self {
+        Self {
+            namespace,
+            id: None,
+            parent: None,
+            policies: Vec::new(),
+            path: String::new(),
+            metadata: None,
+            display_name: String::new(),
+            num_uses: 0,
+            ttl: None,
+            explicit_max_ttl: 0,
+            period: 0,
+            renewable: false,
+            bound_cidrs: Vec::new(),
+            entity_id: String::new(),
+            role: String::new(),
+            mount: String::new(),
+            grant: None,
+            pod: None,
+            wrapped: None,
+            payload: None,
+            with: Txn::new(),
+        }
+    }
 }
 
 /// A token that was made.
@@ -189,6 +220,7 @@ impl Tokens {
         let expires = new.ttl.map(|ttl| now.checked_add(ttl).unwrap_or(Timestamp::MAX));
         let token = Token {
             accessor: base62(self.entropy.as_ref(), 24),
+            namespace: new.namespace.id.clone(),
             parent: new.parent,
             policies,
             path: new.path,

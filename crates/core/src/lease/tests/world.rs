@@ -15,7 +15,7 @@ use holdfast_barrier::{
     view::{Entry, Revision, Store, StoreError, Txn, View},
 };
 use holdfast_base::{ManualClock, SystemEntropy, Timestamp};
-use holdfast_logical::{Backend, Error as BackendError, Issue, MountInfo, PathTable, Request, Response};
+use holdfast_logical::{Backend, Error as BackendError, Issue, MountInfo, Namespace, PathTable, Request, Response};
 use holdfast_secret::SecretBytes;
 use holdfast_storage::MemoryStorage;
 use parking_lot::Mutex;
@@ -155,6 +155,7 @@ impl World {
             let info = MountInfo {
                 kind: "database".into(),
                 path: format!("{name}/"),
+                namespace: Namespace::root(),
                 accessor: format!("database_{name}"),
                 uuid: name.into(),
                 options: BTreeMap::new(),
