@@ -5,6 +5,7 @@
 
 mod initialize;
 mod listener;
+mod lockout;
 mod seal;
 mod stanza;
 mod storage;
@@ -15,6 +16,7 @@ use std::{
 };
 
 use holdfast_base::duration;
+use holdfast_core::lockout::Lockouts;
 use holdfast_hcl::Body;
 use holdfast_runtime::LogFormat;
 
@@ -95,6 +97,8 @@ pub struct Config {
     pub default_lease_ttl: Duration,
     /// Longest TTL of tokens and leases where nothing else says one.
     pub max_lease_ttl: Duration,
+    /// How many failed logins lock a user out.
+    pub lockouts: Lockouts,
     /// Level or filter; `info` if nothing says one.
     pub log_level: Option<String>,
     /// Text or JSON.
@@ -120,6 +124,7 @@ impl Default for Config {
             cluster_name: None,
             default_lease_ttl: DAYS_32,
             max_lease_ttl: DAYS_32,
+            lockouts: Lockouts::default(),
             log_level: None,
             log_format: LogFormat::Text,
             pid_file: None,
@@ -159,6 +164,9 @@ impl Config {
         for (labels, stanza) in top.blocks("listener", 1)? {
             self.listeners.push(ListenerConfig::read(&labels[0], &stanza, &mut self.warnings)?);
         }
+        for (labels, stanza) in top.blocks("user_lockout", 1)? {
+            lockout::read(&labels[0], &stanza, &mut self.lockouts, &mut self.warnings)?;
+        }
         for (_, stanza) in top.blocks("initialize", 1)? {
             initialize::read(&stanza, &mut self.initialize, &mut self.warnings)?;
         }
@@ -183,7 +191,7 @@ impl Config {
         top.ignore(&["cluster_addr", "disable_mlock", "disable_clustering", "ui", "disable_cache", "cache_size"]);
         top.ignore(&["plugin_directory", "disable_performance_standby", "disable_sealwrap", "telemetry"]);
         top.not_yet(
-            &["ha_storage", "user_lockout", "service_registration", "log_file", "raw_storage_endpoint", "audit"],
+            &["ha_storage", "service_registration", "log_file", "raw_storage_endpoint", "audit"],
             &mut self.warnings,
         );
         top.finish(&mut self.warnings);
@@ -205,6 +213,10 @@ impl Config {
         }
         if let Some((_, level)) = get("LOG_LEVEL") {
             self.log_level = Some(level);
+        }
+        if let Some((name, off)) = get("DISABLE_USER_LOCKOUT") {
+            let message = "true or false is needed".to_owned();
+            self.lockouts.disabled = off.parse().map_err(|_| Error::Environment { name, message })?;
         }
         if let Some((name, format)) = get("LOG_FORMAT") {
             self.log_format = format.parse().map_err(|message| Error::Environment { name, message })?;

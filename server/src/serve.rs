@@ -112,6 +112,7 @@ async fn make_core(config: &Config, metrics: &Metrics, entropy: &Arc<dyn Entropy
         metrics: metrics.core(),
         default_lease_ttl: config.default_lease_ttl,
         max_lease_ttl: config.max_lease_ttl,
+        lockouts: config.lockouts.clone(),
         cluster_name: config.cluster_name.clone().unwrap_or_default(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         build_date: BUILD_DATE.to_owned(),

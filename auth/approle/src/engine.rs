@@ -87,6 +87,10 @@ impl Backend for AppRole {
         }
     }
 
+    async fn login_alias(&self, request: &Request) -> Result<Option<String>, Error> {
+        if request.route == "login" { self.alias(request).await } else { Ok(None) }
+    }
+
     async fn renew_grant(&self, grant: Grant, _connection: &Connection) -> Result<Grant, Error> {
         self.renew(grant).await
     }

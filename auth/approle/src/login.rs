@@ -12,7 +12,7 @@ use crate::{
 impl AppRole {
     /// One text for every wrong pair, so that nobody learns which half was right.
     fn refused() -> Error {
-        Error::invalid("invalid role or secret ID")
+        Error::Credentials("invalid role or secret ID".to_owned())
     }
 
     pub async fn login(&self, request: &Request) -> Result<Response, Error> {
@@ -33,6 +33,14 @@ impl AppRole {
             }
         }
         Err(StoreError::Conflict.into())
+    }
+
+    /// The role whose secret ids are being tried; a role id that nobody has needs no lock.
+    pub async fn alias(&self, request: &Request) -> Result<Option<String>, Error> {
+        match trimmed(request, "role_id") {
+            Ok(role_id) => Ok(self.role_by_id(role_id).await?.map(|(_, role, _)| role.role_id)),
+            Err(_) => Ok(None),
+        }
     }
 
     /// The secret id that was sent, if it is one of the role and still good.

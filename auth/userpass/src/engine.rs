@@ -101,6 +101,11 @@ impl Backend for UserPass {
         }
     }
 
+    async fn login_alias(&self, request: &Request) -> Result<Option<String>, Error> {
+        let name = request.fields.string("username").filter(|_| request.route == "login");
+        Ok(name.map(str::to_lowercase))
+    }
+
     async fn renew_grant(&self, grant: Grant, _connection: &Connection) -> Result<Grant, Error> {
         self.renew(grant).await
     }

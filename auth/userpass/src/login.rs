@@ -15,7 +15,7 @@ impl UserPass {
         let hash = user.as_ref().map(|user| user.password_hash.as_str());
         let matches = self.bcrypt.matches(password, hash).await?;
         let Some(user) = user.filter(|_| matches) else {
-            return Err(Error::invalid("invalid username or password"));
+            return Err(Error::Credentials("invalid username or password".to_owned()));
         };
         if !cidr::allows(&user.token.bound_cidrs, request.connection.remote) {
             return Err(Error::Denied("permission denied".to_owned()));

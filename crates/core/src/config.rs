@@ -7,7 +7,7 @@ use holdfast_logical::{Clock, Entropy};
 use holdfast_seal::Seal;
 use serde_json::{Map, Value};
 
-use crate::{Metrics, Registry, Verb};
+use crate::{Metrics, Registry, Verb, lockout::Lockouts};
 
 /// Everything that a core is made of. Nothing is read from files or the environment below here.
 pub struct CoreConfig {
@@ -29,6 +29,8 @@ pub struct CoreConfig {
     pub default_lease_ttl: Duration,
     /// Longest life of leases and tokens; Vault's default is 768 h.
     pub max_lease_ttl: Duration,
+    /// How many failed logins lock a user out.
+    pub lockouts: Lockouts,
     /// Empty: made up at initialisation.
     pub cluster_name: String,
     /// Semantic version.

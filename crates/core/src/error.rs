@@ -54,6 +54,7 @@ impl Error {
             Self::NotInitialized => Self::NotInitialized,
             Self::Audit(what) => Self::Audit(what),
             Self::Logical(Logical::Invalid(text)) => Self::Logical(Logical::Invalid(text.clone())),
+            Self::Logical(Logical::Credentials(text)) => Self::Logical(Logical::Credentials(text.clone())),
             Self::Logical(Logical::Denied(text)) => Self::Logical(Logical::Denied(text.clone())),
             Self::Logical(Logical::NotFound(text)) => Self::Logical(Logical::NotFound(text.clone())),
             Self::Logical(Logical::UnsupportedOperation) => Self::Logical(Logical::UnsupportedOperation),

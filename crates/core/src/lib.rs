@@ -12,6 +12,7 @@ mod cubbyhole;
 pub mod error;
 pub mod lease;
 mod lifecycle;
+pub mod lockout;
 pub mod metrics;
 pub mod mounts;
 pub mod open;

@@ -83,9 +83,9 @@ fn outcome(answer: &Answer) -> OutcomeLabel {
     match error {
         Error::Logical(Logical::Denied(_)) => OutcomeLabel::Denied,
         Error::Logical(Logical::NotFound(_)) => OutcomeLabel::NotFound,
-        Error::Logical(Logical::Invalid(_) | Logical::UnsupportedOperation | Logical::Status { .. }) => {
-            OutcomeLabel::Invalid
-        }
+        Error::Logical(
+            Logical::Invalid(_) | Logical::Credentials(_) | Logical::UnsupportedOperation | Logical::Status { .. },
+        ) => OutcomeLabel::Invalid,
         Error::Logical(Logical::Unavailable(_)) | Error::Sealed | Error::NotInitialized => OutcomeLabel::Unavailable,
         Error::Logical(Logical::Internal(_)) | Error::Audit(_) => OutcomeLabel::Failed,
     }

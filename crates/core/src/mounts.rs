@@ -155,7 +155,7 @@ impl Mounts {
             view: self.storage(record),
             clock: self.parts.clock.clone(),
             entropy: self.parts.entropy.clone(),
-            passwords: Arc::new(PasswordPolicies::new(&self.parts.root, "root", self.parts.entropy.clone())),
+            passwords: Arc::new(PasswordPolicies::new(&self.parts.root, &info.namespace, self.parts.entropy.clone())),
         };
         let backend = factory(info.clone(), services)?;
         self.backends.lock().insert(record.uuid.clone(), backend.clone());

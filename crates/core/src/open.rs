@@ -15,6 +15,7 @@ use crate::{
     Class, Core, CoreConfig, Error,
     audit::Audit,
     lease::{Backends, Leases},
+    lockout::Lockout,
     mounts::{MountParts, Mounts, Record, Target},
     policies::Policies,
     token::{NewToken, Tokens},
@@ -36,6 +37,8 @@ pub struct Open {
     pub tokens: Arc<Tokens>,
     /// Leases and bindings.
     pub leases: Arc<Leases>,
+    /// Failed logins.
+    pub lockout: Lockout,
     /// Audit devices.
     pub audit: Audit,
     /// Identity of the cluster.
@@ -89,7 +92,8 @@ impl Open {
         let audit = Audit::new(root.below("core"), config.entropy.clone(), config.open_audit, config.metrics.clone());
         audit.sync().await?;
         let shutdown = CancellationToken::new();
-        Ok(Arc::new(Self { config, core, root, mounts, policies, tokens, leases, audit, cluster, shutdown }))
+        let lockout = Lockout::new(root.below("lockout"), config.clock.clone(), config.lockouts.clone());
+        Ok(Arc::new(Self { config, core, root, mounts, policies, tokens, leases, lockout, audit, cluster, shutdown }))
     }
 
     /// Starts expiry and periodic work; they end with [`Open::shutdown`].
@@ -101,6 +105,7 @@ impl Open {
                 open.tick().await;
                 if round % COUNT == 0 {
                     open.count_leases().await;
+                    open.tidy_lockouts().await;
                 }
                 tokio::select! {
                     () = open.shutdown.cancelled() => return,
@@ -144,6 +149,14 @@ impl Open {
         }
     }
 
+    async fn tidy_lockouts(&self) {
+        for mounted in self.mounts.cached().of(Class::Auth) {
+            if let Err(error) = self.lockout.tidy(mounted).await {
+                tracing::debug!(%error, "failed logins that do not count any more are not removed yet");
+            }
+        }
+    }
+
     /// Revokes the tokens that a mount made and the leases below its path.
     pub async fn empty_mount(&self, record: &Record) -> Result<(), Error> {
         let path = record.full_path();
@@ -163,6 +176,7 @@ impl Open {
     /// Removes a mount that was closed: tokens and leases first, then the row, then the storage.
     pub async fn finish_unmount(&self, record: &Record) -> Result<(), Error> {
         self.empty_mount(record).await?;
+        self.lockout.wipe(&record.uuid).await?;
         self.mounts.remove(record).await
     }
 

@@ -1,9 +1,10 @@
-//! Password policies as they are stored: `password/<namespace id>/<name>`.
+//! Password policies as they are stored: `password/<name>`, in other namespaces than the root
+//! `namespace/<id>/password/<name>`.
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use holdfast_logical::{Entropy, Error as Logical, Passwords, StoreError, View, passwords::no_policy};
+use holdfast_logical::{Entropy, Error as Logical, Namespace, Passwords, StoreError, View, passwords::no_policy};
 use holdfast_password::Policy;
 use holdfast_secret::SecretString;
 use serde::{Deserialize, Serialize};
@@ -23,8 +24,9 @@ struct Stored {
 
 impl PasswordPolicies {
     /// Those of a namespace; `root` is the whole key space.
-    pub fn new(root: &View, namespace: &str, entropy: Arc<dyn Entropy>) -> Self {
-        Self { view: root.below("password").below(namespace), entropy }
+    pub fn new(root: &View, namespace: &Namespace, entropy: Arc<dyn Entropy>) -> Self {
+        let home = if namespace.is_root() { root.clone() } else { root.below("namespace").below(&namespace.id) };
+        Self { view: home.below("password"), entropy }
     }
 
     /// Names of all, sorted.

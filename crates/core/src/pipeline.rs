@@ -22,9 +22,10 @@ use self::{
     trail::Trail,
 };
 use crate::{
-    Answer, Core, Error, Raw,
+    Answer, Class, Core, Error, Raw,
     call::{Call, Holder, Reply},
     lifecycle,
+    mounts::Mounted,
     open::Open,
 };
 
@@ -94,12 +95,15 @@ async fn carry_out(open: &Arc<Open>, parsed: &Parsed, admitted: Admitted) -> Res
 
 /// Runs the handler: the only step with code of plug-ins.
 async fn engine(open: &Arc<Open>, parsed: &Parsed, admitted: Admitted) -> Result<Reply, Error> {
-    let Admitted { request, handler, holder, sudo, .. } = admitted;
+    let Admitted { request, handler, holder, sudo, mounted, .. } = admitted;
     let read = matches!(request.operation, Operation::Read | Operation::List | Operation::Scan);
     let reply = match handler {
         Handler::Help(text) => {
             let response = Response::data(serde_json::json!({ "help": text, "see_also": "" }));
             Reply { response, bare: Some(200), ..Reply::default() }
+        }
+        Handler::Engine(backend) if logs_in(&mounted, holder.as_deref()) => {
+            Reply::from(open.lockout.guarded(&mounted, backend.as_ref(), request).await?)
         }
         Handler::Engine(backend) => Reply::from(backend.handle(request).await?),
         Handler::Core(noun) => {
@@ -109,6 +113,11 @@ async fn engine(open: &Arc<Open>, parsed: &Parsed, admitted: Admitted) -> Result
         }
     };
     if read && reply.is_empty() { Err(Error::not_found()) } else { Ok(reply) }
+}
+
+/// May the request be a login? Those come without a token.
+fn logs_in(mounted: &Mounted, holder: Option<&Holder>) -> bool {
+    mounted.record.class == Class::Auth && holder.is_none()
 }
 
 /// A request of the server to itself, as root: the steps of `initialize`.

@@ -6,6 +6,7 @@ mod capabilities;
 mod internal;
 mod keys;
 mod leases;
+mod locked_users;
 mod mounts;
 mod passwords;
 mod policies;
@@ -26,6 +27,7 @@ pub const NOUNS: &[Noun] = &[
     Noun { rows: capabilities::ROWS, handle: |call| Box::pin(capabilities::handle(call)) },
     Noun { rows: leases::ROWS, handle: |call| Box::pin(leases::handle(call)) },
     Noun { rows: bindings::ROWS, handle: |call| Box::pin(bindings::handle(call)) },
+    Noun { rows: locked_users::ROWS, handle: |call| Box::pin(locked_users::handle(call)) },
     Noun { rows: wrapping::ROWS, handle: |call| Box::pin(wrapping::handle(call)) },
     Noun { rows: audit::ROWS, handle: |call| Box::pin(audit::handle(call)) },
     Noun { rows: keys::ROWS, handle: |call| Box::pin(keys::handle(call)) },

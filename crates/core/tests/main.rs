@@ -5,6 +5,7 @@
 mod audit;
 mod bench;
 mod lifecycle;
+mod lockout;
 mod mounts;
 mod policies;
 mod tokens;

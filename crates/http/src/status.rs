@@ -23,7 +23,7 @@ pub fn of(error: &Error) -> Refusal {
         Error::NotInitialized => (400, text()),
         Error::Audit(_) => (500, text()),
         Error::Logical(error) => match error {
-            Logical::Invalid(_) => (400, text()),
+            Logical::Invalid(_) | Logical::Credentials(_) => (400, text()),
             Logical::Denied(_) => (403, text()),
             Logical::NotFound(found) => (404, found.clone()),
             Logical::UnsupportedOperation => (405, text()),

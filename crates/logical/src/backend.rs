@@ -89,6 +89,12 @@ pub trait Backend: Send + Sync + 'static {
         Ok((None, None))
     }
 
+    /// Whose login this request is, in the one form that the method looks its users up by; `None` for what is no login
+    /// or is not counted. Failures of the same user are counted together, however the name was spelt.
+    async fn login_alias(&self, _request: &Request) -> Result<Option<String>, Error> {
+        Ok(None)
+    }
+
     /// May a token from this method be renewed, and with which limits now? An error refuses the renewal. `connection` is
     /// the one that the renewal came over: it may have to show the same certificate as the login.
     async fn renew_grant(&self, grant: Grant, _connection: &Connection) -> Result<Grant, Error> {

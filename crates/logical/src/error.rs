@@ -8,6 +8,10 @@ pub enum Error {
     /// 400: the request is wrong; the text says which field and what would be right.
     #[error("{0}")]
     Invalid(String),
+    /// 400: a login was refused because its credentials are wrong; counted against the user
+    /// ([`crate::Backend::login_alias`]).
+    #[error("{0}")]
+    Credentials(String),
     /// 403 with this text.
     #[error("{0}")]
     Denied(String),

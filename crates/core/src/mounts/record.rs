@@ -6,7 +6,7 @@ use holdfast_logical::{Field, Fields, Kind, Namespace};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use crate::{Class, Error};
+use crate::{Class, Error, lockout::LockoutTuning};
 
 /// A mount.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -61,6 +61,8 @@ pub struct Tuning {
     pub allowed_response_headers: Vec<String>,
     /// Auth mounts only; empty is `default-service`.
     pub token_type: String,
+    /// Auth mounts with users only.
+    pub lockout: Option<LockoutTuning>,
 }
 
 /// Fields of `tune` and of `config` in a mount request.
@@ -74,6 +76,11 @@ pub const TUNING: &[Field] = &[
     Field::new("passthrough_request_headers", Kind::StringList, "Kept and shown."),
     Field::new("allowed_response_headers", Kind::StringList, "Kept and shown."),
     Field::new("token_type", Kind::String, "default-service, default-batch, service or batch."),
+    Field::new(
+        "user_lockout_config",
+        Kind::Object,
+        "lockout_threshold, lockout_duration, lockout_counter_reset_duration, lockout_disable.",
+    ),
 ];
 
 /// Names of the list fields of [`Tuning`], with access to each.
@@ -110,6 +117,12 @@ impl Tuning {
         }
         if let Some(kind) = fields.string("token_type") {
             self.set_token_type(kind, record)?;
+        }
+        if let Some(sent) = fields.get("user_lockout_config") {
+            if record.1 != Class::Auth {
+                return Err(Error::invalid("'user_lockout_config' can only be modified on auth mounts"));
+            }
+            self.lockout.get_or_insert_default().apply(sent)?;
         }
         Ok(())
     }
@@ -156,6 +169,9 @@ impl Tuning {
     pub fn show_set(&self, shown: &mut Map<String, Value>) {
         if !self.listing_visibility.is_empty() {
             shown.insert("listing_visibility".into(), json!(self.listing_visibility));
+        }
+        if let Some(lockout) = &self.lockout {
+            shown.insert("user_lockout_config".into(), lockout.show());
         }
         let mut copy = self.clone();
         for (name, list) in LISTS {

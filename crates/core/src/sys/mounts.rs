@@ -52,7 +52,7 @@ pub const ROWS: &PathTable = &[
 /// The fields of mounting and of tuning together: the path tells which are meant.
 const ALL: &[Field] = &[
     MOUNT[0], MOUNT[1], MOUNT[2], MOUNT[3], MOUNT[4], MOUNT[5], MOUNT[6], MOUNT[7], MOUNT[8], MOUNT[9], TUNING[0],
-    TUNING[1], TUNING[2], TUNING[3], TUNING[4], TUNING[5], TUNING[6], TUNING[7], TUNING[8],
+    TUNING[1], TUNING[2], TUNING[3], TUNING[4], TUNING[5], TUNING[6], TUNING[7], TUNING[8], TUNING[9],
 ];
 
 pub async fn handle(call: Call) -> Result<Reply, Error> {
@@ -152,6 +152,9 @@ fn show_tuning(call: &Call, class: Class, path: &str) -> Result<Reply, Error> {
         shown.insert("token_type".into(), json!(record.token_type()));
     }
     record.tuning.show_set(&mut shown);
+    if let Some(lockout) = &record.tuning.lockout {
+        lockout.show_flat(&mut shown);
+    }
     Ok(Response::data(shown).into())
 }
 

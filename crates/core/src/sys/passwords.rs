@@ -28,7 +28,7 @@ pub const ROWS: &PathTable = &[
 
 pub async fn handle(call: Call) -> Result<Reply, Error> {
     let fields = &call.request.fields;
-    let stored = PasswordPolicies::new(&call.open.root, "root", call.open.config.entropy.clone());
+    let stored = PasswordPolicies::new(&call.open.root, call.namespace(), call.open.config.entropy.clone());
     let Some(name) = fields.string("name") else { return Ok(Response::keys(stored.names().await?)?.into()) };
     match (call.request.route, call.request.operation) {
         ("policies/password/:name/generate", _) => {

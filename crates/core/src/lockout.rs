@@ -1,0 +1,266 @@
+//! User lockout: who fails to log in too often waits (Vault's user lockout; userpass, ldap and approle).
+//!
+//! The core counts, not the methods: a method tells whose login a request is ([`Backend::login_alias`], in the one form
+//! that it looks users up by) and says [`Logical::Credentials`] when it was refused for its credentials. The count is
+//! stored under the mount's uuid and changed by compare, so that no replica loses a failure of another, and a login
+//! that succeeds writes nothing unless failures are stored.
+//!
+//! On one replica no more attempts run at a time than failures are left, so a burst tests no more passwords than the
+//! threshold; replicas that are asked in the same moment may each test as many, once.
+
+mod settings;
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use holdfast_base::{Clock, Timestamp};
+use holdfast_logical::{Backend, Check, Error as Logical, Request, Response, Revision, StoreError, Txn, View};
+use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use tokio::sync::Notify;
+
+pub use self::settings::{KINDS, LOCKOUT, LockoutTuning, Lockouts, Settings};
+use crate::mounts::Mounted;
+
+/// The failures of all users.
+pub struct Lockout {
+    view: View,
+    clock: Arc<dyn Clock>,
+    lockouts: Lockouts,
+    running: Mutex<HashMap<String, Arc<Slot>>>,
+}
+
+/// The failures of one user.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Failures {
+    /// As the method names the user.
+    pub alias: String,
+    /// In a row.
+    pub count: u64,
+    /// When the last one was.
+    pub last: Timestamp,
+}
+
+/// The attempts of one user that run on this replica.
+#[derive(Default)]
+struct Slot {
+    /// Held while the count is read or written.
+    turn: tokio::sync::Mutex<()>,
+    /// Attempts that were let in and have not ended.
+    running: AtomicU64,
+    /// An attempt ended.
+    ended: Notify,
+}
+
+/// An attempt that was let in; it ends when this is dropped, also when the request is given up.
+struct Attempt<'s>(&'s Slot);
+
+/// How an attempt ended.
+#[derive(Clone, Copy)]
+enum Ending {
+    /// Wrong credentials.
+    Refused,
+    /// There is a token.
+    Granted,
+    /// Neither was found out.
+    Other,
+}
+
+/// Attempts before a busy record is reported as such.
+const ATTEMPTS: usize = 32;
+
+impl Lockout {
+    /// The failures below `view` (`lockout/`).
+    pub fn new(view: View, clock: Arc<dyn Clock>, lockouts: Lockouts) -> Self {
+        Self { view, clock, lockouts, running: Mutex::default() }
+    }
+
+    /// What is in force for a mount; `None` where nobody is locked out.
+    pub fn settings(&self, mounted: &Mounted) -> Option<Settings> {
+        self.lockouts.settings(&mounted.record.kind, mounted.record.tuning.lockout.as_ref())
+    }
+
+    /// Runs a request that may be a login: refuses it with 403 while the user is locked out, and counts how it ends.
+    pub async fn guarded(
+        &self,
+        mounted: &Mounted,
+        backend: &dyn Backend,
+        request: Request,
+    ) -> Result<Response, Logical> {
+        let Some(settings) = self.settings(mounted) else { return backend.handle(request).await };
+        let Some(alias) = backend.login_alias(&request).await? else { return backend.handle(request).await };
+        let key = key(&mounted.record.uuid, &alias);
+        let slot = self.running.lock().entry(key.clone()).or_default().clone();
+        let outcome = match self.admit(&key, &slot, settings).await {
+            Ok(Some(attempt)) => {
+                let outcome = backend.handle(request).await;
+                let counted = self.ended(&key, attempt, alias, settings, Ending::of(&outcome)).await;
+                counted.map_err(Logical::from).and(outcome)
+            }
+            Ok(None) => Err(Logical::Denied("permission denied".to_owned())),
+            Err(error) => Err(error.into()),
+        };
+        let mut running = self.running.lock();
+        if Arc::strong_count(&slot) <= 2 {
+            running.remove(&key);
+        }
+        outcome
+    }
+
+    /// Waits until the attempt could fail without passing the threshold. `None`: the user is locked out.
+    async fn admit<'s>(
+        &self,
+        key: &str,
+        slot: &'s Slot,
+        settings: Settings,
+    ) -> Result<Option<Attempt<'s>>, StoreError> {
+        loop {
+            let ended = slot.ended.notified();
+            tokio::pin!(ended);
+            ended.as_mut().enable();
+            {
+                let _turn = slot.turn.lock().await;
+                let failures = self.read(key, settings).await?.map_or(0, |(failures, _)| failures.count);
+                if failures >= settings.threshold {
+                    return Ok(None);
+                }
+                if failures + slot.running.load(Ordering::SeqCst) < settings.threshold {
+                    slot.running.fetch_add(1, Ordering::SeqCst);
+                    return Ok(Some(Attempt(slot)));
+                }
+            }
+            ended.await;
+        }
+    }
+
+    async fn ended(
+        &self,
+        key: &str,
+        attempt: Attempt<'_>,
+        alias: String,
+        settings: Settings,
+        ending: Ending,
+    ) -> Result<(), StoreError> {
+        let _turn = attempt.0.turn.lock().await;
+        let stored = match ending {
+            Ending::Refused => self.fail(key, alias, settings).await,
+            Ending::Granted => self.forget(key).await,
+            Ending::Other => Ok(()),
+        };
+        drop(attempt);
+        stored
+    }
+
+    /// Failures that still count, and the revision of their record.
+    async fn read(&self, key: &str, settings: Settings) -> Result<Option<(Failures, Revision)>, StoreError> {
+        let found = self.view.get_json::<Failures>(key).await?;
+        Ok(found.filter(|(failures, _)| failures.counts(self.clock.now(), settings)))
+    }
+
+    async fn fail(&self, key: &str, alias: String, settings: Settings) -> Result<(), StoreError> {
+        for _ in 0..ATTEMPTS {
+            let now = self.clock.now();
+            let stored = self.view.get_json::<Failures>(key).await?;
+            let check = stored.as_ref().map_or(Check::Absent, |(_, revision)| Check::At(*revision));
+            let before =
+                stored.filter(|(failures, _)| failures.counts(now, settings)).map_or(0, |(failures, _)| failures.count);
+            let failures = Failures { alias: alias.clone(), count: before + 1, last: now };
+            let mut txn = Txn::new();
+            txn.check(self.view.path(key), check).put_json(self.view.path(key), &failures)?;
+            match self.view.commit(txn).await {
+                Ok(_) => return Ok(()),
+                Err(StoreError::Conflict) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Err(StoreError::Conflict)
+    }
+
+    async fn forget(&self, key: &str) -> Result<(), StoreError> {
+        match self.view.get(key).await? {
+            Some(_) => self.view.delete(key).await.map(drop),
+            None => Ok(()),
+        }
+    }
+
+    /// The users of a mount that are locked out now, sorted.
+    pub async fn locked(&self, mounted: &Mounted) -> Result<Vec<String>, StoreError> {
+        let Some(settings) = self.settings(mounted) else { return Ok(Vec::new()) };
+        let mut locked = Vec::new();
+        for failures in self.of(mounted).await? {
+            if failures.count >= settings.threshold && failures.counts(self.clock.now(), settings) {
+                locked.push(failures.alias);
+            }
+        }
+        locked.sort();
+        Ok(locked)
+    }
+
+    /// Forgets the failures of a user.
+    pub async fn unlock(&self, mounted: &Mounted, alias: &str) -> Result<(), StoreError> {
+        self.forget(&key(&mounted.record.uuid, alias)).await
+    }
+
+    /// Removes what does not count any more.
+    pub async fn tidy(&self, mounted: &Mounted) -> Result<(), StoreError> {
+        let settings = self.settings(mounted);
+        for failures in self.of(mounted).await? {
+            if settings.is_none_or(|settings| !failures.counts(self.clock.now(), settings)) {
+                self.forget(&key(&mounted.record.uuid, &failures.alias)).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes all that is stored for a mount that is gone.
+    pub async fn wipe(&self, uuid: &str) -> Result<(), StoreError> {
+        crate::storage::wipe(&self.view.below(uuid)).await
+    }
+
+    async fn of(&self, mounted: &Mounted) -> Result<Vec<Failures>, StoreError> {
+        let view = self.view.below(&mounted.record.uuid);
+        let mut all = Vec::new();
+        for name in view.list("", "", 0).await? {
+            all.extend(view.get_json::<Failures>(&name).await?.map(|(failures, _)| failures));
+        }
+        Ok(all)
+    }
+}
+
+impl Drop for Attempt<'_> {
+    fn drop(&mut self) {
+        self.0.running.fetch_sub(1, Ordering::SeqCst);
+        self.0.ended.notify_waiters();
+    }
+}
+
+impl Ending {
+    fn of(outcome: &Result<Response, Logical>) -> Self {
+        match outcome {
+            Err(Logical::Credentials(_)) => Self::Refused,
+            Ok(response) if response.grant.is_some() => Self::Granted,
+            _ => Self::Other,
+        }
+    }
+}
+
+impl Failures {
+    /// Do they count at this moment? They do until the lock ends, or until it is long enough since the last one.
+    fn counts(&self, now: Timestamp, settings: Settings) -> bool {
+        let age = Duration::try_from(now.duration_since(self.last)).unwrap_or_default();
+        let keep = if self.count >= settings.threshold { settings.duration } else { settings.counter_reset };
+        age < keep
+    }
+}
+
+/// A name has any length and any characters; its hash has not.
+fn key(uuid: &str, alias: &str) -> String {
+    format!("{uuid}/{}", hex::encode(Sha256::digest(alias.as_bytes())))
+}
