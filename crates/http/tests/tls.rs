@@ -1,12 +1,20 @@
 //! TLS: client certificates are asked for and not verified; the server's own is exchanged while it runs.
 
-use std::path::Path;
+use std::{path::Path, sync::Arc};
 
 use holdfast_client::{Call, Client, Config};
 use holdfast_http::{Certificate, ClientCertificates, Limits, MinVersion, Tls};
-use rcgen::{CertificateParams, KeyPair};
+use rcgen::{CertificateParams, KeyPair, PublicKeyData};
+use rustls::{
+    ClientConfig, RootCertStore, SignatureScheme, SupportedProtocolVersion,
+    client::ResolvesClientCert,
+    pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject},
+    sign::CertifiedKey,
+    version::{TLS12, TLS13},
+};
 use serde_json::Value;
 use tempfile::TempDir;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::fixture::{Echo, Running, start};
 
@@ -59,6 +67,77 @@ async fn a_client_certificate_is_taken_unverified_or_not_at_all() {
     assert_eq!(certificates_seen(&client(running.port, &server, None)).await, Ok(0));
     assert_eq!(certificates_seen(&client(running.port, &server, Some(&self_signed(false)))).await, Ok(1));
     assert_eq!(certificates_seen(&client(running.port, &server, Some(&self_signed(true)))).await, Ok(1));
+}
+
+/// An X.509 certificate of version 1 for this key. Its own signature is nonsense, which nobody looks at.
+fn version_1(key: &KeyPair) -> CertificateDer<'static> {
+    fn der(tag: u8, parts: &[&[u8]]) -> Vec<u8> {
+        let content = parts.concat();
+        [&[tag, 0x82][..], &u16::try_from(content.len()).unwrap().to_be_bytes(), &content].concat()
+    }
+    let algorithm = der(0x30, &[&[0x06, 8, 0x2a, 0x86, 0x48, 0xce, 0x3d, 4, 3, 2]]); // ecdsa-with-SHA256
+    let name = der(0x30, &[&der(0x31, &[&der(0x30, &[&[0x06, 3, 0x55, 4, 3], &der(0x0c, &[b"client"])])])]);
+    let (from, until) = (der(0x17, &[b"220101000000Z"]), der(0x17, &[b"230101000000Z"]));
+    let validity = der(0x30, &[&from, &until]);
+    let spki = key.subject_public_key_info();
+    let content = der(0x30, &[&[0x02, 1, 7], &algorithm, &name, &validity, &name, &spki]);
+    let whole = der(0x30, &[&content, &algorithm, &der(0x03, &[&[0], &[1; 70]])]);
+    CertificateDer::from(whole)
+}
+
+#[derive(Debug)]
+struct Presents(Arc<CertifiedKey>);
+
+impl ResolvesClientCert for Presents {
+    fn resolve(&self, _: &[&[u8]], _: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
+        Some(self.0.clone())
+    }
+
+    fn has_certs(&self) -> bool {
+        true
+    }
+}
+
+/// The status line that a client gets who presents this certificate and signs with this key; empty when refused.
+async fn presenting(
+    port: u16,
+    server: &Pair,
+    version: &'static SupportedProtocolVersion,
+    leaf: CertificateDer<'static>,
+    key: &KeyPair,
+) -> String {
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let key = PrivateKeyDer::from_pem_slice(key.serialize_pem().as_bytes()).unwrap();
+    let key = provider.key_provider.load_private_key(key).unwrap();
+    let mut roots = RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_slice(server.chain.as_bytes()).unwrap()).unwrap();
+    let builder = ClientConfig::builder_with_provider(provider).with_protocol_versions(&[version]).unwrap();
+    let presents = Arc::new(Presents(Arc::new(CertifiedKey::new(vec![leaf], key))));
+    let config = builder.with_root_certificates(roots).with_client_cert_resolver(presents);
+    let stream = tokio::net::TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+    let name = ServerName::try_from("localhost").unwrap();
+    let Ok(mut stream) = tokio_rustls::TlsConnector::from(Arc::new(config)).connect(name, stream).await else {
+        return String::new();
+    };
+    let mut answer = String::new();
+    // With TLS 1.3 the refusal comes after the handshake.
+    let _ = stream.write_all(b"GET /v1/a HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n").await;
+    let _ = stream.read_to_string(&mut answer).await;
+    answer.lines().next().unwrap_or_default().to_owned()
+}
+
+#[tokio::test]
+async fn a_version_1_certificate_is_taken_and_possession_is_still_proven() {
+    let (folder, server) = (TempDir::new().unwrap(), self_signed(false));
+    write(folder.path(), &server);
+    let (running, _) = serve(&folder, ClientCertificates::Ask).await;
+    let (own, other) = (KeyPair::generate().unwrap(), KeyPair::generate().unwrap());
+    for version in [&TLS12, &TLS13] {
+        let good = presenting(running.port, &server, version, version_1(&own), &own).await;
+        assert_eq!(good, "HTTP/1.1 200 OK", "{version:?}");
+        let stolen = presenting(running.port, &server, version, version_1(&own), &other).await;
+        assert_eq!(stolen, "", "{version:?}: the key is another one's");
+    }
 }
 
 #[tokio::test]
