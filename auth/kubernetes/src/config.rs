@@ -120,6 +120,11 @@ impl Kubernetes {
         for pem in &config.pem_keys {
             keys::from_pem(pem).ok_or_else(|| Error::invalid("pem_keys: one of them is not a public key in PEM"))?;
         }
+        if !config.token_reviewer_jwt.is_empty() && config.token_reviewer_jwt.split('.').count() != 3 {
+            // 500 and not 400, as Vault 1.14 answers it.
+            let message = "token_reviewer_jwt: compact JWS format must have three parts".to_owned();
+            return Err(Error::Status { code: 500, message });
+        }
         self.services.view.put_json("config", &config).await?;
         self.keys.forget();
         Ok(Response::empty())

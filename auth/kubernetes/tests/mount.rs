@@ -28,7 +28,7 @@ impl Mount {
     /// A mount for this cluster, with a role `orders` for shop/orders.
     pub async fn of(cluster: &Cluster) -> Self {
         let mount = Self::new(None).await;
-        mount.configure(json!({"kubernetes_host": cluster.host, "kubernetes_ca_cert": cluster.ca, "token_reviewer_jwt": "reviewer"})).await;
+        mount.configure(json!({"kubernetes_host": cluster.host, "kubernetes_ca_cert": cluster.ca, "token_reviewer_jwt": "re.view.er"})).await;
         mount.role("orders", json!({})).await;
         mount
     }

@@ -24,9 +24,15 @@ async fn the_configuration_is_read_back_without_the_token() {
             .await
             .contains("pem_keys")
     );
+    let no_jwt = json!({"kubernetes_host": "https://k", "token_reviewer_jwt": "canary"});
+    let refusal = mount.ask(Operation::Update, "config", no_jwt).await.unwrap_err();
+    assert!(matches!(refusal, Error::Status { code: 500, .. }), "{refusal:?}");
+    assert_eq!(refusal.to_string(), "token_reviewer_jwt: compact JWS format must have three parts");
     let pem = "-----BEGIN CERTIFICATE-----\\n.....\\n-----END CERTIFICATE-----";
     mount
-        .configure(json!({"kubernetes_host": "https://k", "kubernetes_ca_cert": pem, "token_reviewer_jwt": "canary"}))
+        .configure(
+            json!({"kubernetes_host": "https://k", "kubernetes_ca_cert": pem, "token_reviewer_jwt": "a.canary.b"}),
+        )
         .await;
     let config = mount.get("config").await;
     assert_eq!(config["kubernetes_ca_cert"], pem);

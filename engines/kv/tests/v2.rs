@@ -51,6 +51,7 @@ async fn check_and_set_is_exact() {
     assert_eq!(mount.refused(Operation::Update, "data/a", with(1)).await, mismatch);
     mount.put("data/a", with(0)).await;
     assert_eq!(mount.refused(Operation::Update, "data/a", with(0)).await, mismatch);
+    assert_eq!(mount.refused(Operation::Update, "data/a", with(-1)).await, mismatch);
     mount.put("data/a", with(1)).await;
     mount.put("metadata/a", json!({"cas_required": true})).await;
     assert_eq!(

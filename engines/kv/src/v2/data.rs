@@ -124,12 +124,12 @@ impl Versioned {
 
 impl Meta {
     /// Does check-and-set allow a write?
-    fn allow(&self, cas: Option<u64>, config: &Config) -> Result<(), Error> {
+    fn allow(&self, cas: Option<i64>, config: &Config) -> Result<(), Error> {
         match cas {
             None if self.cas_required || config.cas_required => {
                 Err(Error::invalid("check-and-set parameter required for this call"))
             }
-            Some(cas) if cas != self.current_version => {
+            Some(cas) if u64::try_from(cas) != Ok(self.current_version) => {
                 Err(Error::invalid("check-and-set parameter did not match the current version"))
             }
             _ => Ok(()),
@@ -152,10 +152,11 @@ pub(super) fn gone(body: Value) -> Response {
     Response { status: Some(404), ..Response::data(body) }
 }
 
-fn cas(fields: &Fields) -> Result<Option<u64>, Error> {
+/// `options.cas`. A negative number is one, and matches no version.
+fn cas(fields: &Fields) -> Result<Option<i64>, Error> {
     let Some(cas) = fields.get("options").and_then(|options| options.get("cas")) else { return Ok(None) };
     let number = match cas {
-        Value::Number(number) => number.as_u64(),
+        Value::Number(number) => number.as_i64(),
         Value::String(text) => text.parse().ok(),
         _ => None,
     };
