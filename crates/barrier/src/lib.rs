@@ -13,7 +13,7 @@ mod record;
 mod session;
 mod value;
 pub mod view;
-mod xaes;
+pub mod xaes;
 
 pub use barrier::{Barrier, Changed, KeyStatus};
 pub use error::{InitError, UnsealError};

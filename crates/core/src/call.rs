@@ -38,7 +38,7 @@ pub struct Call {
 pub struct Holder {
     /// The id; empty for the server itself.
     pub id: SecretString,
-    /// Its hash; empty for the server itself.
+    /// Its hash; empty for the server itself and for batch tokens, which are not stored.
     pub hash: String,
     /// Its entry, after the use that this request is.
     pub token: Token,
@@ -101,6 +101,17 @@ impl Call {
     /// The path of the request within its namespace.
     pub fn full_path(&self) -> String {
         format!("{}{}", self.request.mount.path, self.request.path)
+    }
+}
+
+impl Holder {
+    /// Hash of the stored token that owns what is made for this one: itself, or the parent of a batch token. Empty for
+    /// the server itself and for batch tokens without parent.
+    pub fn owner(&self) -> &str {
+        match &self.token.parent {
+            Some(parent) if self.token.batch => parent,
+            _ => &self.hash,
+        }
     }
 }
 

@@ -29,7 +29,8 @@ pub fn factory(_: Arc<MountInfo>, services: Services) -> Result<Arc<dyn Backend>
 impl Cubbyhole {
     fn path(&self, request: &Request) -> Result<String, Error> {
         if request.caller.token_hash.is_empty() {
-            return Err(Error::Denied("permission denied".to_owned()));
+            let text = "cubbyhole operations are only supported by service type tokens";
+            return Err(Error::NotFound(Some(text.to_owned())));
         }
         Ok(format!("{}/{}", request.caller.token_hash, request.fields.string("path").unwrap_or_default()))
     }

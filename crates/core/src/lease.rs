@@ -57,6 +57,9 @@ pub struct IssueContext {
     pub request_path: String,
     /// Owner token; the lease dies with it. Not used for bound leases, which outlive logins.
     pub token_hash: Option<String>,
+    /// When it ends at the latest, whatever renewals ask for: the end of the batch token that asked. Not used for bound
+    /// leases.
+    pub not_after: Option<Timestamp>,
     /// Owner and item when the credential is *the* one of an item instead of a new one.
     pub binding: Option<Binding>,
     /// Lease id that is to be replaced; see [`Leases::issue`].

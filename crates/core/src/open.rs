@@ -18,7 +18,7 @@ use crate::{
     lockout::Lockout,
     mounts::{MountParts, Mounts, Record, Target},
     policies::Policies,
-    token::{NewToken, Tokens},
+    token::{Keys, NewToken, Tokens},
 };
 
 /// An unsealed server.
@@ -79,10 +79,15 @@ impl Open {
         let router = mounts.current().await?;
         let backends = Arc::new(Lookup { mounts: mounts.clone(), tokens: OnceLock::new() });
         let leases = Leases::new(root.below("lease"), config.clock.clone(), config.entropy.clone(), backends.clone());
-        let keys = (config.barrier.derive_key("token mac")?, config.barrier.derive_key("token hash")?);
+        let keys = Keys {
+            mac: config.barrier.derive_key("token mac")?,
+            hash: config.barrier.derive_key("token hash")?,
+            batch: config.barrier.derive_key("batch token")?,
+            cluster: cluster.id.clone(),
+        };
         let cubbyhole = router.at(Class::Secret, "cubbyhole").map(|mounted| mounts.storage(&mounted.record));
         let tokens = Arc::new(Tokens::new(
-            root.below("token"),
+            &root,
             cubbyhole.unwrap_or_else(|| root.below("cubbyhole")),
             config.entropy.clone(),
             leases.clone(),

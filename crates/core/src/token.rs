@@ -5,6 +5,7 @@
 //! as the token is good: everything that is made for a token compares on it, and revocation removes it first.
 
 mod api;
+mod batch;
 mod create;
 mod entry;
 mod id;
@@ -18,5 +19,5 @@ pub use self::{
     api::NOUNS,
     entry::{Token, Wrapped, seconds_up},
     renew::{Lifetime, auth_info},
-    store::{Created, NewToken, Tokens},
+    store::{Created, Keys, NewToken, Tokens},
 };

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on must say so")]
 
 mod audit;
+mod batch;
 mod bench;
 mod lifecycle;
 mod lockout;

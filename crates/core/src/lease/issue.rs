@@ -91,22 +91,25 @@ impl Leases {
         let limits = capped(ttl, context.mount.default_ttl, max_ttl, context.mount.max_ttl, Duration::ZERO);
         let (ttl, warnings) = limits.map(|limits| (limits.ttl, limits.warnings)).unwrap_or_default();
         let now = self.now();
-        let expire_time = record::after(now, ttl);
-        let record = Record {
+        let mut record = Record {
             id: intent.id.clone(),
             mount_uuid: intent.mount_uuid.clone(),
             internal: intent.internal.clone(),
             data: context.binding.as_ref().and_then(|_| to_raw_value(&data).ok()),
             issue_time: now,
-            expire_time,
+            expire_time: now,
             last_renewal: None,
             renewable,
             max_ttl_ms: max_ttl.and_then(|max| u64::try_from(max.as_millis()).ok()),
             token_hash: if context.binding.is_some() { None } else { context.token_hash.clone() },
             binding: context.binding.clone(),
-            due: expire_time,
+            not_after: context.not_after.filter(|_| context.binding.is_none()),
+            due: now,
             revoking: None,
         };
+        let ttl = record.within(now, ttl);
+        record.expire_time = record::after(now, ttl);
+        record.due = record.expire_time;
         let committed = match self.recording(&record, &intent, stored, &context, held) {
             Ok(txn) => self.view.commit(txn).await,
             Err(error) => Err(error),

@@ -43,6 +43,9 @@ pub(crate) struct Record {
     /// `max_ttl` that the engine gave at the start, in milliseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_ttl_ms: Option<u64>,
+    /// Hard end, of leases that a batch token asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub not_after: Option<Timestamp>,
     /// Owner token, unless bound.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub token_hash: Option<String>,
@@ -142,6 +145,11 @@ impl Record {
     /// Time left.
     pub fn ttl(&self, now: Timestamp) -> Duration {
         until(now, self.expire_time)
+    }
+
+    /// The TTL shortened so that the lease does not pass its hard end.
+    pub fn within(&self, now: Timestamp, ttl: Duration) -> Duration {
+        self.not_after.map_or(ttl, |end| ttl.min(until(now, end)))
     }
 
     /// Is it in use: neither expired nor being revoked?

@@ -39,11 +39,16 @@ impl Leases {
         let default = default.filter(|default| !default.is_zero()).unwrap_or(mount.default_ttl);
         let limits = capped(increment, default, max, mount.max_ttl, age).ok_or(Error::PastMax)?;
 
-        let outside = backend.renew(&record.internal, limits.ttl);
+        let ttl = record.within(now, limits.ttl);
+        if ttl.is_zero() {
+            return Err(Error::PastMax);
+        }
+
+        let outside = backend.renew(&record.internal, ttl);
         tokio::time::timeout(OUTSIDE_DEADLINE, outside).await.map_err(|_| Error::Timeout)??;
 
         let now = self.now();
-        record.expire_time = record::after(now, limits.ttl);
+        record.expire_time = record::after(now, record.within(now, ttl));
         record.last_renewal = Some(now);
         let due = std::mem::replace(&mut record.due, record.expire_time);
         let path = self.view.path(&record::path(&record.id));
@@ -52,12 +57,6 @@ impl Leases {
         txn.put_json(path, &record)?;
         Due::Lease(record.id.clone()).shift(&self.view, &mut txn, due, record.due)?;
         let revision = self.view.commit(txn).await?;
-        Ok(Renewed {
-            lease_id: record.id,
-            ttl: limits.ttl,
-            renewable: record.renewable,
-            warnings: limits.warnings,
-            revision,
-        })
+        Ok(Renewed { lease_id: record.id, ttl, renewable: record.renewable, warnings: limits.warnings, revision })
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use holdfast_logical::{Field, Fields, Kind, Namespace};
+use holdfast_logical::{Field, Fields, Kind, Namespace, TokenKind};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
@@ -135,15 +135,21 @@ impl Tuning {
             return Err(Error::invalid("'token_type' cannot be set for 'token' or 'token_prefix' auth mounts"));
         }
         match kind {
-            "default-service" | "service" => kind.clone_into(&mut self.token_type),
-            "default-batch" | "batch" => {
-                return Err(Error::invalid(
-                    "batch tokens are not served by this version: use 'default-service' or 'service'",
-                ));
-            }
+            "default-service" | "service" | "default-batch" | "batch" => kind.clone_into(&mut self.token_type),
             _ => return Err(Error::invalid(format!("invalid value for 'token_type': {kind:?}"))),
         }
         Ok(())
+    }
+
+    /// Does a login get a batch token? `service` and `batch` of the mount win over what the role says, the default ones
+    /// do not.
+    pub fn makes_batch(&self, role: TokenKind) -> bool {
+        match (self.token_type.as_str(), role) {
+            ("batch", _) => true,
+            ("service", _) => false,
+            ("default-batch", TokenKind::Default) => true,
+            (_, role) => matches!(role, TokenKind::Batch | TokenKind::DefaultBatch),
+        }
     }
 
     /// (default, max): the mount's own or the system's.

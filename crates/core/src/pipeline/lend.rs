@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use holdfast_logical::{Check, Grant, Issue, Operation, TokenKind, Txn};
+use holdfast_logical::{Check, Grant, Issue, Operation, Txn};
 use holdfast_policy::{DEFAULT, ROOT};
 
 use super::{admit::Admitted, parse::Parsed};
@@ -33,7 +33,7 @@ impl Lend {
     /// Takes it.
     pub fn of(open: &Open, parsed: &Parsed, admitted: &Admitted) -> Self {
         let holder = admitted.holder.clone();
-        let mut guards = open.tokens.guard(holder.as_ref().map_or("", |holder| &holder.hash));
+        let mut guards = holder.as_ref().map(|holder| open.tokens.guard_of(holder)).unwrap_or_default();
         guards.check(live_key(&admitted.mounted.record.uuid), Check::Exists);
         Self {
             mounted: admitted.mounted.clone(),
@@ -86,7 +86,8 @@ impl Lend {
             mount: self.mounted.info.clone(),
             request_id: self.request_id,
             request_path: self.path,
-            token_hash: self.holder.map(|holder| holder.hash.clone()).filter(|hash| !hash.is_empty()),
+            not_after: self.holder.as_ref().and_then(|holder| holder.token.expires.filter(|_| holder.token.batch)),
+            token_hash: self.holder.map(|holder| holder.owner().to_owned()).filter(|hash| !hash.is_empty()),
             binding,
             replace: self.replace,
             guards: self.guards,
@@ -99,9 +100,7 @@ impl Lend {
         if grant.policies.iter().any(|policy| policy.trim().to_lowercase() == ROOT) {
             return Err(Error::invalid("auth methods cannot create root tokens"));
         }
-        if matches!(grant.kind, TokenKind::Batch | TokenKind::DefaultBatch) {
-            return Err(Error::invalid("batch tokens are not served by this version: set token_type to service"));
-        }
+        let batch = self.mounted.record.tuning.makes_batch(grant.kind);
         cidr::check(&grant.bound_cidrs)?;
         let mount = &self.mounted.info;
         let seconds = |duration: Option<Duration>| duration.map_or(0, |duration| duration.as_secs());
@@ -131,6 +130,7 @@ impl Lend {
                 explicit_max_ttl: seconds(grant.explicit_max_ttl),
                 period: seconds(grant.period),
                 renewable: grant.renewable,
+                batch,
                 bound_cidrs: grant.bound_cidrs.clone(),
                 mount: self.mounted.record.uuid.clone(),
                 pod: grant.pod.clone(),
@@ -142,7 +142,7 @@ impl Lend {
         open.config.metrics.tokens_created.inc();
         reply.response.warnings.extend(capped.warnings);
         reply.auth = Some(auth_info(&created.id, &created.token, open.tokens.now()));
-        reply.made.tokens.push(created.hash);
+        reply.made.tokens.extend(Some(created.hash).filter(|hash| !hash.is_empty()));
         reply.display_name = created.token.display_name;
         Ok(reply)
     }

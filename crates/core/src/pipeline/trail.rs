@@ -98,7 +98,7 @@ impl<'p> Trail<'p> {
                 .map(|decision| audit::PolicyResults { allowed: decision.allowed, granting: &decision.granting }),
             metadata: token.metadata.as_ref(),
             entity_id: &token.entity_id,
-            token_type: "service",
+            token_type: token.kind(),
             token_ttl: token.creation_ttl,
             token_issue_time: Some(token.created),
             remaining_uses: token.uses.unwrap_or(0),

@@ -9,6 +9,7 @@ use holdfast_secret::SecretString;
 
 use super::{
     auth_info,
+    batch::is_batch,
     create::{Way, create},
     roles::Role,
     store::Created,
@@ -31,7 +32,7 @@ const CREATE: &[Field] = &[
     Field::new("renewable", Kind::Bool, "May it be renewed? Default: yes."),
     Field::new("ttl", Kind::Duration, "First TTL."),
     Field::new("lease", Kind::Duration, "Old name of ttl."),
-    Field::new("type", Kind::String, "service."),
+    Field::new("type", Kind::String, "service or batch."),
     Field::new("explicit_max_ttl", Kind::Duration, "Hard end."),
     Field::new("display_name", Kind::String, "For people."),
     Field::new("num_uses", Kind::Int, "Uses; 0 is unlimited."),
@@ -51,7 +52,7 @@ const ROLE: &[Field] = &[
     Field::new("orphan", Kind::Bool, "Make orphans."),
     Field::new("renewable", Kind::Bool, "May they be renewed? Default: yes."),
     Field::new("path_suffix", Kind::String, "Appended to the path that lookup shows."),
-    Field::new("token_type", Kind::String, "service or default-service."),
+    Field::new("token_type", Kind::String, "service, batch, default-service or default-batch."),
     Field::new("token_period", Kind::Duration, "Makes them periodic."),
     Field::new("period", Kind::Duration, "Old name of token_period."),
     Field::new("token_explicit_max_ttl", Kind::Duration, "Hard end."),
@@ -92,6 +93,8 @@ const ROWS: &PathTable = &[
     row("tidy", &[Update], &[], Auth::Token, "Finishes interrupted revocations."),
 ];
 
+const IRREVOCABLE: &str = "batch tokens cannot be revoked";
+
 async fn handle(call: Call) -> Result<Reply, Error> {
     let tokens = &call.open.tokens;
     match call.request.route {
@@ -110,6 +113,9 @@ async fn handle(call: Call) -> Result<Reply, Error> {
         "renew" | "renew-self" | "renew-accessor" => renew(&call).await,
         "revoke" | "revoke-orphan" => {
             let id = SecretString::new(call.request.fields.required("token")?);
+            if is_batch(&id) {
+                return Err(Error::invalid(IRREVOCABLE));
+            }
             match call.request.route {
                 "revoke" => tokens.revoke(&tokens.hash(&id)).await?,
                 _ => tokens.revoke_orphan(&tokens.hash(&id)).await?,
@@ -117,7 +123,11 @@ async fn handle(call: Call) -> Result<Reply, Error> {
             Ok(Reply::default())
         }
         "revoke-self" => {
-            tokens.revoke(&call.holder()?.hash).await?;
+            let holder = call.holder()?;
+            if holder.token.batch {
+                return Err(Error::invalid(IRREVOCABLE));
+            }
+            tokens.revoke(&holder.hash).await?;
             Ok(Reply::default())
         }
         "revoke-accessor" => {
@@ -143,7 +153,7 @@ fn created(call: &Call, (created, warnings): (Created, Vec<String>)) -> Result<R
         response: Response { warnings, ..Response::default() },
         auth: Some(auth_info(&created.id, &created.token, call.open.tokens.now())),
         display_name: created.token.display_name,
-        made: Made { lease: None, tokens: vec![created.hash] },
+        made: Made { lease: None, tokens: Some(created.hash).filter(|hash| !hash.is_empty()).into_iter().collect() },
         ..Reply::default()
     })
 }
@@ -165,13 +175,18 @@ async fn lookup(call: &Call) -> Result<Reply, Error> {
 
 async fn renew(call: &Call) -> Result<Reply, Error> {
     let (tokens, fields) = (&call.open.tokens, &call.request.fields);
+    let batch = || Error::invalid("batch tokens cannot be renewed");
     let (id, hash) = match call.request.route {
+        "renew-self" if call.holder()?.token.batch => return Err(batch()),
         "renew-self" => (call.holder()?.id.duplicate(), call.holder()?.hash.clone()),
         "renew-accessor" => (SecretString::default(), by_accessor(call).await?.0),
         _ => {
             let id = SecretString::new(fields.required("token")?);
             let found = tokens.find(&id).await?;
-            let (hash, ..) = found.ok_or_else(|| Error::invalid("token not found"))?;
+            let (hash, token, _) = found.ok_or_else(|| Error::invalid("token not found"))?;
+            if token.batch {
+                return Err(batch());
+            }
             (id, hash)
         }
     };

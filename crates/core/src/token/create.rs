@@ -23,13 +23,14 @@ pub(super) async fn create(call: &Call, way: Way) -> Result<(Created, Vec<String
     if parent.uses.is_some() {
         return Err(Error::invalid("restricted use token cannot generate child tokens"));
     }
-    if matches!(fields.string("type"), Some("batch")) {
-        return Err(Error::invalid("batch tokens are not served by this version"));
+    if parent.batch {
+        return Err(Error::invalid("batch tokens cannot create more tokens"));
     }
     let role = match &way {
         Way::Role(role) => Some(role.as_ref()),
         Way::Plain | Way::Orphan => None,
     };
+    let batch = is_wanted_as_batch(fields, role)?;
     let policies = policies(call, role)?;
     let root = policies.iter().any(|policy| policy == ROOT);
     if root && !parent.is_root() {
@@ -69,12 +70,36 @@ pub(super) async fn create(call: &Call, way: Way) -> Result<(Created, Vec<String
         entity_id: parent.entity_id.clone(),
         role: role.map_or_else(String::new, |role| role.name.clone()),
         mount: call.request.mount.uuid.clone(),
+        batch,
         policies,
         ..NewToken::of(call.request.mount.namespace.clone())
     };
     let new = with_lifetime(call, role, new, root, &mut warnings)?;
     let created = call.open.tokens.create(new).await?;
     Ok((created, warnings))
+}
+
+/// The role decides, or with `default-…` its creator; without a role or a word it is a service token.
+fn is_wanted_as_batch(fields: &Fields, role: Option<&Role>) -> Result<bool, Error> {
+    let asked = match fields.string("type").unwrap_or_default() {
+        "" => None,
+        "service" => Some(false),
+        "batch" => Some(true),
+        other => return Err(Error::invalid(format!("invalid 'type' value {other:?}: use service or batch"))),
+    };
+    let batch = match role.map(|role| role.token_type.as_str()) {
+        Some("batch") => true,
+        Some("service") => false,
+        Some("default-batch") => asked.unwrap_or(true),
+        _ => asked.unwrap_or(false),
+    };
+    let refused = ["explicit_max_ttl", "period"]
+        .into_iter()
+        .find(|name| batch && fields.duration(name).is_some_and(|duration| !duration.is_zero()));
+    match refused {
+        Some(name) => Err(Error::invalid(format!("batch tokens cannot have {name:?} set"))),
+        None => Ok(batch),
+    }
 }
 
 /// Wanted policies, or those of the role or the parent, within what these allow.

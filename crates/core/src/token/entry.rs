@@ -54,6 +54,9 @@ pub struct Token {
     pub pod: Option<PodIdentity>,
     /// Set on wrapping tokens.
     pub wrapped: Option<Wrapped>,
+    /// Is it a batch token? Those are not stored.
+    #[serde(default, skip)]
+    pub batch: bool,
 }
 
 /// What a wrapping token wraps.
@@ -71,13 +74,22 @@ impl Token {
     /// What the server itself acts with while it initialises itself; never stored.
     pub(crate) fn server(now: Timestamp) -> Self {
         Self {
+            policies: vec![holdfast_policy::ROOT.to_owned()],
+            display_name: "initialize".to_owned(),
+            ..Self::empty(now)
+        }
+    }
+
+    /// A token without policies and without end.
+    pub(super) fn empty(now: Timestamp) -> Self {
+        Self {
             accessor: String::new(),
             namespace: Namespace::root_id(),
             parent: None,
-            policies: vec![holdfast_policy::ROOT.to_owned()],
+            policies: Vec::new(),
             path: String::new(),
             metadata: None,
-            display_name: "initialize".to_owned(),
+            display_name: String::new(),
             uses: None,
             created: now,
             creation_ttl: 0,
@@ -93,12 +105,18 @@ impl Token {
             grant: None,
             pod: None,
             wrapped: None,
+            batch: false,
         }
     }
 
     /// Does it hold the policy `root`?
     pub fn is_root(&self) -> bool {
         self.policies.iter().any(|policy| policy == holdfast_policy::ROOT)
+    }
+
+    /// `service` or `batch`.
+    pub fn kind(&self) -> &'static str {
+        if self.batch { "batch" } else { "service" }
     }
 
     /// Time left; none for one that never ends.
@@ -134,7 +152,7 @@ impl Token {
             "explicit_max_ttl": self.explicit_max_ttl,
             "ttl": self.ttl_seconds(now),
             "entity_id": self.entity_id,
-            "type": "service",
+            "type": self.kind(),
             "issue_time": self.created.to_string(),
             "renewable": self.renewable,
         });

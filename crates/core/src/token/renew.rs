@@ -136,7 +136,7 @@ pub fn auth_info(id: &SecretString, token: &Token, now: Timestamp) -> AuthInfo {
         lease_duration: token.ttl_seconds(now),
         renewable: token.renewable,
         entity_id: token.entity_id.clone(),
-        token_type: "service".to_owned(),
+        token_type: token.kind().to_owned(),
         orphan: token.parent.is_none(),
         mfa_requirement: None,
         num_uses: token.uses.unwrap_or(0),

@@ -72,12 +72,11 @@ impl Role {
             suffix.clone_into(&mut self.path_suffix);
         }
         if let Some(kind) = fields.string("token_type") {
-            if !["service", "default-service", "default"].contains(&kind) {
-                return Err(Error::invalid(format!(
-                    "token_type {kind:?} is not served: use service or default-service"
-                )));
+            match kind {
+                "" | "default" => "default-service".clone_into(&mut self.token_type),
+                "service" | "batch" | "default-service" | "default-batch" => kind.clone_into(&mut self.token_type),
+                _ => return Err(Error::invalid(format!("invalid 'token_type' value {kind:?}"))),
             }
-            kind.clone_into(&mut self.token_type);
         }
         if let Some(period) = fields.duration("token_period").or_else(|| fields.duration("period")) {
             self.token_period = period.as_secs();
@@ -94,7 +93,24 @@ impl Role {
                 u64::try_from(uses).map_err(|_| Error::invalid("token_num_uses cannot be negative"))?;
         }
         self.token_no_default_policy = fields.bool("token_no_default_policy").unwrap_or(self.token_no_default_policy);
-        Ok(())
+        self.check()
+    }
+
+    /// Batch tokens are of one kind; a role that always makes them must not promise another.
+    fn check(&self) -> Result<(), Error> {
+        let promises = [
+            (!self.orphan, "non-orphan tokens"),
+            (self.token_period > 0, "periodic tokens"),
+            (self.renewable, "renewable tokens"),
+            (self.token_explicit_max_ttl > 0, "tokens with an explicit max TTL"),
+            (self.token_num_uses > 0, "tokens with limited use count"),
+        ];
+        match promises.into_iter().find(|(promised, _)| *promised && self.token_type == "batch") {
+            Some((_, what)) => {
+                Err(Error::invalid(format!("'token_type' cannot be 'batch' when role is set to generate {what}")))
+            }
+            None => Ok(()),
+        }
     }
 
     /// As `auth/token/roles/<name>` shows it.

@@ -7,10 +7,14 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use holdfast_base::id::base62;
 use holdfast_logical::{Check, Entropy, Grant, Namespace, PodIdentity, Revision, StoreError, Timestamp, Txn, View};
-use holdfast_secret::SecretString;
+use holdfast_secret::{SecretBytes, SecretString};
 
-use super::{Token, Wrapped, id};
-use crate::{Error, lease::Leases};
+use super::{
+    Token, Wrapped,
+    batch::{BatchKey, is_batch},
+    id,
+};
+use crate::{Error, call::Holder, lease::Leases};
 
 /// All tokens of this server.
 pub struct Tokens {
@@ -18,7 +22,22 @@ pub struct Tokens {
     pub(super) cubbyhole: View,
     pub(super) entropy: Arc<dyn Entropy>,
     pub(super) leases: Arc<Leases>,
+    /// Has a name for each mount that serves.
+    live: View,
     keys: id::IdKeys,
+    batch: BatchKey,
+}
+
+/// Secrets and names that ids are made with.
+pub struct Keys {
+    /// Authenticates ids of service tokens.
+    pub mac: SecretBytes,
+    /// Hashes ids into keys of the store.
+    pub hash: SecretBytes,
+    /// Encrypts batch tokens.
+    pub batch: SecretBytes,
+    /// Id of the cluster.
+    pub cluster: String,
 }
 
 /// A token that is to be made; rules were applied already.
@@ -56,6 +75,8 @@ pub struct NewToken {
     pub role: String,
     /// Uuid of the auth mount that makes it.
     pub mount: String,
+    /// Is it to be a batch token?
+    pub batch: bool,
     /// From a login.
     pub grant: Option<Grant>,
     /// From a login.
@@ -63,7 +84,7 @@ pub struct NewToken {
     /// For wrapping tokens.
     pub wrapped: Option<Wrapped>,
     /// Payload of a wrapping token, stored in its cubbyhole in the same commit.
-    pub payload: Option<holdfast_secret::SecretBytes>,
+    pub payload: Option<SecretBytes>,
     /// What must hold, and what is written, in the same commit.
     pub with: Txn,
 }
@@ -88,6 +109,7 @@ impl NewToken {
             entity_id: String::new(),
             role: String::new(),
             mount: String::new(),
+            batch: false,
             grant: None,
             pod: None,
             wrapped: None,
@@ -112,15 +134,11 @@ pub struct Created {
 const ATTEMPTS: usize = 16;
 
 impl Tokens {
-    /// The tokens below `view` (`token/`). `keys` are (MAC of ids, hash of ids).
-    pub fn new(
-        view: View,
-        cubbyhole: View,
-        entropy: Arc<dyn Entropy>,
-        leases: Arc<Leases>,
-        keys: (holdfast_secret::SecretBytes, holdfast_secret::SecretBytes),
-    ) -> Self {
-        Self { view, cubbyhole, entropy, leases, keys: id::IdKeys::new(keys.0, keys.1) }
+    /// The tokens of the whole key space `root`.
+    pub fn new(root: &View, cubbyhole: View, entropy: Arc<dyn Entropy>, leases: Arc<Leases>, keys: Keys) -> Self {
+        let batch = BatchKey::new(&keys.batch, &keys.cluster);
+        let (view, live) = (root.below("token"), root.below("core").below("live"));
+        Self { view, cubbyhole, entropy, leases, live, keys: id::IdKeys::new(keys.mac, keys.hash), batch }
     }
 
     /// Now, as expiry counts it.
@@ -133,13 +151,29 @@ impl Tokens {
         self.keys.hash(id.expose())
     }
 
-    /// The token of an id, if there is one that is not past its end.
+    /// The token of an id, if there is one that is not past its end. The hash of a batch token is empty: it is not
+    /// stored.
     pub async fn find(&self, id: &SecretString) -> Result<Option<(String, Token, Revision)>, StoreError> {
+        if is_batch(id) {
+            let Some(token) = self.batch.open(id) else { return Ok(None) };
+            return Ok(self.is_alive(&token).await?.then(|| (String::new(), token, 0)));
+        }
         if !self.keys.plausible(id.expose()) {
             return Ok(None);
         }
         let hash = self.hash(id);
         Ok(self.get(&hash).await?.map(|(token, revision)| (hash, token, revision)))
+    }
+
+    /// Is a batch token within its time, and are its parent and the mount that made it still there?
+    async fn is_alive(&self, token: &Token) -> Result<bool, StoreError> {
+        if token.is_expired(self.now()) || self.live.get(&token.mount).await?.is_none() {
+            return Ok(false);
+        }
+        match &token.parent {
+            Some(parent) => Ok(self.get(parent).await?.is_some()),
+            None => Ok(true),
+        }
     }
 
     /// The token of a hash, if there is one that is not past its end.
@@ -189,7 +223,7 @@ impl Tokens {
         self.view.commit(with).await
     }
 
-    /// What must hold for something to be made for a token: that it is still there.
+    /// What must hold for something to be made for a token: that the stored token behind it is still there.
     pub fn guard(&self, hash: &str) -> Txn {
         let mut txn = Txn::new();
         if !hash.is_empty() {
@@ -198,9 +232,18 @@ impl Tokens {
         txn
     }
 
+    /// The same for whoever asks: a batch token is there as long as its parent and its mount are.
+    pub fn guard_of(&self, holder: &Holder) -> Txn {
+        let mut txn = self.guard(holder.owner());
+        if holder.token.batch {
+            txn.check(self.live.path(&holder.token.mount), Check::Exists);
+        }
+        txn
+    }
+
     /// Makes a token.
-    pub async fn create(&self, new: NewToken) -> Result<Created, Error> {
-        let mut txn = new.with;
+    pub async fn create(&self, mut new: NewToken) -> Result<Created, Error> {
+        let mut txn = std::mem::take(&mut new.with);
         let mut policies: Vec<String> = new.policies.iter().map(|policy| policy.trim().to_lowercase()).collect();
         policies.retain(|policy| !policy.is_empty());
         policies.sort();
@@ -209,6 +252,9 @@ impl Tokens {
         // Whoever may make a root token says so by the exact name: another spelling has passed no check on its way here.
         if root && !new.policies.iter().any(|policy| policy == holdfast_policy::ROOT) {
             return Err(Error::invalid("the policy root cannot be given by another spelling"));
+        }
+        if new.batch {
+            return self.create_batch(new, policies, txn).await;
         }
         let chosen = new.id.is_some();
         let id = match new.id {
@@ -241,6 +287,7 @@ impl Tokens {
             grant: new.grant,
             pod: new.pod,
             wrapped: new.wrapped,
+            batch: false,
         };
         txn.check(self.view.path(&id_key(&hash)), Check::Absent);
         txn.put_json(self.view.path(&id_key(&hash)), &token)?;
@@ -269,8 +316,51 @@ impl Tokens {
         }
     }
 
+    /// Makes a batch token: nothing is stored but what came with it.
+    async fn create_batch(&self, new: NewToken, policies: Vec<String>, txn: Txn) -> Result<Created, Error> {
+        if policies.iter().any(|policy| policy == holdfast_policy::ROOT) {
+            return Err(Error::invalid("batch tokens cannot be root tokens"));
+        }
+        for (set, name) in [(new.num_uses > 0, "num_uses"), (new.period > 0, "period"), (new.id.is_some(), "id")] {
+            if set {
+                return Err(Error::invalid(format!("batch tokens cannot have {name:?} set")));
+            }
+        }
+        let now = self.now();
+        let token = Token {
+            namespace: new.namespace.id.clone(),
+            parent: new.parent,
+            policies,
+            path: new.path,
+            metadata: new.metadata,
+            display_name: new.display_name,
+            creation_ttl: new.ttl.map_or(0, |ttl| ttl.as_secs()),
+            expires: new.ttl.map(|ttl| now.checked_add(ttl).unwrap_or(Timestamp::MAX)),
+            bound_cidrs: new.bound_cidrs,
+            entity_id: new.entity_id,
+            role: new.role,
+            mount: new.mount,
+            pod: new.pod,
+            batch: true,
+            ..Token::empty(now)
+        };
+        let id = self.batch.seal(&token, self.entropy.as_ref())?;
+        if !txn.writes.is_empty() {
+            match self.view.commit(txn).await {
+                Ok(_) => {}
+                Err(StoreError::Conflict) => return Err(Error::denied()),
+                Err(error) => return Err(error.into()),
+            }
+        }
+        // With every use the same is looked at, so there is nothing that a check at a commit would add.
+        match self.is_alive(&token).await? {
+            true => Ok(Created { id, hash: String::new(), token }),
+            false => Err(Error::denied()),
+        }
+    }
+
     /// What a wrapping token wraps.
-    pub async fn payload(&self, hash: &str) -> Result<Option<holdfast_secret::SecretBytes>, StoreError> {
+    pub async fn payload(&self, hash: &str) -> Result<Option<SecretBytes>, StoreError> {
         Ok(self.cubbyhole.get(&format!("{hash}/response")).await?.map(|entry| entry.value))
     }
 

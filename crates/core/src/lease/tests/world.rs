@@ -218,6 +218,7 @@ impl World {
 
     pub fn context(&self, mount: &str) -> IssueContext {
         IssueContext {
+            not_after: None,
             mount: self.mounts.mounts.lock()[mount].0.clone(),
             request_id: "r".into(),
             request_path: format!("{mount}/creds/app"),
