@@ -22,7 +22,7 @@ use holdfast_runtime::LogFormat;
 
 pub use self::{
     initialize::InitializeRequest,
-    listener::{ListenerConfig, TlsConfig, resolve},
+    listener::{Address, ListenerConfig, TlsConfig, UnixSocket, resolve},
     seal::{KeySource, SealConfig, StaticKey},
     stanza::Stanza,
     storage::{EtcdConfig, StorageConfig},

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use futures::{FutureExt, future::BoxFuture};
-use holdfast_core::{Answer, Core, Raw, Verb};
+use holdfast_core::{Answer, Core, Cors, Greeting, Raw, Verb};
 use holdfast_http::Handle;
 
 use crate::metrics::Metrics;
@@ -17,6 +17,14 @@ pub struct Front {
 }
 
 impl Handle for Front {
+    fn greet<'a>(&'a self, raw: &'a Raw) -> BoxFuture<'a, Greeting> {
+        self.core.greet(raw).boxed()
+    }
+
+    fn cors(&self) -> Option<Cors> {
+        self.core.cors()
+    }
+
     fn handle(&self, raw: Raw) -> BoxFuture<'_, Answer> {
         self.core.handle(raw).boxed()
     }

@@ -1,15 +1,15 @@
 //! Binds the sockets of the configuration, and keeps their certificates fresh.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{net::SocketAddr, os::unix::fs::PermissionsExt, sync::Arc, time::Duration};
 
 use anyhow::Context;
 use holdfast_base::Entropy;
-use holdfast_http::{Certificate, Handle, Listener, Site, Tls};
+use holdfast_http::{Budget, Certificate, Handle, Listener, Site, Tls};
 use holdfast_runtime::Shutdown;
 use tokio::time::{MissedTickBehavior, interval};
 use tracing::info;
 
-use crate::config::ListenerConfig;
+use crate::config::{Address, ListenerConfig, UnixSocket};
 
 /// How often certificate files are read to see whether they changed.
 const CERTIFICATE_INTERVAL: Duration = Duration::from_secs(2);
@@ -29,8 +29,9 @@ pub async fn bind(
     entropy: &Arc<dyn Entropy>,
 ) -> anyhow::Result<Listeners> {
     let mut listeners = Listeners { sockets: Vec::new(), certificates: Vec::new() };
+    let budget = Arc::new(Budget::default());
     for config in configs {
-        let named = || format!("listener \"tcp\" {}", config.address);
+        let named = || config.name();
         let tls = match &config.tls {
             None => None,
             Some(tls) => {
@@ -43,13 +44,18 @@ pub async fn bind(
             handle: handle.clone(),
             entropy: entropy.clone(),
             limits: config.limits,
+            budget: budget.clone(),
+            headers: config.headers.clone(),
+            metrics_only: config.metrics_only,
             proxies: config.proxies.clone(),
             unauthenticated_metrics: config.unauthenticated_metrics,
             running: Default::default(),
         });
-        let scheme = if tls.is_some() { "https" } else { "http" };
-        let listener = bind_one(config.address, tls, site).await.with_context(named)?;
-        info!(address = %listener.address().unwrap_or(config.address), scheme, "listening");
+        let listener = match &config.address {
+            Address::Tcp(address) => bind_one(*address, tls, site).await.with_context(named)?,
+            Address::Unix(socket) => bind_unix(socket, site).with_context(named)?,
+        };
+        info!(address = config.url(), bound = ?listener.address().ok(), "listening");
         listeners.sockets.push(listener);
     }
     Ok(listeners)
@@ -65,6 +71,18 @@ async fn bind_one(address: SocketAddr, tls: Option<Tls>, site: Arc<Site>) -> std
         }
         other => other,
     }
+}
+
+/// Binds the file, then gives it its owner and mode. Until then it has those that the umask leaves.
+fn bind_unix(socket: &UnixSocket, site: Arc<Site>) -> std::io::Result<Listener> {
+    let listener = Listener::bind_unix(&socket.path, site)?;
+    if socket.user.is_some() || socket.group.is_some() {
+        std::os::unix::fs::chown(&socket.path, socket.user, socket.group)?;
+    }
+    if let Some(mode) = socket.mode {
+        std::fs::set_permissions(&socket.path, std::fs::Permissions::from_mode(mode))?;
+    }
+    Ok(listener)
 }
 
 /// Reads the certificate files again and again: whoever renews them need not tell.

@@ -49,7 +49,7 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
     info!(version = env!("CARGO_PKG_VERSION"), "holdfast server started");
     if arguments.dev {
         let ready = dev::prepare(&core, &entropy, arguments.dev_root_token.as_ref()).await?;
-        let address = config.listeners.first().map(|listener| format!("http://{}", listener.address));
+        let address = config.listeners.first().map(ListenerConfig::url);
         print!("{}", dev::greeting(&address.unwrap_or_default(), &ready));
     }
     serve(core, listeners, arguments, shutdown).await
@@ -101,7 +101,7 @@ async fn make_core(config: &Config, metrics: &Metrics, entropy: &Arc<dyn Entropy
     let storage_kind = storage.kind().to_owned();
     let barrier = Barrier::open(storage, clock.clone(), entropy.clone());
     let first = config.listeners.first();
-    let api_addr = config.api_addr.clone().or_else(|| first.map(own_address)).unwrap_or_default();
+    let api_addr = config.api_addr.clone().or_else(|| first.map(ListenerConfig::url)).unwrap_or_default();
     Ok(Core::new(CoreConfig {
         barrier,
         seal,
@@ -125,11 +125,6 @@ async fn make_core(config: &Config, metrics: &Metrics, entropy: &Arc<dyn Entropy
 
 /// Part of `sys/seal-status`; a fixed date, so that the same source makes the same binary.
 const BUILD_DATE: &str = "2026-11-23T00:00:00Z";
-
-fn own_address(listener: &ListenerConfig) -> String {
-    let scheme = if listener.tls.is_some() { "https" } else { "http" };
-    format!("{scheme}://{}", listener.address)
-}
 
 fn hostname() -> String {
     environment("POD_NAME")

@@ -10,6 +10,7 @@ mod database;
 mod dev;
 mod etcd;
 mod file;
+mod flood;
 mod hvac;
 mod initialize;
 mod shutdown;

@@ -64,8 +64,8 @@ pub struct IssueContext {
     pub binding: Option<Binding>,
     /// Lease id that is to be replaced; see [`Leases::issue`].
     pub replace: Option<String>,
-    /// Checks that must hold when the credential is recorded (token still there, mount unchanged). Its writes are
-    /// ignored.
+    /// Checks that must hold when the credential is recorded (token still there, mount unchanged). What it
+    /// deletes goes in that commit too; its other writes are ignored.
     pub guards: Txn,
 }
 

@@ -18,6 +18,10 @@ pub struct Metrics {
     pub tokens_created: Counter,
     /// Leases stored, as of the last count.
     pub leases: Gauge,
+    /// Requests refused by a rate limit.
+    pub rate_limit_violations: Counter,
+    /// Leases refused by a lease count.
+    pub lease_count_violations: Counter,
     /// Requests refused or undone because no audit device took the entry.
     pub audit_failures: Counter,
 }
@@ -56,6 +60,16 @@ impl Metrics {
         registry.register("vault_core_unsealed", "1 when this replica is unsealed", metrics.unsealed.clone());
         registry.register("vault_token_creation", "Tokens made by this replica", metrics.tokens_created.clone());
         registry.register("vault_expire_num_leases", "Leases stored, as of the last count", metrics.leases.clone());
+        registry.register(
+            "vault_quota_rate_limit_violation",
+            "Requests refused by a rate limit",
+            metrics.rate_limit_violations.clone(),
+        );
+        registry.register(
+            "vault_quota_lease_count_violation",
+            "Leases refused by a lease count",
+            metrics.lease_count_violations.clone(),
+        );
         registry.register(
             "vault_audit_log_failure",
             "Requests refused for want of audit",

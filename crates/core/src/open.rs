@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     Class, Core, CoreConfig, Error,
     audit::Audit,
+    front::Front,
     lease::{Backends, Leases},
     lockout::Lockout,
     mounts::{MountParts, Mounts, Record, Target},
@@ -41,6 +42,8 @@ pub struct Open {
     pub lockout: Lockout,
     /// Audit devices.
     pub audit: Audit,
+    /// Rate limits and what else is decided before a body is read.
+    pub front: Front,
     /// Identity of the cluster.
     pub cluster: Cluster,
     /// Ends the background work.
@@ -96,9 +99,23 @@ impl Open {
         let _ = backends.tokens.set(Arc::downgrade(&tokens));
         let audit = Audit::new(root.below("core"), config.entropy.clone(), config.open_audit, config.metrics.clone());
         audit.sync().await?;
+        let front = Front::load(root.below("core"), config.clock.clone()).await?;
         let shutdown = CancellationToken::new();
         let lockout = Lockout::new(root.below("lockout"), config.clock.clone(), config.lockouts.clone());
-        Ok(Arc::new(Self { config, core, root, mounts, policies, tokens, leases, lockout, audit, cluster, shutdown }))
+        Ok(Arc::new(Self {
+            config,
+            core,
+            root,
+            mounts,
+            policies,
+            tokens,
+            leases,
+            lockout,
+            audit,
+            front,
+            cluster,
+            shutdown,
+        }))
     }
 
     /// Starts expiry and periodic work; they end with [`Open::shutdown`].

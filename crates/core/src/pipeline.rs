@@ -120,6 +120,16 @@ fn logs_in(mounted: &Mounted, holder: Option<&Holder>) -> bool {
     mounted.record.class == Class::Auth && holder.is_none()
 }
 
+/// Writes a request that was refused before its body was read to the audit devices, without token and body.
+pub(crate) async fn audit_refusal(open: &Arc<Open>, raw: &Raw, refusal: Option<&Error>) {
+    let mut told = Raw::new(raw.id.clone(), raw.verb, raw.path.clone());
+    told.namespace.clone_from(&raw.namespace);
+    told.connection = raw.connection.clone();
+    let parsed = parse(told);
+    // It is refused either way.
+    let _ = Trail::new(&parsed).request(open, refusal).await;
+}
+
 /// A request of the server to itself, as root: the steps of `initialize`.
 pub(crate) async fn serve_own(open: &Arc<Open>, raw: Raw) -> Answer {
     match open.policies.set(&Namespace::root(), &[holdfast_policy::ROOT.to_owned()]).await {

@@ -63,6 +63,15 @@ pub struct Raw {
 }
 
 impl Raw {
+    /// The path with the namespace of the header in front.
+    pub fn full_path(&self) -> String {
+        let path = self.path.trim_start_matches('/');
+        match self.namespace.as_deref().unwrap_or_default().trim_matches('/') {
+            "" | "root" => path.to_owned(),
+            namespace => format!("{namespace}/{path}"),
+        }
+    }
+
     /// A request without token, body and headers; the rest is filled in by the caller.
     pub fn new(id: impl Into<String>, verb: Verb, path: impl Into<String>) -> Self {
         Self {

@@ -10,8 +10,10 @@ mod locked_users;
 mod mounts;
 mod passwords;
 mod policies;
+mod quotas;
 mod remount;
 mod tools;
+mod wire;
 mod wrapping;
 
 use holdfast_logical::{Auth, Field, Operation, Row};
@@ -32,6 +34,8 @@ pub const NOUNS: &[Noun] = &[
     Noun { rows: audit::ROWS, handle: |call| Box::pin(audit::handle(call)) },
     Noun { rows: keys::ROWS, handle: |call| Box::pin(keys::handle(call)) },
     Noun { rows: tools::ROWS, handle: |call| Box::pin(tools::handle(call)) },
+    Noun { rows: quotas::ROWS, handle: |call| Box::pin(quotas::handle(call)) },
+    Noun { rows: wire::ROWS, handle: |call| Box::pin(wire::handle(call)) },
     Noun { rows: internal::ROWS, handle: |call| Box::pin(internal::handle(call)) },
 ];
 

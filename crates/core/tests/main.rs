@@ -9,5 +9,6 @@ mod lifecycle;
 mod lockout;
 mod mounts;
 mod policies;
+mod quotas;
 mod tokens;
 mod wrapping;

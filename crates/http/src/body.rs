@@ -7,23 +7,46 @@ use crate::{
     request::Reject,
 };
 
-/// Most values in a body, nested ones counted. Parsed, each takes some hundred bytes however short it was, and who sent
-/// them is not known yet.
-const MOST_VALUES: usize = 100_000;
+/// What a parsed value takes beside its text.
+pub const VALUE_BYTES: usize = 96;
+
+/// What a body may be, checked before it is parsed: parsed, each value takes some hundred bytes however short it was, and
+/// who sent it is not known yet.
+#[derive(Clone, Copy, Debug)]
+pub struct Shape {
+    /// Objects and lists within each other.
+    pub depth: usize,
+    /// Values, nested ones counted.
+    pub values: usize,
+}
+
+/// How a JSON text or a form is built, without a look at what it says.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Measure {
+    /// Deepest nesting.
+    pub depth: usize,
+    /// At least as many as there are values.
+    pub values: usize,
+}
+
+/// Measures a body and refuses one that is beyond the limits. The text tells the limit and where it was passed.
+pub fn measure(content_type: &str, bytes: &[u8], shape: Shape) -> Result<Measure, Reject> {
+    if is_form_body(content_type, bytes) {
+        let values = 1 + bytes.iter().filter(|byte| **byte == b'&').count();
+        return if values > shape.values { Err(too_many(shape)) } else { Ok(Measure { depth: 1, values }) };
+    }
+    measure_json(bytes, shape)
+}
 
 /// Reads the object in a body; an empty body and `null` are an empty object. A body counts as a form only when its type
 /// says so and it does not begin like JSON (curl's `-d` claims a form for whatever it sends).
 pub fn parse(content_type: &str, bytes: &[u8]) -> Result<Map<String, Value>, Reject> {
-    let Some(first) = bytes.iter().find(|byte| !byte.is_ascii_whitespace()) else { return Ok(Map::new()) };
-    if is_form(content_type) && !matches!(first, b'{' | b'[') {
-        let text = std::str::from_utf8(bytes).map_err(|_| Reject::bad("the form is not UTF-8"))?;
-        if bytes.iter().filter(|byte| **byte == b'&').count() >= MOST_VALUES {
-            return Err(too_many());
-        }
-        return query::parse(text.trim(), Repeated::Comma);
+    if bytes.iter().all(u8::is_ascii_whitespace) {
+        return Ok(Map::new());
     }
-    if values(bytes) > MOST_VALUES {
-        return Err(too_many());
+    if is_form_body(content_type, bytes) {
+        let text = std::str::from_utf8(bytes).map_err(|_| Reject::bad("the form is not UTF-8"))?;
+        return query::parse(text.trim(), Repeated::Comma);
     }
     match serde_json::from_slice::<Option<Map<String, Value>>>(bytes) {
         Ok(object) => Ok(object.unwrap_or_default()),
@@ -41,23 +64,42 @@ pub fn parse(content_type: &str, bytes: &[u8]) -> Result<Map<String, Value>, Rej
     }
 }
 
-/// At least as many as there are values in the text: one more than commas, and one for each bracket.
-fn values(json: &[u8]) -> usize {
-    let (mut count, mut text, mut escaped) = (1, false, false);
-    for byte in json {
+/// Values: one more than commas, and one for each bracket.
+fn measure_json(json: &[u8], shape: Shape) -> Result<Measure, Reject> {
+    let mut measure = Measure { depth: 0, values: 1 };
+    let (mut depth, mut text, mut escaped) = (0usize, false, false);
+    for (at, byte) in json.iter().enumerate() {
         match byte {
             _ if escaped => escaped = false,
             b'\\' => escaped = text,
             b'"' => text = !text,
-            b',' | b'[' | b'{' if !text => count += 1,
+            _ if text => {}
+            b',' => measure.values += 1,
+            b'[' | b'{' => {
+                measure.values += 1;
+                depth += 1;
+                measure.depth = measure.depth.max(depth);
+                if depth > shape.depth {
+                    return Err(Reject::bad(format!(
+                        "failed to parse JSON input: byte {at}: more than {} objects and lists within each other",
+                        shape.depth
+                    )));
+                }
+            }
+            b']' | b'}' => depth = depth.saturating_sub(1),
             _ => {}
         }
     }
-    count
+    if measure.values > shape.values { Err(too_many(shape)) } else { Ok(measure) }
 }
 
-fn too_many() -> Reject {
-    Reject::bad(format!("the body has more than {MOST_VALUES} values"))
+fn too_many(shape: Shape) -> Reject {
+    Reject::bad(format!("the body has more than {} values", shape.values))
+}
+
+fn is_form_body(content_type: &str, bytes: &[u8]) -> bool {
+    let first = bytes.iter().find(|byte| !byte.is_ascii_whitespace());
+    is_form(content_type) && !matches!(first, Some(b'{' | b'['))
 }
 
 /// Media types whose bytes go to the engine as they are.
@@ -116,15 +158,74 @@ mod tests {
         }
     }
 
+    const SHAPE: Shape = Shape { depth: 4, values: 10 };
+
     #[test]
     fn a_body_that_would_be_far_larger_in_memory_is_refused_unparsed() {
-        let many = |one: &str| format!("{{\"a\":[{}0]}}", one.repeat(200_000));
-        for body in [many("0,"), many("[],"), many("{},"), format!("{{\"a\":{}", "[".repeat(200_000))] {
-            assert!(parse("", body.as_bytes()).unwrap_err().message.contains("values"));
+        let refused = |content_type, body: &str| measure(content_type, body.as_bytes(), SHAPE).unwrap_err().message;
+        let many = |one: &str| format!("{{\"a\":[{}0]}}", one.repeat(20));
+        for body in [many("0,"), many("[],"), many("{},")] {
+            assert!(refused("", &body).contains("more than 10 values"), "{body}");
         }
-        assert!(parse(FORM, "a&".repeat(200_000).as_bytes()).unwrap_err().message.contains("values"));
-        let text = format!(r#"{{"a": "{}\"{}"}}"#, ",[{".repeat(200_000), ",".repeat(200_000));
-        assert_eq!(parse("", text.as_bytes()).unwrap().len(), 1, "what is in a text counts as one");
-        assert!(parse("", many("").as_bytes()).is_ok());
+        assert!(refused(FORM, &"a&".repeat(20)).contains("values"));
+        let text = format!(r#"{{"a": "{}\"{}"}}"#, ",[{".repeat(20), ",".repeat(20));
+        assert_eq!(measure("", text.as_bytes(), SHAPE).unwrap().values, 2, "what is in a text counts as one");
+    }
+
+    /// CVE-2025-6203: nesting and number are bounded before anything is parsed; the text names the place.
+    #[test]
+    fn cve_2025_6203_limits_hold_at_the_limit_and_not_beyond() {
+        let nested = |depth: usize| format!("{}1{}", "{\"a\":".repeat(depth), "}".repeat(depth));
+        for (depth, fits) in [(3, true), (4, true), (5, false)] {
+            let measured = measure("", nested(depth).as_bytes(), SHAPE);
+            assert_eq!(measured.as_ref().is_ok_and(|measured| measured.depth == depth), fits, "{depth}");
+        }
+        assert!(measure("", nested(5).as_bytes(), SHAPE).unwrap_err().message.contains("byte 20:"));
+        for (values, fits) in [(9, true), (10, true), (11, false)] {
+            // The object and its list count too.
+            let body = format!("{{\"a\":[{}]}}", vec!["0"; values - 2].join(","));
+            assert_eq!(measure("", body.as_bytes(), SHAPE).is_ok(), fits, "{values}");
+        }
+        assert!(measure("", "(".repeat(1 << 20).as_bytes(), SHAPE).is_ok(), "what is no JSON nests nothing");
+        assert!(measure("", "[".repeat(1 << 20).as_bytes(), SHAPE).is_err());
+    }
+
+    fn json_value() -> impl proptest::strategy::Strategy<Value = Value> {
+        use proptest::prelude::*;
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            any::<i64>().prop_map(Value::from),
+            "[ -~]{0,8}".prop_map(Value::from),
+        ];
+        leaf.prop_recursive(6, 64, 6, |inner| {
+            prop_oneof![
+                proptest::collection::vec(inner.clone(), 0..6).prop_map(Value::from),
+                proptest::collection::btree_map("[ -~]{0,4}", inner, 0..6)
+                    .prop_map(|map| Value::Object(map.into_iter().collect())),
+            ]
+        })
+    }
+
+    fn count(value: &Value) -> (usize, usize) {
+        let inner: Vec<&Value> = match value {
+            Value::Array(items) => items.iter().collect(),
+            Value::Object(map) => map.values().collect(),
+            _ => return (0, 1),
+        };
+        let inner = inner.into_iter().map(count);
+        inner.fold((1, 1), |(depth, values), (d, v)| (depth.max(d + 1), values + v))
+    }
+
+    proptest::proptest! {
+        /// The guard never counts less than there is, and its depth is the depth.
+        #[test]
+        fn the_guard_sees_every_value(value in json_value(), pretty: bool) {
+            let text = if pretty { serde_json::to_string_pretty(&value) } else { serde_json::to_string(&value) };
+            let measured = measure_json(text.unwrap().as_bytes(), Shape { depth: 100, values: 10_000 }).unwrap();
+            let (depth, values) = count(&value);
+            proptest::prop_assert_eq!(measured.depth, depth);
+            proptest::prop_assert!(measured.values >= values && measured.values <= 2 * values);
+        }
     }
 }

@@ -2,14 +2,14 @@
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use futures::future::BoxFuture;
 use holdfast_api_types::header;
 use holdfast_base::{Entropy, id};
-use holdfast_core::{Answer, Raw, Verb};
+use holdfast_core::{Answer, Cors, Greeting, Raw, Verb};
 use holdfast_logical::Connection;
-use http::{Method, Request, Response, header::CONTENT_LENGTH, request::Parts};
-use http_body_util::{BodyExt, Full, Limited};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, header::CONTENT_LENGTH, request::Parts};
+use http_body_util::{BodyExt, Full};
 use hyper::body::Body;
 use serde_json::json;
 use tokio::time::{Instant, timeout};
@@ -17,13 +17,22 @@ use tokio_util::task::TaskTracker;
 use tracing::{debug, error};
 
 use crate::{
-    TrustedProxies, answer,
+    Budget, CustomHeaders, TrustedProxies, answer,
+    body::{self, Shape},
+    budget::{Charge, Exhausted},
+    cors::{self, Verdict},
     listener::Limits,
     request::{self, Head, Reject},
 };
 
 /// What the listener serves: the core, and what is answered beside it.
 pub trait Handle: Send + Sync + 'static {
+    /// The head of a request has arrived: may its body be read? Headers of the answer come from here too.
+    fn greet<'a>(&'a self, raw: &'a Raw) -> BoxFuture<'a, Greeting>;
+
+    /// What is allowed to pages of other origins.
+    fn cors(&self) -> Option<Cors>;
+
     /// One request.
     fn handle(&self, raw: Raw) -> BoxFuture<'_, Answer>;
 
@@ -42,6 +51,12 @@ pub struct Site {
     pub entropy: Arc<dyn Entropy>,
     /// Sizes and times.
     pub limits: Limits,
+    /// What the bodies of all requests of the process may hold.
+    pub budget: Arc<Budget>,
+    /// `custom_response_headers`.
+    pub headers: CustomHeaders,
+    /// Serve nothing but `sys/metrics`.
+    pub metrics_only: bool,
     /// Whose `X-Forwarded-For` is believed.
     pub proxies: TrustedProxies,
     /// Answer `sys/metrics` without a token.
@@ -53,8 +68,8 @@ pub struct Site {
 /// The other end of a connection.
 #[derive(Clone, Debug)]
 pub struct Peer {
-    /// Its address.
-    pub address: SocketAddr,
+    /// Its address; none on a unix socket.
+    pub address: Option<SocketAddr>,
     /// Its certificates as DER, leaf first.
     pub certificates: Arc<Vec<Vec<u8>>>,
 }
@@ -70,11 +85,20 @@ impl Site {
     {
         let started = Instant::now();
         let (parts, body) = request.into_parts();
-        let (verb, response) = match parts.uri.path().strip_prefix("/v1/") {
-            Some(encoded) => self.serve_api(peer, &parts, encoded, body).await,
-            None => (None, plain(&parts)),
+        let cors = self.handle.cors();
+        let (verb, mut response) = match (cors::judge(cors.as_ref(), &parts), parts.uri.path().strip_prefix("/v1/")) {
+            (Some(Verdict::Answered(response)), _) => (None, response),
+            (verdict, Some(encoded)) => {
+                let (verb, mut response) = self.serve_api(peer, &parts, encoded, body).await;
+                if let Some(Verdict::Served(headers)) = verdict {
+                    response.headers_mut().extend(headers);
+                }
+                (verb, response)
+            }
+            (_, None) => (None, plain(&parts)),
         };
         let (status, took) = (response.status().as_u16(), started.elapsed());
+        self.headers.apply(status, response.headers_mut());
         self.handle.observe(verb, status, took);
         debug!(method = %parts.method, status, ?took, "answered");
         response
@@ -93,50 +117,93 @@ impl Site {
     {
         let id = id::uuid(&*self.entropy);
         let Some(head) = Head::read(id, parts, encoded) else { return (None, answer::error(405, "")) };
-        let bytes = self.read_body(parts, body).await;
-        let raw = head.with_body(bytes, self.connection(peer, parts));
-        let verb = Some(raw.verb);
-        let mut response = if raw.path == "sys/metrics" && raw.verb == Verb::Read && raw.fault.is_none() {
-            self.metrics(raw).await
-        } else {
-            answer::write(self.run(raw).await)
-        };
+        let (verb, mut response, headers) = self.serve_head(peer, parts, head, body).await;
+        response.headers_mut().extend(headers);
         if let Some(namespace) = parts.headers.get(header::NAMESPACE) {
             response.headers_mut().insert(header::NAMESPACE, namespace.clone());
         }
-        (verb, response)
+        (Some(verb), response)
     }
 
-    async fn read_body<B>(&self, parts: &Parts, body: B) -> Result<Bytes, Reject>
+    /// quota → size → parse → the core. Each step costs more than the one before it.
+    async fn serve_head<B>(
+        self: &Arc<Self>,
+        peer: &Peer,
+        parts: &Parts,
+        mut head: Head,
+        body: B,
+    ) -> (Verb, Response<Full<Bytes>>, HeaderMap)
     where
         B: Body<Data = Bytes> + Send,
         B::Error: std::error::Error + Send + Sync + 'static,
     {
-        let most = self.limits.body;
-        let too_large = || Reject::new(413, format!("the request body is larger than {most} bytes"));
-        let length = parts.headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
-        if length.is_some_and(|length| length > most) {
-            return Err(too_large());
+        let verb = head.raw().verb;
+        let connection = head.connect(self.connection(peer, parts));
+        let greeting = self.handle.greet(head.raw()).await;
+        let headers = header_map(greeting.headers);
+        if let Some(error) = greeting.refusal {
+            return (verb, answer::write(error.into()), headers);
         }
-        match timeout(self.limits.read, Limited::new(body, most).collect()).await {
-            Ok(Ok(body)) => Ok(body.to_bytes()),
-            Ok(Err(error)) if error.is::<http_body_util::LengthLimitError>() => Err(too_large()),
-            Ok(Err(_)) => Err(Reject::bad("the request body ended early")),
+        if self.metrics_only && head.raw().path != "sys/metrics" {
+            return (verb, answer::error(404, ""), headers);
+        }
+        let mut charge = self.budget.charge();
+        let bytes = match self.read_body(parts, &head, body, &mut charge).await {
+            Ok(bytes) => bytes,
+            Err(Exhausted) => return (verb, answer::write(busy().answer()), headers),
+        };
+        let raw = head.with_body(bytes, connection);
+        let metrics = raw.path == "sys/metrics" && raw.verb == Verb::Read && raw.fault.is_none();
+        let response = if metrics { self.metrics(raw).await } else { answer::write(self.run(raw, charge).await) };
+        (verb, response, headers)
+    }
+
+    /// The outer error: there is no room for it now. The inner one: there never is.
+    async fn read_body<B>(
+        &self,
+        parts: &Parts,
+        head: &Head,
+        body: B,
+        charge: &mut Charge,
+    ) -> Result<Result<Bytes, Reject>, Exhausted>
+    where
+        B: Body<Data = Bytes> + Send,
+        B::Error: std::error::Error + Send + Sync + 'static,
+    {
+        let known = head.raw().token.is_some();
+        let most = if known { self.limits.body } else { self.limits.body.min(self.limits.anonymous_body) };
+        let bytes = match timeout(self.limits.read, collect(parts, body, most, charge)).await {
+            Ok(bytes) => bytes?,
             Err(_) => Err(Reject::new(408, "the request body did not arrive in time")),
+        };
+        let (Ok(read), Some(content_type)) = (&bytes, head.parsed_as()) else { return Ok(bytes) };
+        let shape = Shape { depth: self.limits.json_depth, values: self.limits.json_values };
+        match body::measure(content_type, read, shape) {
+            Ok(measure) => {
+                charge.grow(read.len() + measure.values * body::VALUE_BYTES)?;
+                Ok(bytes)
+            }
+            Err(reject) => Ok(Err(reject)),
         }
     }
 
     fn connection(&self, peer: &Peer, parts: &Parts) -> Result<Connection, Reject> {
         let forwarded = request::text(&parts.headers, "x-forwarded-for");
-        let remote = self.proxies.caller(peer.address.ip(), forwarded.as_deref())?;
-        Ok(Connection { remote: Some(remote), port: peer.address.port(), certificates: peer.certificates.clone() })
+        let certificates = peer.certificates.clone();
+        let Some(address) = peer.address else { return Ok(Connection { certificates, ..Connection::default() }) };
+        let remote = self.proxies.caller(address.ip(), forwarded.as_deref())?;
+        Ok(Connection { remote: Some(remote), port: address.port(), certificates })
     }
 
     /// Runs the request to its end in a task of its own: a caller that hangs up, or the deadline, must not stop work
-    /// between a change outside and its record.
-    async fn run(self: &Arc<Self>, raw: Raw) -> Answer {
+    /// between a change outside and its record. The body counts until the work is done.
+    async fn run(self: &Arc<Self>, raw: Raw, charge: Charge) -> Answer {
         let handle = self.handle.clone();
-        let task = self.running.spawn(async move { handle.handle(raw).await });
+        let task = self.running.spawn(async move {
+            let answer = handle.handle(raw).await;
+            drop(charge);
+            answer
+        });
         match timeout(self.limits.request, task).await {
             Ok(Ok(answer)) => answer,
             Ok(Err(error)) => {
@@ -154,7 +221,7 @@ impl Site {
             question.token = raw.token;
             question.connection = raw.connection;
             question.body.insert("paths".to_owned(), json!(["sys/metrics"]));
-            let answer = self.run(question).await;
+            let answer = self.run(question, self.budget.charge()).await;
             let Answer::Envelope { envelope, .. } = &answer else { return answer::write(answer) };
             let allowed = envelope.data.as_ref().map(holdfast_logical::Data::to_map).unwrap_or_default();
             let allowed = allowed.get("sys/metrics").or_else(|| allowed.get("capabilities")).and_then(|v| v.as_array());
@@ -171,6 +238,48 @@ impl Reject {
     fn answer(self) -> Answer {
         Answer::Error(self.into())
     }
+}
+
+/// Reads a body of at most so many bytes. What arrives is charged as it comes: a long body that is only announced holds
+/// nothing.
+async fn collect<B>(
+    parts: &Parts,
+    body: B,
+    most: usize,
+    charge: &mut Charge,
+) -> Result<Result<Bytes, Reject>, Exhausted>
+where
+    B: Body<Data = Bytes> + Send,
+{
+    let too_large = || Ok(Err(Reject::new(413, format!("the request body is larger than {most} bytes"))));
+    let length = parts.headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
+    if length.is_some_and(|length| length > most) {
+        return too_large();
+    }
+    // Pages that nothing was written to take no memory.
+    let mut bytes = BytesMut::with_capacity(length.unwrap_or(0));
+    let mut body = std::pin::pin!(body);
+    while let Some(frame) = body.frame().await {
+        let Ok(frame) = frame else { return Ok(Err(Reject::bad("the request body ended early"))) };
+        let Ok(data) = frame.into_data() else { continue };
+        if bytes.len() + data.len() > most {
+            return too_large();
+        }
+        charge.grow(data.len())?;
+        bytes.extend_from_slice(&data);
+    }
+    Ok(Ok(bytes.freeze()))
+}
+
+fn busy() -> Reject {
+    Reject::new(503, "the server holds as many request bodies as it may; try again in a moment")
+}
+
+fn header_map(headers: Vec<(&'static str, String)>) -> HeaderMap {
+    let headers = headers
+        .into_iter()
+        .filter_map(|(name, value)| Some((HeaderName::from_static(name), HeaderValue::from_str(&value).ok()?)));
+    headers.collect()
 }
 
 /// What is not below `/v1/`.

@@ -1,7 +1,15 @@
-//! A TCP listener: accepts connections, speaks HTTP/1.1 and HTTP/2 on them with or without TLS, and drains them when the
-//! process ends.
+//! A listener on a TCP or unix socket: accepts connections, speaks HTTP/1.1 and HTTP/2 on them with or without TLS, and
+//! drains them when the process ends.
 
-use std::{convert::Infallible, future::Future, io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    convert::Infallible,
+    future::Future,
+    io,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use hyper::{body::Incoming, service::service_fn};
 use hyper_util::{
@@ -13,7 +21,7 @@ use hyper_util::{
 };
 use tokio::{
     io::{AsyncRead, AsyncWrite},
-    net::{TcpListener, TcpStream},
+    net::{TcpListener, TcpStream, UnixListener, UnixStream},
     time::timeout,
 };
 use tokio_rustls::TlsAcceptor;
@@ -22,6 +30,7 @@ use tracing::{debug, warn};
 
 use crate::{
     Tls,
+    connections::{Connections, Counted},
     exchange::{Peer, Site},
 };
 
@@ -30,6 +39,16 @@ use crate::{
 pub struct Limits {
     /// Bytes of a request body.
     pub body: usize,
+    /// Bytes of the body of a request without a token.
+    pub anonymous_body: usize,
+    /// Objects and lists within each other in a JSON body.
+    pub json_depth: usize,
+    /// Values in a body, nested ones counted.
+    pub json_values: usize,
+    /// Open connections.
+    pub connections: usize,
+    /// Open connections from one address.
+    pub connections_of_one: usize,
     /// For one request in the core.
     pub request: Duration,
     /// For the head of a request; a connection without a request is closed after it too.
@@ -44,10 +63,26 @@ pub struct Limits {
 
 /// A bound socket and what it serves.
 pub struct Listener {
-    socket: TcpListener,
+    socket: Socket,
     tls: Option<Tls>,
     site: Arc<Site>,
 }
+
+enum Socket {
+    Tcp(TcpListener),
+    /// The file goes with the listener.
+    Unix {
+        socket: UnixListener,
+        _file: SocketFile,
+    },
+}
+
+enum Stream {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+}
+
+struct SocketFile(PathBuf);
 
 // === impl Limits ===
 
@@ -55,6 +90,11 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             body: 32 << 20,
+            anonymous_body: 1 << 20,
+            json_depth: 64,
+            json_values: 100_000,
+            connections: 8192,
+            connections_of_one: 4096,
             request: Duration::from_secs(90),
             head: Duration::from_secs(60),
             read: Duration::from_secs(30),
@@ -64,23 +104,67 @@ impl Default for Limits {
     }
 }
 
+// === impl Socket ===
+
+impl Socket {
+    async fn accept(&self) -> io::Result<(Stream, Option<SocketAddr>)> {
+        match self {
+            Self::Tcp(socket) => {
+                let (stream, address) = socket.accept().await?;
+                // Small answers leave at once; an error only means that they may wait.
+                let _ = stream.set_nodelay(true);
+                Ok((Stream::Tcp(stream), Some(address)))
+            }
+            Self::Unix { socket, .. } => Ok((Stream::Unix(socket.accept().await?.0), None)),
+        }
+    }
+}
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        if let Err(error) = std::fs::remove_file(&self.0) {
+            warn!(file = %self.0.display(), %error, "the socket's file cannot be removed");
+        }
+    }
+}
+
 // === impl Listener ===
 
 impl Listener {
     /// Binds. With `tls`, nothing but TLS is spoken.
     pub async fn bind(address: SocketAddr, tls: Option<Tls>, site: Arc<Site>) -> io::Result<Self> {
-        Ok(Self { socket: TcpListener::bind(address).await?, tls, site })
+        Ok(Self { socket: Socket::Tcp(TcpListener::bind(address).await?), tls, site })
     }
 
-    /// Where it is bound; tells the port when 0 was asked for.
+    /// Binds a unix socket; a file that an ended process left is replaced. Plain HTTP is spoken.
+    pub fn bind_unix(file: &Path, site: Arc<Site>) -> io::Result<Self> {
+        use std::os::unix::fs::FileTypeExt;
+        match std::fs::symlink_metadata(file) {
+            Ok(found) if found.file_type().is_socket() => {
+                if std::os::unix::net::UnixStream::connect(file).is_ok() {
+                    return Err(io::Error::new(io::ErrorKind::AddrInUse, "another process listens there"));
+                }
+                std::fs::remove_file(file)?;
+            }
+            _ => {}
+        }
+        let socket = Socket::Unix { socket: UnixListener::bind(file)?, _file: SocketFile(file.to_owned()) };
+        Ok(Self { socket, tls: None, site })
+    }
+
+    /// Where it is bound; tells the port when 0 was asked for. A unix socket has no such address.
     pub fn address(&self) -> io::Result<SocketAddr> {
-        self.socket.local_addr()
+        match &self.socket {
+            Socket::Tcp(socket) => socket.local_addr(),
+            Socket::Unix { .. } => Err(io::ErrorKind::Unsupported.into()),
+        }
     }
 
     /// Serves until `shutdown`, then closes the socket and waits for running requests, at most `limits.drain`.
     pub async fn serve(self, shutdown: impl Future<Output = ()>) {
         let Self { socket, tls, site } = self;
         let (graceful, closing) = (GracefulShutdown::new(), CancellationToken::new());
+        let connections = Arc::new(Connections::default());
         tokio::pin!(shutdown);
         loop {
             let accepted = tokio::select! {
@@ -89,12 +173,19 @@ impl Listener {
             };
             match accepted {
                 Ok((stream, address)) => {
+                    let (most, most_of_one) = (site.limits.connections, site.limits.connections_of_one);
+                    let peer = address.map(|address| address.ip().to_canonical());
+                    let Some(counted) = connections.count(peer, most, most_of_one) else {
+                        debug!(?address, "too many connections; one was closed");
+                        continue;
+                    };
                     let connection = Accepted {
                         site: site.clone(),
                         tls: tls.clone(),
                         watcher: graceful.watcher(),
                         closing: closing.clone(),
                         address,
+                        counted,
                     };
                     tokio::spawn(connection.serve(stream));
                 }
@@ -123,13 +214,19 @@ struct Accepted {
     tls: Option<Tls>,
     watcher: Watcher,
     closing: CancellationToken,
-    address: SocketAddr,
+    address: Option<SocketAddr>,
+    counted: Counted,
 }
 
 impl Accepted {
-    async fn serve(self, stream: TcpStream) {
-        // Small answers leave at once; an error only means that they may wait.
-        let _ = stream.set_nodelay(true);
+    async fn serve(self, stream: Stream) {
+        match stream {
+            Stream::Tcp(stream) => self.shake(stream).await,
+            Stream::Unix(stream) => self.speak(stream, Arc::default()).await,
+        }
+    }
+
+    async fn shake(self, stream: TcpStream) {
         let Some(tls) = &self.tls else { return self.speak(stream, Arc::default()).await };
         let handshake = timeout(self.site.limits.handshake, TlsAcceptor::from(tls.config.clone()).accept(stream));
         let stream = tokio::select! {
@@ -142,8 +239,8 @@ impl Accepted {
                 let certificates = certificates.iter().map(|certificate| certificate.to_vec()).collect();
                 self.speak(stream, Arc::new(certificates)).await;
             }
-            Ok(Err(error)) => debug!(address = %self.address, %error, "TLS handshake failed"),
-            Err(_) => debug!(address = %self.address, "TLS handshake took too long"),
+            Ok(Err(error)) => debug!(address = ?self.address, %error, "TLS handshake failed"),
+            Err(_) => debug!(address = ?self.address, "TLS handshake took too long"),
         }
     }
 
@@ -154,15 +251,32 @@ impl Accepted {
         let (site, address) = (self.site, self.address);
         let peer = Peer { address, certificates };
         let mut builder = Builder::new(TokioExecutor::new());
-        builder.http1().timer(TokioTimer::new()).header_read_timeout(site.limits.head);
-        builder.http2().timer(TokioTimer::new()).max_concurrent_streams(256).max_header_list_size(64 << 10);
+        builder.http1().timer(TokioTimer::new()).header_read_timeout(site.limits.head).max_buf_size(HEAD_BYTES);
+        builder
+            .http2()
+            .timer(TokioTimer::new())
+            .max_concurrent_streams(256)
+            .max_header_list_size(64 << 10)
+            .max_pending_accept_reset_streams(20)
+            .max_local_error_reset_streams(256)
+            .initial_stream_window_size(256 << 10)
+            .initial_connection_window_size(1 << 20)
+            .keep_alive_interval(H2_PING)
+            .keep_alive_timeout(H2_PING);
         let service = service_fn(move |request: http::Request<Incoming>| {
             let (site, peer) = (site.clone(), peer.clone());
             async move { Ok::<_, Infallible>(site.serve(&peer, request).await) }
         });
         let connection = builder.serve_connection(TokioIo::new(stream), service).into_owned();
         if let Err(error) = self.watcher.watch(connection).await {
-            debug!(%address, error = %error, "connection ended");
+            debug!(?address, error = %error, "connection ended");
         }
+        drop(self.counted);
     }
 }
+
+/// Largest head of a request, and most that is read ahead of a body.
+const HEAD_BYTES: usize = 128 << 10;
+
+/// A connection whose other end does not answer a ping for this long is closed.
+const H2_PING: Duration = Duration::from_secs(30);

@@ -5,11 +5,21 @@
 
 use crate::request::Reject;
 
+/// Longest path, decoded; encoded it may be three times as long.
+const MOST_BYTES: usize = 1024;
+
 /// Decodes what follows `/v1/`. Runs of slashes count as one, as Go's mux (which Vault's clients expect) makes of them.
 /// Refuses text that is not UTF-8, characters that cannot be printed, and segments `..`.
 pub fn decode(encoded: &str) -> Result<String, Reject> {
+    let too_long = || Reject::new(414, format!("the path is longer than {MOST_BYTES} bytes"));
+    if encoded.len() > 3 * MOST_BYTES {
+        return Err(too_long());
+    }
     let bytes = percent_decode(encoded.as_bytes(), false)
         .ok_or_else(|| Reject::bad("the path has a percent sign without two hexadecimal digits after it"))?;
+    if bytes.len() > MOST_BYTES {
+        return Err(too_long());
+    }
     let text = String::from_utf8(bytes).map_err(|_| Reject::bad("the path is not UTF-8"))?;
     if text
         .chars()

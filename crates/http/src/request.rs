@@ -69,6 +69,9 @@ impl Head {
             verb = keep_or(read_verb(&mut query), verb, &mut fault);
         }
         let mut path = keep_or(path::decode(encoded), String::new(), &mut fault);
+        if let Some(reject) = mfa(&parts.headers).err() {
+            fault = fault.or(Some(reject));
+        }
         if fault.is_none() {
             fault = check(verb, &mut path).err();
         }
@@ -93,21 +96,47 @@ impl Head {
         Some(Self { raw, query, content_type })
     }
 
-    /// Adds the body, or why there is none, and where the request came from.
-    pub fn with_body(mut self, bytes: Result<Bytes, Reject>, connection: Result<Connection, Reject>) -> Raw {
-        let mut fault = None;
-        self.raw.connection = keep(connection, &mut fault);
+    /// What is known so far.
+    pub fn raw(&self) -> &Raw {
+        &self.raw
+    }
+
+    /// Content-Type of a body that will be parsed; `None`: it is not looked at.
+    pub fn parsed_as(&self) -> Option<&str> {
+        let parsed = matches!(self.raw.verb, Verb::Write | Verb::Patch) && !self.takes_bytes();
+        parsed.then_some(self.content_type.as_str())
+    }
+
+    /// Does the body go to the engine as it is?
+    fn takes_bytes(&self) -> bool {
+        body::is_raw(&self.raw.path, &self.content_type)
+    }
+
+    /// Adds where the request comes from; what is wrong about that is for [`Head::with_body`].
+    pub fn connect(&mut self, connection: Result<Connection, Reject>) -> Result<(), Reject> {
+        self.raw.connection = connection?;
+        Ok(())
+    }
+
+    /// Adds the body, or why there is none.
+    pub fn with_body(mut self, bytes: Result<Bytes, Reject>, connected: Result<(), Reject>) -> Raw {
+        let mut fault = connected.err();
         let bytes = keep(bytes, &mut fault);
         self.raw.body = match self.raw.verb {
-            Verb::Write | Verb::Patch if body::is_raw(&self.raw.path, &self.content_type) => Map::new(),
+            Verb::Write | Verb::Patch if self.takes_bytes() => {
+                self.raw.raw_body = bytes;
+                Map::new()
+            }
             Verb::Write | Verb::Patch => keep(body::parse(&self.content_type, &bytes), &mut fault),
             _ => self.query,
         };
-        self.raw.raw_body = bytes;
         self.raw.fault = self.raw.fault.or(fault.map(Error::from));
         self.raw
     }
 }
+
+/// Carries passcodes.
+const MFA: &str = "x-vault-mfa";
 
 fn verb(method: &Method) -> Option<Verb> {
     Some(match method.as_str() {
@@ -179,9 +208,21 @@ fn wrap_ttl(text: &str) -> Result<Option<Duration>, Reject> {
     Ok(Some(ttl).filter(|ttl| !ttl.is_zero()))
 }
 
+/// `X-Vault-MFA` is `<method>` or `<method>:<passcode>`, once or more. It holds secrets: its form is all that is looked at.
+fn mfa(headers: &HeaderMap) -> Result<(), Reject> {
+    let well_formed = |value: &http::HeaderValue| {
+        value.to_str().is_ok_and(|text| !text.split(':').next().unwrap_or_default().trim().is_empty())
+    };
+    match headers.get_all(MFA).iter().all(well_formed) {
+        true => Ok(()),
+        false => Err(Reject::bad("X-Vault-MFA: give a method, or a method and a passcode with a colon between them")),
+    }
+}
+
 fn other_headers(headers: &HeaderMap) -> BTreeMap<String, String> {
     let mut others = BTreeMap::new();
-    for name in headers.keys().filter(|name| !matches!(name.as_str(), header::TOKEN | "authorization" | "cookie")) {
+    for name in headers.keys().filter(|name| !matches!(name.as_str(), header::TOKEN | "authorization" | "cookie" | MFA))
+    {
         if let Some(value) = text(headers, name.as_str()) {
             others.insert(name.as_str().to_owned(), value);
         }
@@ -220,9 +261,7 @@ mod tests {
         }
         let (parts, ()) = request.body(()).unwrap().into_parts();
         let path = parts.uri.path().strip_prefix("/v1/").unwrap().to_owned();
-        Head::read("id".to_owned(), &parts, &path)
-            .unwrap()
-            .with_body(Ok(Bytes::from_static(body.as_bytes())), Ok(Connection::default()))
+        Head::read("id".to_owned(), &parts, &path).unwrap().with_body(Ok(Bytes::from_static(body.as_bytes())), Ok(()))
     }
 
     fn fault(raw: &Raw) -> Option<u16> {
@@ -272,6 +311,9 @@ mod tests {
             ("PATCH", "/v1/a", &[merge], "{}", None),
             ("GET", "/v1/a", &[("x-vault-wrap-ttl", "-1")], "", Some(400)),
             ("GET", "/v1/a", &[("x-vault-wrap-ttl", "soon")], "", Some(400)),
+            ("GET", "/v1/a", &[("x-vault-mfa", ":123456")], "", Some(400)),
+            ("GET", "/v1/a", &[("x-vault-mfa", "totp:123456"), ("x-vault-mfa", "duo")], "", None),
+            ("GET", "/v1/a", &[("x-vault-no-request-forwarding", "true"), ("x-vault-index", "x")], "", None),
         ] {
             assert_eq!(fault(&read(method, target, headers, body)), expected, "{method} {target}");
         }

@@ -33,7 +33,7 @@ pub fn of(error: &Error) -> Refusal {
         },
     };
     let errors = text.into_iter().filter(|text| !text.is_empty()).collect();
-    let retry = matches!(error, Error::Logical(Logical::Unavailable(_)));
+    let retry = matches!(error, Error::Logical(Logical::Unavailable(_) | Logical::Status { code: 429 | 503, .. }));
     Refusal { status, body: ErrorBody { errors, data: None }, retry }
 }
 

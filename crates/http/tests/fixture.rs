@@ -11,8 +11,8 @@ use std::{
 use futures::{FutureExt, future::BoxFuture};
 use holdfast_base::SystemEntropy;
 use holdfast_client::{Client, Config};
-use holdfast_core::{Answer, Raw, Verb};
-use holdfast_http::{Handle, Limits, Listener, Site, Tls, TrustedProxies};
+use holdfast_core::{Answer, Cors, Greeting, Raw, Verb};
+use holdfast_http::{Budget, Handle, Limits, Listener, Site, Tls, TrustedProxies};
 use serde_json::json;
 use tokio::{sync::Semaphore, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
@@ -59,6 +59,19 @@ impl Handle for Echo {
         .boxed()
     }
 
+    fn greet<'a>(&'a self, raw: &'a Raw) -> BoxFuture<'a, Greeting> {
+        let refusal = (raw.path == "limited").then(|| {
+            let message = "rate limit quota exceeded".to_owned();
+            holdfast_core::Error::Logical(holdfast_logical::Error::Status { code: 429, message })
+        });
+        let headers = vec![("x-ratelimit-limit", "1".to_owned())];
+        async move { Greeting { headers, refusal } }.boxed()
+    }
+
+    fn cors(&self) -> Option<Cors> {
+        None
+    }
+
     fn metrics(&self) -> String {
         "up 1\n".to_owned()
     }
@@ -71,14 +84,19 @@ impl Handle for Echo {
 pub struct Running {
     pub port: u16,
     pub stop: CancellationToken,
+    pub budget: Arc<Budget>,
     pub task: JoinHandle<()>,
 }
 
 pub async fn start(echo: Arc<Echo>, tls: Option<Tls>, limits: Limits) -> Running {
+    let budget = Budget::new(8 << 20);
     let site = Site {
         handle: echo,
         entropy: Arc::new(SystemEntropy),
         limits,
+        budget: budget.clone(),
+        headers: Default::default(),
+        metrics_only: false,
         proxies: TrustedProxies::default(),
         unauthenticated_metrics: true,
         running: Default::default(),
@@ -86,7 +104,7 @@ pub async fn start(echo: Arc<Echo>, tls: Option<Tls>, limits: Limits) -> Running
     let listener = Listener::bind("127.0.0.1:0".parse().unwrap(), tls, Arc::new(site)).await.unwrap();
     let (port, stop) = (listener.address().unwrap().port(), CancellationToken::new());
     let task = tokio::spawn(listener.serve(stop.clone().cancelled_owned()));
-    Running { port, stop, task }
+    Running { port, stop, budget, task }
 }
 
 pub fn client(port: u16) -> Client {

@@ -1,4 +1,4 @@
-//! `listener "tcp"`.
+//! `listener "tcp"` and `listener "unix"`.
 
 use std::{
     net::{SocketAddr, ToSocketAddrs},
@@ -6,7 +6,9 @@ use std::{
     time::Duration,
 };
 
-use holdfast_http::{ClientCertificates, Limits, MinVersion, TrustedProxies};
+use holdfast_http::{ClientCertificates, CustomHeaders, Limits, MinVersion, TrustedProxies};
+
+use serde_json::Value;
 
 use super::{Error, Stanza};
 
@@ -14,7 +16,7 @@ use super::{Error, Stanza};
 #[derive(Clone, Debug)]
 pub struct ListenerConfig {
     /// Where to listen.
-    pub address: SocketAddr,
+    pub address: Address,
     /// `None`: plain HTTP.
     pub tls: Option<TlsConfig>,
     /// Sizes and times.
@@ -23,6 +25,32 @@ pub struct ListenerConfig {
     pub proxies: TrustedProxies,
     /// Answer `sys/metrics` without a token.
     pub unauthenticated_metrics: bool,
+    /// Serve nothing but `sys/metrics`.
+    pub metrics_only: bool,
+    /// Headers of every answer.
+    pub headers: CustomHeaders,
+}
+
+/// Where to listen.
+#[derive(Clone, Debug)]
+pub enum Address {
+    /// An address and a port.
+    Tcp(SocketAddr),
+    /// A file.
+    Unix(UnixSocket),
+}
+
+/// A socket in the file system. Without user, group and mode it is the server's own, as the umask says.
+#[derive(Clone, Debug)]
+pub struct UnixSocket {
+    /// The file.
+    pub path: PathBuf,
+    /// Permissions.
+    pub mode: Option<u32>,
+    /// Numeric id of the owner.
+    pub user: Option<u32>,
+    /// Numeric id of the group.
+    pub group: Option<u32>,
 }
 
 /// TLS of one socket.
@@ -42,42 +70,125 @@ impl ListenerConfig {
     /// Plain HTTP at this address, as the dev server does.
     pub fn plain(address: SocketAddr) -> Self {
         Self {
-            address,
+            address: Address::Tcp(address),
             tls: None,
             limits: Limits::default(),
             proxies: TrustedProxies::default(),
             unauthenticated_metrics: false,
+            metrics_only: false,
+            headers: CustomHeaders::default(),
         }
     }
 
     /// Reads the stanza.
     pub fn read(kind: &str, stanza: &Stanza<'_>, warnings: &mut Vec<String>) -> Result<Self, Error> {
-        if kind != "tcp" {
-            return Err(stanza.wrong("", format!("{kind:?} is not supported; use tcp")));
-        }
-        let address = stanza.string("address")?.unwrap_or_else(|| "127.0.0.1:8200".to_owned());
-        let mut listener = Self::plain(resolve(&address).map_err(|reason| stanza.wrong("address", reason))?);
-        listener.tls = TlsConfig::read(stanza)?;
-        listener.limits = limits(stanza)?;
-        listener.proxies = proxies(stanza)?;
-        for (_, telemetry) in stanza.blocks("telemetry", 0)? {
-            if let Some(open) = telemetry.bool("unauthenticated_metrics_access")? {
-                listener.unauthenticated_metrics = open;
+        let (address, tls) = match kind {
+            "tcp" => {
+                let address = stanza.string("address")?.unwrap_or_else(|| "127.0.0.1:8200".to_owned());
+                let address = resolve(&address).map_err(|reason| stanza.wrong("address", reason))?;
+                (Address::Tcp(address), TlsConfig::read(stanza)?)
             }
-            telemetry.not_yet(&["metrics_only", "disallow_metrics"], warnings);
+            "unix" => {
+                stanza.ignore(&["tls_disable"]);
+                (Address::Unix(UnixSocket::read(stanza)?), None)
+            }
+            _ => return Err(stanza.wrong("", format!("{kind:?} is not supported; use tcp or unix"))),
+        };
+        let mut listener = Self {
+            address,
+            tls,
+            limits: limits(stanza)?,
+            proxies: proxies(stanza)?,
+            unauthenticated_metrics: false,
+            metrics_only: false,
+            headers: custom_headers(stanza)?,
+        };
+        for (_, telemetry) in stanza.blocks("telemetry", 0)? {
+            listener.unauthenticated_metrics = telemetry.bool("unauthenticated_metrics_access")?.unwrap_or(false);
+            listener.metrics_only = telemetry.bool("metrics_only")?.unwrap_or(false);
+            telemetry.not_yet(&["disallow_metrics"], warnings);
             telemetry.finish(warnings);
         }
         stanza.ignore(&["cluster_address", "http_write_timeout", "disable_unauthed_rekey_endpoints"]);
         stanza.ignore(&["disable_unauthed_generate_root_endpoints", "redact_addresses", "redact_version"]);
-        stanza.ignore(&["max_request_json_memory", "max_request_json_strings", "chroot_namespace"]);
+        stanza.ignore(&["redact_cluster_name", "max_request_json_memory", "max_request_json_strings"]);
+        stanza.ignore(&["max_json_string_value_length", "max_json_object_entry_count", "max_json_array_element_count"]);
         stanza.not_yet(
             &["proxy_protocol_behavior", "proxy_protocol_authorized_addrs", "tls_cipher_suites", "tls_max_version"],
             warnings,
         );
-        stanza.not_yet(&["custom_response_headers", "profiling", "inflight_requests_logging", "cors"], warnings);
+        stanza.not_yet(&["profiling", "inflight_requests_logging", "cors", "chroot_namespace"], warnings);
         stanza.finish(warnings);
         Ok(listener)
     }
+
+    /// For logs and errors: `listener "tcp" 127.0.0.1:8200`.
+    pub fn name(&self) -> String {
+        match &self.address {
+            Address::Tcp(address) => format!("listener \"tcp\" {address}"),
+            Address::Unix(socket) => format!("listener \"unix\" {}", socket.path.display()),
+        }
+    }
+
+    /// How clients reach it: `https://127.0.0.1:8200`.
+    pub fn url(&self) -> String {
+        match &self.address {
+            Address::Tcp(address) if self.tls.is_some() => format!("https://{address}"),
+            Address::Tcp(address) => format!("http://{address}"),
+            Address::Unix(socket) => format!("unix://{}", socket.path.display()),
+        }
+    }
+}
+
+impl UnixSocket {
+    fn read(stanza: &Stanza<'_>) -> Result<Self, Error> {
+        let mode = stanza.string("socket_mode")?.filter(|mode| !mode.is_empty());
+        let mode = mode.map(|mode| {
+            let parsed = u32::from_str_radix(mode.trim_start_matches("0o"), 8).ok().filter(|mode| *mode <= 0o777);
+            parsed.ok_or_else(|| stanza.wrong("socket_mode", format!("{mode:?} is no octal mode such as 0660")))
+        });
+        Ok(Self {
+            path: PathBuf::from(stanza.required("address")?),
+            mode: mode.transpose()?,
+            user: id(stanza, "socket_user", "/etc/passwd")?,
+            group: id(stanza, "socket_group", "/etc/group")?,
+        })
+    }
+}
+
+/// A numeric id, or a name that is looked up in the file.
+fn id(stanza: &Stanza<'_>, key: &'static str, file: &str) -> Result<Option<u32>, Error> {
+    let Some(name) = stanza.string(key)?.filter(|name| !name.is_empty()) else { return Ok(None) };
+    if let Ok(id) = name.parse() {
+        return Ok(Some(id));
+    }
+    let text = std::fs::read_to_string(file).unwrap_or_default();
+    let line = text.lines().find_map(|line| line.strip_prefix(&name)?.strip_prefix(':'));
+    let id = line.and_then(|rest| rest.split(':').nth(1)?.parse().ok());
+    id.map(Some).ok_or_else(|| stanza.wrong(key, format!("{name:?} is not in {file}; give the number")))
+}
+
+/// `custom_response_headers { "default" = { "Name" = ["value"] } "2xx" = { … } }`
+fn custom_headers(stanza: &Stanza<'_>) -> Result<CustomHeaders, Error> {
+    let mut headers = CustomHeaders::default();
+    for (_, block) in stanza.blocks("custom_response_headers", 0)? {
+        for (status, tables) in block.body().to_json() {
+            let tables = match tables {
+                Value::Array(tables) => tables,
+                table => vec![table],
+            };
+            for (name, values) in tables.iter().filter_map(Value::as_object).flatten() {
+                let values: Vec<String> = match values {
+                    Value::Array(values) => {
+                        values.iter().filter_map(|value| value.as_str().map(str::to_owned)).collect()
+                    }
+                    value => value.as_str().map(str::to_owned).into_iter().collect(),
+                };
+                headers.add(&status, name, &values).map_err(|error| stanza.wrong("custom_response_headers", error))?;
+            }
+        }
+    }
+    Ok(headers)
 }
 
 impl TlsConfig {
@@ -128,8 +239,20 @@ fn limits(stanza: &Stanza<'_>) -> Result<Limits, Error> {
     set(&mut limits.read, "http_read_timeout")?;
     set(&mut limits.head, "http_read_header_timeout")?;
     set(&mut limits.head, "http_idle_timeout")?;
-    if let Some(bytes) = stanza.number("max_request_size")?.filter(|bytes| *bytes > 0) {
-        limits.body = usize::try_from(bytes).map_err(|_| stanza.wrong("max_request_size", "too large"))?;
+    let count = |limit: &mut usize, key| -> Result<(), Error> {
+        if let Some(number) = stanza.number(key)?.filter(|number| *number > 0) {
+            *limit = usize::try_from(number).map_err(|_| stanza.wrong(key, "too large"))?;
+        }
+        Ok(())
+    };
+    count(&mut limits.body, "max_request_size")?;
+    count(&mut limits.anonymous_body, "max_anonymous_request_size")?;
+    count(&mut limits.json_depth, "max_json_depth")?;
+    count(&mut limits.json_values, "max_json_values")?;
+    count(&mut limits.connections, "max_connections")?;
+    count(&mut limits.connections_of_one, "max_connections_per_address")?;
+    if limits.json_depth > 120 {
+        return Err(stanza.wrong("max_json_depth", "at most 120"));
     }
     Ok(limits)
 }

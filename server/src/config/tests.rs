@@ -53,7 +53,7 @@ fn a_vault_configuration_is_understood() {
     assert_eq!(config.listeners[0].limits.body, 1000);
     assert!(config.listeners[0].unauthenticated_metrics && config.listeners[0].tls.is_some());
     assert!(config.listeners[1].tls.is_none());
-    assert_eq!(config.listeners[1].address.to_string(), "0.0.0.0:8211");
+    assert_eq!(config.listeners[1].name(), "listener \"tcp\" 0.0.0.0:8211");
     let SealConfig::Static { current, .. } = &config.seal else { panic!("{:?}", config.seal) };
     assert!(matches!(&current.source, KeySource::File(path) if path == Path::new("/seal/key")));
     assert_eq!((config.default_lease_ttl.as_secs(), config.max_lease_ttl.as_secs()), (3600, 86400));
@@ -159,4 +159,46 @@ fn folders_are_read_in_order_of_name() {
     assert_eq!((config.log_level.as_deref(), config.cluster_name.as_deref()), (Some("error"), Some("c")));
     let missing = Config::load(&[folder.path().join("none.hcl")], &|_| None).unwrap_err().to_string();
     assert!(missing.contains("none.hcl"), "{missing}");
+}
+
+#[test]
+fn limits_headers_and_unix_sockets_of_listeners() {
+    let config = read(
+        r#"
+        listener "unix" {
+          address = "/run/holdfast.sock"
+          socket_mode = "0660"
+          socket_user = "root"
+          socket_group = 12
+          max_json_depth = 20
+          max_anonymous_request_size = 1000
+          max_connections = 10
+          telemetry { metrics_only = true }
+          custom_response_headers {
+            "default" = { "X-A" = ["1", "2"] }
+            "2xx" = { "X-B" = ["3"] }
+          }
+        }
+        "#,
+    )
+    .unwrap();
+    assert_eq!(config.warnings, Vec::<String>::new());
+    let listener = &config.listeners[0];
+    let Address::Unix(socket) = &listener.address else { panic!("{:?}", listener.address) };
+    assert_eq!((socket.mode, socket.user, socket.group), (Some(0o660), Some(0), Some(12)));
+    assert_eq!(
+        (listener.limits.json_depth, listener.limits.anonymous_body, listener.limits.connections),
+        (20, 1000, 10)
+    );
+    assert!(listener.metrics_only);
+    assert!(format!("{:?}", listener.headers).contains("x-b"), "{:?}", listener.headers);
+    for (text, expected) in [
+        ("listener \"unix\" { address = \"/a\" socket_mode = \"rw\" }", "socket_mode"),
+        ("listener \"unix\" { address = \"/a\" socket_user = \"no-such-user\" }", "socket_user"),
+        ("listener \"unix\" {}", "address: missing"),
+        ("listener \"unix\" { address = \"/a\" max_json_depth = 1000 }", "max_json_depth"),
+    ] {
+        let error = read(text).unwrap_err().to_string();
+        assert!(error.contains(expected), "{error}");
+    }
 }

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use holdfast_barrier::view::{Check, Revision, StoreError, Txn};
+use holdfast_barrier::view::{Check, Revision, StoreError, Txn, Write};
 use holdfast_logical::{Data, Error as BackendError, Issue};
 use serde_json::value::to_raw_value;
 
@@ -139,6 +139,11 @@ impl Leases {
         let mut txn = self.guarded(context);
         txn.check(self.view.path(&record::intent_path(serial)), Check::At(stored));
         txn.delete(self.view.path(&record::intent_path(serial)));
+        for (path, write) in &context.guards.writes {
+            if matches!(write, Write::Delete) {
+                txn.delete(path.clone());
+            }
+        }
         Due::Intent(serial.to_owned()).delete(&self.view, &mut txn, intent.due);
         txn.put_json(self.view.path(&record::path(&record.id)), record)?;
         Due::Lease(record.id.clone()).put(&self.view, &mut txn, record.due)?;

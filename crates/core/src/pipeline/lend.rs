@@ -82,18 +82,31 @@ impl Lend {
                 "Secret cannot be returned; token had one use left, so leased credentials were immediately revoked.",
             ));
         }
-        let context = IssueContext {
+        let mut context = IssueContext {
             mount: self.mounted.info.clone(),
             request_id: self.request_id,
             request_path: self.path,
             not_after: self.holder.as_ref().and_then(|holder| holder.token.expires.filter(|_| holder.token.batch)),
-            token_hash: self.holder.map(|holder| holder.owner().to_owned()).filter(|hash| !hash.is_empty()),
+            token_hash: self.holder.as_ref().map(|holder| holder.owner().to_owned()).filter(|hash| !hash.is_empty()),
             binding,
             replace: self.replace,
             guards: self.guards,
         };
-        let leased = open.leases.issue(issue, context).await.map_err(holdfast_logical::Error::from)?;
-        Ok(leased_reply(reply, leased))
+        let root = self.holder.as_ref().is_some_and(|holder| holder.token.is_root());
+        let reserved = match root {
+            true => None,
+            false => open.reserve_lease(&context.request_path, &context.mount.path).await?,
+        };
+        if let Some(reserved) = &reserved {
+            context.guards.delete(reserved.key.clone());
+        }
+        let outcome = open.leases.issue(issue, context).await;
+        if let Some(reserved) = reserved
+            && outcome.as_ref().map_or(true, |leased| leased.found)
+        {
+            open.release_lease(&reserved).await;
+        }
+        Ok(leased_reply(reply, outcome.map_err(holdfast_logical::Error::from)?))
     }
 
     async fn login(self, open: &Arc<Open>, mut reply: Reply, grant: Grant) -> Result<Reply, Error> {

@@ -1,0 +1,169 @@
+//! What is decided about a request when only its head has arrived, and what is allowed to pages of other origins.
+//!
+//! All of it is one small record, `core/front`, changed by compare and read again when what is known of it is older than
+//! a second: what another replica changed holds here by then, and a request costs no look at the store.
+
+mod cors;
+
+use std::{sync::Arc, time::Duration};
+
+use arc_swap::ArcSwap;
+use holdfast_logical::{Check, Clock, Revision, StoreError, Txn, View};
+use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
+
+pub use self::cors::Cors;
+use crate::{Core, Error, Raw, open::Open, pipeline, quota};
+
+/// What the listener is told before it reads a body.
+#[derive(Debug, Default)]
+pub struct Greeting {
+    /// Headers of the answer, whatever it will be.
+    pub headers: Vec<(&'static str, String)>,
+    /// The request is not to be served: this is the answer.
+    pub refusal: Option<Error>,
+}
+
+/// What is stored.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Settings {
+    /// `sys/config/cors`
+    pub cors: Cors,
+    /// `sys/config/ui/headers`
+    pub ui_headers: std::collections::BTreeMap<String, Vec<String>>,
+    /// `sys/quotas`
+    pub quotas: quota::Quotas,
+}
+
+/// The settings as they were last read.
+pub struct Front {
+    view: View,
+    clock: Arc<dyn Clock>,
+    known: ArcSwap<Settings>,
+    read_at: Mutex<Duration>,
+    /// Who has asked how often.
+    pub limiter: quota::Limiter,
+}
+
+const KEY: &str = "front";
+
+/// What is known may be this old.
+const FRESH: Duration = Duration::from_secs(1);
+
+impl Front {
+    /// Reads the settings.
+    pub async fn load(view: View, clock: Arc<dyn Clock>) -> Result<Self, StoreError> {
+        let front = Self {
+            view,
+            clock,
+            known: ArcSwap::default(),
+            read_at: Mutex::new(Duration::ZERO),
+            limiter: quota::Limiter::default(),
+        };
+        front.read().await?;
+        Ok(front)
+    }
+
+    /// The settings as they were last read.
+    pub fn known(&self) -> Arc<Settings> {
+        self.known.load_full()
+    }
+
+    /// The settings as they were a second ago at most. While the store is away, those that were read last.
+    pub async fn fresh(&self) -> Arc<Settings> {
+        let now = self.clock.boottime();
+        let stale = {
+            let mut read_at = self.read_at.lock();
+            let stale = now.saturating_sub(*read_at) >= FRESH;
+            if stale {
+                *read_at = now;
+            }
+            stale
+        };
+        if stale && let Err(error) = self.read().await {
+            tracing::debug!(%error, "the settings of the front cannot be read; the old ones hold");
+        }
+        self.known()
+    }
+
+    async fn read(&self) -> Result<(Settings, Revision), StoreError> {
+        let found: Option<(Settings, Revision)> = self.view.get_json(KEY).await?;
+        let (settings, revision) = found.unwrap_or_default();
+        self.known.store(Arc::new(settings.clone()));
+        Ok((settings, revision))
+    }
+
+    /// Changes the settings; `change` runs again when another replica was faster.
+    pub async fn edit(&self, change: impl Fn(&mut Settings)) -> Result<(), Error> {
+        self.try_edit(|settings| {
+            change(settings);
+            Ok(())
+        })
+        .await
+    }
+
+    /// The same with a change that may be refused; then nothing is stored.
+    pub async fn try_edit(&self, change: impl Fn(&mut Settings) -> Result<(), Error>) -> Result<(), Error> {
+        loop {
+            let (mut settings, revision) = self.read().await?;
+            change(&mut settings)?;
+            let (mut txn, path) = (Txn::new(), self.view.path(KEY));
+            txn.check(path.clone(), if revision == 0 { Check::Absent } else { Check::At(revision) });
+            txn.put_json(path, &settings)?;
+            match self.view.commit(txn).await {
+                Ok(_) => {
+                    self.known.store(Arc::new(settings));
+                    return Ok(());
+                }
+                Err(StoreError::Conflict) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+}
+
+impl Core {
+    /// What is allowed to pages of other origins; nothing while sealed.
+    pub fn cors(&self) -> Option<Cors> {
+        Some(&self.open()?.front.known().cors).filter(|cors| cors.enabled).cloned()
+    }
+
+    /// May the body of this request be read? Asks the rate limits.
+    pub async fn greet(&self, raw: &Raw) -> Greeting {
+        let Some(open) = self.open() else { return Greeting::default() };
+        let settings = open.front.fresh().await;
+        if settings.quotas.rate_limits.is_empty() {
+            return Greeting::default();
+        }
+        let greeting = open.limit(&settings.quotas, raw);
+        if greeting.refusal.is_some() {
+            self.metrics().rate_limit_violations.inc();
+            if settings.quotas.config.enable_rate_limit_audit_logging {
+                pipeline::audit_refusal(&open, raw, greeting.refusal.as_ref()).await;
+            }
+        }
+        greeting
+    }
+}
+
+impl Open {
+    fn limit(&self, quotas: &quota::Quotas, raw: &Raw) -> Greeting {
+        let path = raw.full_path();
+        if quotas.exempt(&path) {
+            return Greeting::default();
+        }
+        let router = self.mounts.cached();
+        let mount = router.resolve(&path).map_or("", |(mounted, _)| mounted.info.path.as_str());
+        let asked = quota::Asked { path: &path, mount, role: None };
+        let Some((name, limit)) = quotas.rate_limit(&asked) else { return Greeting::default() };
+        let verdict = self.front.limiter.ask(name, limit, raw.connection.remote, self.config.clock.boottime());
+        Greeting {
+            headers: match quotas.config.enable_rate_limit_response_headers {
+                true => verdict.headers(),
+                false => Vec::new(),
+            },
+            refusal: verdict.refused().then(|| quota::refusal(&path)),
+        }
+    }
+}

@@ -1,0 +1,167 @@
+//! Counts requests by quota and client, in windows that begin with a client's first request.
+
+use std::{
+    collections::HashMap,
+    net::{IpAddr, Ipv6Addr},
+    time::Duration,
+};
+
+use parking_lot::Mutex;
+
+use super::RateLimit;
+
+/// Clients that are counted one by one; more of them share a count.
+const MOST_CLIENTS: usize = 65_536;
+
+/// Who has asked how often.
+#[derive(Default)]
+pub struct Limiter(Mutex<HashMap<(String, Client), Window>>);
+
+/// One count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Client {
+    /// An address; of IPv6 the network of a host, which has 2⁶⁴ addresses for nothing.
+    Address(IpAddr),
+    /// All others together.
+    Others,
+}
+
+struct Window {
+    ends: Duration,
+    asked: u64,
+    blocked_until: Duration,
+}
+
+/// What the count says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Verdict {
+    limit: u64,
+    remaining: u64,
+    reset: Duration,
+    refused: bool,
+}
+
+impl Limiter {
+    /// Counts one request at a time of the monotonic clock.
+    pub fn ask(&self, quota: &str, limit: &RateLimit, address: Option<IpAddr>, now: Duration) -> Verdict {
+        let mut windows = self.0.lock();
+        let client = match address.filter(|_| !limit.shared) {
+            Some(address) => Client::Address(network(address)),
+            None => Client::Others,
+        };
+        let mut key = (quota.to_owned(), client);
+        if windows.len() >= MOST_CLIENTS && !windows.contains_key(&key) {
+            windows.retain(|_, window| window.ends > now || window.blocked_until > now);
+            if windows.len() >= MOST_CLIENTS {
+                key.1 = Client::Others;
+            }
+        }
+        let window =
+            windows.entry(key).or_insert(Window { ends: Duration::ZERO, asked: 0, blocked_until: Duration::ZERO });
+        if window.ends <= now {
+            (window.ends, window.asked) = (now + limit.interval(), 0);
+        }
+        let (most, blocked) = (limit.whole(), window.blocked_until > now);
+        let refused = blocked || window.asked >= most;
+        if !refused {
+            window.asked += 1;
+        } else if !blocked && limit.block_interval > 0 {
+            window.blocked_until = now + Duration::from_secs(limit.block_interval);
+        }
+        let reset = window.ends.max(window.blocked_until).saturating_sub(now);
+        Verdict { limit: most, remaining: if blocked { 0 } else { most.saturating_sub(window.asked) }, reset, refused }
+    }
+}
+
+impl Verdict {
+    /// Was it one too many?
+    pub fn refused(self) -> bool {
+        self.refused
+    }
+
+    /// The headers that tell clients.
+    pub fn headers(self) -> Vec<(&'static str, String)> {
+        let seconds = self.reset.as_secs() + u64::from(self.reset.subsec_nanos() > 0);
+        let mut headers = vec![
+            ("x-ratelimit-limit", self.limit.to_string()),
+            ("x-ratelimit-remaining", self.remaining.to_string()),
+            ("x-ratelimit-reset", seconds.to_string()),
+        ];
+        if self.refused {
+            headers.push(("retry-after", seconds.to_string()));
+        }
+        headers
+    }
+}
+
+fn network(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX)).into(),
+        address => address,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::quota::Scope;
+
+    fn limit(rate: f64, block_interval: u64) -> RateLimit {
+        RateLimit { scope: Scope::default(), rate, interval: 10, block_interval, shared: false }
+    }
+
+    fn ask(limiter: &Limiter, limit: &RateLimit, address: &str, at: u64) -> bool {
+        !limiter.ask("q", limit, Some(address.parse().unwrap()), Duration::from_secs(at)).refused()
+    }
+
+    #[test]
+    fn the_rate_holds_at_the_limit_for_each_client_and_interval() {
+        let (limiter, limit) = (Limiter::default(), limit(3.0, 0));
+        let asked: Vec<bool> = [0, 0, 9, 9, 10, 11, 12, 13].map(|at| ask(&limiter, &limit, "10.0.0.1", at)).to_vec();
+        assert_eq!(asked, [true, true, true, false, true, true, true, false]);
+        assert!(ask(&limiter, &limit, "10.0.0.2", 13), "each client has its own count");
+    }
+
+    #[test]
+    fn who_asked_too_often_is_blocked() {
+        let (limiter, limit) = (Limiter::default(), limit(1.0, 60));
+        let asked: Vec<bool> = [0, 1, 15, 60, 61].map(|at| ask(&limiter, &limit, "10.0.0.1", at)).to_vec();
+        assert_eq!(asked, [true, false, false, false, true]);
+    }
+
+    #[test]
+    fn addresses_of_one_ipv6_network_are_one_client() {
+        let (limiter, limit) = (Limiter::default(), limit(1.0, 0));
+        assert!(ask(&limiter, &limit, "2001:db8::1", 0));
+        assert!(!ask(&limiter, &limit, "2001:db8::2", 0));
+        assert!(ask(&limiter, &limit, "2001:db8:0:1::1", 0));
+    }
+
+    #[test]
+    fn a_flood_of_clients_does_not_fill_the_memory() {
+        let (limiter, limit) = (Limiter::default(), limit(1.0, 0));
+        for client in 0..u32::try_from(MOST_CLIENTS).unwrap() + 1000 {
+            limiter.ask("q", &limit, Some(IpAddr::from(client.to_be_bytes())), Duration::ZERO);
+        }
+        assert!(limiter.0.lock().len() <= MOST_CLIENTS + 1);
+        assert!(!ask(&limiter, &limit, "250.0.0.1", 0), "they share one count");
+        assert!(ask(&limiter, &limit, "250.0.0.1", 11), "which is over with its interval");
+    }
+
+    #[test]
+    fn the_headers_tell_what_is_left() {
+        let (limiter, limit) = (Limiter::default(), limit(2.0, 0));
+        let verdict = limiter.ask("q", &limit, None, Duration::from_millis(1500));
+        assert_eq!(
+            verdict.headers(),
+            [
+                ("x-ratelimit-limit", "2".to_owned()),
+                ("x-ratelimit-remaining", "1".to_owned()),
+                ("x-ratelimit-reset", "10".to_owned()),
+            ]
+        );
+        limiter.ask("q", &limit, None, Duration::from_secs(2));
+        let verdict = limiter.ask("q", &limit, None, Duration::from_secs(3));
+        assert!(verdict.refused() && verdict.headers().contains(&("retry-after", "9".to_owned())));
+    }
+}
