@@ -21,6 +21,8 @@ pub struct Response {
     pub lease_hint: Option<Duration>,
     /// A body that is not the envelope.
     pub raw: Option<Raw>,
+    /// How long anybody may keep a `raw` answer (`Cache-Control: max-age`); none: not at all.
+    pub max_age: Option<Duration>,
     /// HTTP status other than 200 or 204 (kv v2 answers 404 *with* the envelope for a deleted version; 202 for async work).
     pub status: Option<u16>,
 }
@@ -75,7 +77,9 @@ pub enum TokenKind {
 pub struct Grant {
     /// Who logged in, unique within the mount (for the identity store).
     pub alias: String,
-    /// Names of the groups that the method says the login is in (for the identity store).
+    /// What the method knows of the alias, for templated policies; kept with the alias, not shown by token lookup.
+    pub alias_metadata: BTreeMap<String, String>,
+    /// Groups that the method says the alias is in, by the names of external groups' aliases.
     pub groups: Vec<String>,
     /// For audit and for names of created users: `kubernetes-shop-orders`.
     pub display_name: String,

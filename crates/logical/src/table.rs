@@ -45,6 +45,9 @@ pub struct Field {
     pub kind: Kind,
     /// Is it left out of anything that is shown: audit clear text, help defaults?
     pub sensitive: bool,
+    /// Is it a name whose case does not matter ([`crate::fold`])? In a path, what is asked must be allowed for the
+    /// spelling that is acted on too.
+    pub folds: bool,
     /// One line.
     pub help: &'static str,
 }
@@ -73,12 +76,17 @@ pub enum Kind {
 impl Field {
     /// An ordinary field.
     pub const fn new(name: &'static str, kind: Kind, help: &'static str) -> Self {
-        Self { name, kind, sensitive: false, help }
+        Self { name, kind, sensitive: false, folds: false, help }
     }
 
     /// A field whose content is secret.
     pub const fn sensitive(name: &'static str, kind: Kind, help: &'static str) -> Self {
-        Self { name, kind, sensitive: true, help }
+        Self { name, kind, sensitive: true, folds: false, help }
+    }
+
+    /// A name whose case does not matter.
+    pub const fn name(name: &'static str, help: &'static str) -> Self {
+        Self { name, kind: Kind::String, sensitive: false, folds: true, help }
     }
 }
 
@@ -109,6 +117,21 @@ impl Row {
             None | Some("") => Some(captures),
             Some(_) => None,
         }
+    }
+
+    /// The path as its handler reads it: captured names whose case does not matter are folded. None: the path is that.
+    pub fn folded(&self, path: &str) -> Option<String> {
+        let folds = |name: &str| self.fields.iter().any(|field| field.name == name && field.folds);
+        let mut segments: Vec<String> = path.split('/').map(str::to_owned).collect();
+        for (segment, pattern) in segments.iter_mut().zip(self.pattern.split('/')) {
+            if pattern.starts_with('*') {
+                break;
+            }
+            if pattern.strip_prefix(':').is_some_and(folds) {
+                *segment = crate::fold(segment);
+            }
+        }
+        Some(segments.join("/")).filter(|folded| folded != path)
     }
 
     /// Is the operation served? `Create` is, where `Update` is.
@@ -148,6 +171,14 @@ mod tests {
         assert_eq!(row("roles/:name").matches("roles/a").unwrap()["name"], "a");
         assert!(row("roles/:name").matches("roles/").is_none());
         assert!(row("roles/:name").matches("roles/a/b").is_none());
+    }
+
+    #[test]
+    fn names_in_a_path_are_folded_and_nothing_else_is() {
+        static FIELDS: [Field; 1] = [Field::name("name", "")];
+        let row = Row { fields: &FIELDS, ..row("Role/:name/:id") };
+        assert_eq!(row.folded("Role/GUARD/X").as_deref(), Some("Role/guard/X"));
+        assert_eq!(row.folded("Role/guard/X"), None);
     }
 
     #[test]

@@ -1,0 +1,99 @@
+//! Where things are, below the storage of the mount.
+//!
+//! | key | value |
+//! |---|---|
+//! | `entity/<id>` | [`crate::Entity`] with its aliases |
+//! | `entity-name/<name>` | id |
+//! | `alias/<alias id>` | id of the entity |
+//! | `factor/<accessor>/<alias name>` | [`Factor`]: who logs in there by that name |
+//! | `merged/<id>` | id of the entity that took this one in |
+//! | `group/<id>` | [`crate::Group`] with its alias and its members, those of external groups apart |
+//! | `group-name/<name>` | id |
+//! | `group-alias/<alias id>` | id of the group |
+//! | `group-factor/<accessor>/<alias name>` | id of the group |
+//! | `member/<group id>/<entity id>` | nothing: a member of an external group; the entity lists the group too |
+//! | `groups` | nothing: written with every change of a group, and compared by it |
+//! | `oidc/…` | see [`crate::oidc`] |
+//!
+//! Names are folded ([`holdfast_logical::fold`]) and `/` and `%` in them are percent-encoded.
+
+use holdfast_logical::fold;
+use serde::{Deserialize, Serialize};
+
+/// Key that is written with every change of a group.
+pub(crate) const GROUPS: &str = "groups";
+
+/// Who logs in by an alias.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Factor {
+    /// Id of the alias.
+    pub alias: String,
+    /// Id of the entity.
+    pub entity: String,
+}
+
+pub(crate) fn entity(id: &str) -> String {
+    format!("entity/{}", segment(id))
+}
+
+pub(crate) fn entity_name(name: &str) -> String {
+    format!("entity-name/{}", segment(name))
+}
+
+pub(crate) fn alias(id: &str) -> String {
+    format!("alias/{}", segment(id))
+}
+
+pub(crate) fn factor(accessor: &str, name: &str) -> String {
+    format!("factor/{}/{}", segment(accessor), segment(name))
+}
+
+pub(crate) fn merged(id: &str) -> String {
+    format!("merged/{}", segment(id))
+}
+
+pub(crate) fn group(id: &str) -> String {
+    format!("group/{}", segment(id))
+}
+
+pub(crate) fn group_name(name: &str) -> String {
+    format!("group-name/{}", segment(name))
+}
+
+pub(crate) fn group_alias(id: &str) -> String {
+    format!("group-alias/{}", segment(id))
+}
+
+pub(crate) fn group_factor(accessor: &str, name: &str) -> String {
+    format!("group-factor/{}/{}", segment(accessor), segment(name))
+}
+
+pub(crate) fn member(group: &str, entity: &str) -> String {
+    format!("member/{}/{}", segment(group), segment(entity))
+}
+
+/// A name as one segment of a key: equal for names that differ in case only.
+fn segment(name: &str) -> String {
+    fold(name).replace('%', "%25").replace('/', "%2F")
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn a_name_with_slashes_is_one_segment_and_case_does_not_count() {
+        assert_eq!(factor("jwt_1", "Repo/A%b"), factor("jwt_1", "repo/a%B"));
+        assert_eq!(entity_name("a/b").split('/').count(), 2);
+        assert_ne!(entity_name("a/b"), entity_name("a%2Fb"));
+    }
+
+    proptest! {
+        #[test]
+        fn different_names_have_different_keys(a in "\\PC{1,6}|[a%/2F]{1,6}", b in "\\PC{1,6}|[a%/2F]{1,6}") {
+            prop_assert_eq!(fold(&a) == fold(&b), entity_name(&a) == entity_name(&b));
+        }
+    }
+}
