@@ -1,39 +1,18 @@
 //! The two requests to the API server: its signing keys, and TokenReview.
 
-use std::{sync::Arc, time::Duration};
-
 use bytes::Bytes;
+use holdfast_fetch::{Answer, Fetcher, MAX_ANSWER};
+use holdfast_jose::KeySet;
 use holdfast_logical::Error;
 use http::{Method, Request, Uri, header};
-use http_body_util::{BodyExt, Full, Limited};
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
-use hyper_util::{
-    client::legacy::{Client, connect::HttpConnector},
-    rt::{TokioExecutor, TokioTimer},
-};
-use jsonwebtoken::jwk::JwkSet;
-use parking_lot::Mutex;
-use rustls::{
-    ClientConfig, RootCertStore,
-    crypto::aws_lc_rs,
-    pki_types::{CertificateDer, pem::PemObject},
-};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::config::Cluster;
 
-/// For a whole request.
-const TIMEOUT: Duration = Duration::from_secs(10);
-
-/// Largest answer that is read.
-const MAX_ANSWER: usize = 1 << 20;
-
-type Http = Client<HttpsConnector<HttpConnector>, Full<Bytes>>;
-
-/// Connections to the API server, for one CA at a time.
+/// Connections to the API server.
 #[derive(Default)]
-pub(crate) struct Api(Mutex<Option<(String, Http)>>);
+pub(crate) struct Api(Fetcher);
 
 /// What the API server says of a token.
 #[derive(Debug, Default, Deserialize)]
@@ -59,12 +38,12 @@ fn unavailable(host: &str, reason: &str) -> Error {
 
 impl Api {
     /// The public keys that the cluster signs ServiceAccount tokens with.
-    pub async fn signing_keys(&self, cluster: &Cluster) -> Result<JwkSet, Error> {
-        let (status, body) = self.send(cluster, Method::GET, "/openid/v1/jwks", &cluster.token, None).await?;
-        if status != 200 {
-            return Err(unavailable(&cluster.host, &format!("status {status} for /openid/v1/jwks")));
+    pub async fn signing_keys(&self, cluster: &Cluster) -> Result<KeySet, Error> {
+        let answer = self.send(cluster, Method::GET, "/openid/v1/jwks", &cluster.token, None).await?;
+        if answer.status != 200 {
+            return Err(unavailable(&cluster.host, &format!("status {} for /openid/v1/jwks", answer.status)));
         }
-        serde_json::from_slice(&body).map_err(|_| unavailable(&cluster.host, "its keys cannot be read"))
+        KeySet::from_json(&answer.body).ok_or_else(|| unavailable(&cluster.host, "its keys cannot be read"))
     }
 
     /// Asks whether a token is good now. `reviewer` is the token that asks.
@@ -76,7 +55,7 @@ impl Api {
         audiences: &[String],
     ) -> Result<Review, Error> {
         #[derive(Deserialize)]
-        struct Answer {
+        struct Reviewed {
             status: Review,
         }
         let review = json!({
@@ -85,15 +64,15 @@ impl Api {
             "spec": {"token": token, "audiences": audiences},
         });
         let path = "/apis/authentication.k8s.io/v1/tokenreviews";
-        let (status, body) = self.send(cluster, Method::POST, path, reviewer, Some(&review)).await?;
-        match status {
-            200 | 201 => serde_json::from_slice::<Answer>(&body)
-                .map(|answer| answer.status)
+        let answer = self.send(cluster, Method::POST, path, reviewer, Some(&review)).await?;
+        match answer.status {
+            200 | 201 => serde_json::from_slice::<Reviewed>(&answer.body)
+                .map(|reviewed| reviewed.status)
                 .map_err(|_| unavailable(&cluster.host, "its TokenReview cannot be read")),
             401 | 403 => Err(Error::Unavailable(format!(
-                "the Kubernetes API server at {} refused the TokenReview with status {status}: the reviewer needs the \
-                 role system:auth-delegator",
-                cluster.host
+                "the Kubernetes API server at {} refused the TokenReview with status {}: the reviewer needs the role \
+                 system:auth-delegator",
+                cluster.host, answer.status
             ))),
             status => Err(unavailable(&cluster.host, &format!("status {status} for a TokenReview"))),
         }
@@ -106,8 +85,7 @@ impl Api {
         path: &str,
         bearer: &str,
         body: Option<&Value>,
-    ) -> Result<(u16, Bytes), Error> {
-        let http = self.http(&cluster.ca)?;
+    ) -> Result<Answer, Error> {
         let uri: Uri = format!("{}{path}", cluster.host)
             .parse()
             .map_err(|_| Error::Invalid(format!("kubernetes_host {:?} is not a URL", cluster.host)))?;
@@ -121,64 +99,12 @@ impl Api {
             request = request.header(header::CONTENT_TYPE, "application/json");
         }
         let bytes = body.map(|body| Bytes::from(body.to_string())).unwrap_or_default();
-        let request = request
-            .body(Full::new(bytes))
-            .map_err(|_| Error::invalid("the reviewer token cannot be sent in a header"))?;
-        let exchange = async {
-            let answer = http.request(request).await.map_err(|error| chain(&error))?;
-            let status = answer.status().as_u16();
-            let body =
-                Limited::new(answer.into_body(), MAX_ANSWER).collect().await.map_err(|error| error.to_string())?;
-            Ok((status, body.to_bytes()))
-        };
-        match tokio::time::timeout(TIMEOUT, exchange).await {
-            Ok(answer) => answer.map_err(|reason: String| unavailable(&cluster.host, &reason)),
-            Err(_) => Err(unavailable(&cluster.host, &format!("no answer within {} s", TIMEOUT.as_secs()))),
-        }
+        let request =
+            request.body(bytes).map_err(|_| Error::invalid("the reviewer token cannot be sent in a header"))?;
+        self.0.send(&cluster.ca, request, MAX_ANSWER).await.map_err(|error| match error {
+            holdfast_fetch::Error::Ca(reason) => Error::Invalid(format!("kubernetes_ca_cert: {reason}")),
+            holdfast_fetch::Error::Url { url } => Error::Invalid(format!("kubernetes_host {url:?} is not a URL")),
+            holdfast_fetch::Error::Unanswered { reason, .. } => unavailable(&cluster.host, &reason),
+        })
     }
-
-    fn http(&self, ca: &str) -> Result<Http, Error> {
-        let mut kept = self.0.lock();
-        if let Some((of, http)) = &*kept
-            && of == ca
-        {
-            return Ok(http.clone());
-        }
-        let mut roots = RootCertStore::empty();
-        for certificate in CertificateDer::pem_slice_iter(ca.as_bytes()) {
-            let broken = |_| Error::invalid("kubernetes_ca_cert is not a certificate in PEM");
-            roots.add(certificate.map_err(broken)?).map_err(|_| Error::invalid("kubernetes_ca_cert is not usable"))?;
-        }
-        let tls = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
-            .with_safe_default_protocol_versions()
-            .map_err(|error| Error::Internal(error.to_string()))?
-            .with_root_certificates(roots)
-            .with_no_client_auth();
-        let mut tcp = HttpConnector::new();
-        tcp.enforce_http(false);
-        tcp.set_connect_timeout(Some(Duration::from_secs(5)));
-        let connector = HttpsConnectorBuilder::new()
-            .with_tls_config(tls)
-            .https_or_http()
-            .enable_http1()
-            .enable_http2()
-            .wrap_connector(tcp);
-        let http = Client::builder(TokioExecutor::new())
-            .pool_timer(TokioTimer::new())
-            .pool_idle_timeout(Duration::from_secs(60))
-            .build(connector);
-        *kept = Some((ca.to_owned(), http.clone()));
-        Ok(http)
-    }
-}
-
-/// An error with its causes; hyper tells only the first one.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        text = format!("{text}: {error}");
-        source = error.source();
-    }
-    text
 }

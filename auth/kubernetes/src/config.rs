@@ -1,10 +1,11 @@
 //! `config`: which cluster, and how to reach it.
 
+use holdfast_jose::Key;
 use holdfast_logical::{Error, Fields, Response};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use crate::{engine::Kubernetes, keys};
+use crate::engine::Kubernetes;
 
 /// As it is stored.
 #[derive(Clone, Serialize, Deserialize)]
@@ -27,6 +28,8 @@ pub(crate) struct Cluster {
     pub ca: String,
     /// May be empty.
     pub token: String,
+    /// Why the pod's own token, which was to be used, could not be read.
+    pub unread: Option<String>,
 }
 
 impl Default for Config {
@@ -63,19 +66,25 @@ impl Kubernetes {
         };
         let host = host.ok_or_else(|| Error::invalid("no host provided"))?;
         let (mut ca, mut token) = (config.kubernetes_ca_cert.clone(), config.token_reviewer_jwt.clone());
+        let mut unread = None;
         if !config.disable_local_ca_jwt {
             if ca.is_empty() {
-                ca = self.local_file("ca.crt").await;
+                ca = self.local_file("ca.crt").await.unwrap_or_default();
             }
             if token.is_empty() {
-                token = self.local_file("token").await.trim().to_owned();
+                match self.local_file("token").await {
+                    Ok(text) => text.trim().clone_into(&mut token),
+                    // Outside of a cluster there is none, and nobody expects one.
+                    Err(reason) => unread = self.local.host.is_some().then_some(reason),
+                }
             }
         }
-        Ok(Cluster { host: host.trim_end_matches('/').to_owned(), ca, token })
+        Ok(Cluster { host: host.trim_end_matches('/').to_owned(), ca, token, unread })
     }
 
-    async fn local_file(&self, name: &str) -> String {
-        tokio::fs::read_to_string(self.local.folder.join(name)).await.unwrap_or_default()
+    async fn local_file(&self, name: &str) -> Result<String, String> {
+        let path = self.local.folder.join(name);
+        tokio::fs::read_to_string(&path).await.map_err(|error| format!("{}: {error}", path.display()))
     }
 
     pub async fn read_config(&self) -> Result<Response, Error> {
@@ -118,7 +127,7 @@ impl Kubernetes {
             return Err(Error::invalid("kubernetes_ca_cert must be given when disable_local_ca_jwt is true"));
         }
         for pem in &config.pem_keys {
-            keys::from_pem(pem).ok_or_else(|| Error::invalid("pem_keys: one of them is not a public key in PEM"))?;
+            Key::from_pem(pem).ok_or_else(|| Error::invalid("pem_keys: one of them is not a public key in PEM"))?;
         }
         if !config.token_reviewer_jwt.is_empty() && config.token_reviewer_jwt.split('.').count() != 3 {
             // 500 and not 400, as Vault 1.14 answers it.

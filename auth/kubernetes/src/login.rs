@@ -85,6 +85,12 @@ impl Kubernetes {
 
     /// Asks the API server, where the role wants it, whether the token is still good.
     async fn review(&self, role: &Role, claims: &Claims, token: &str, cluster: &Cluster) -> Result<(), Error> {
+        // A review that the role leaves to the server must not be left out because a file is gone for a moment.
+        if let Some(reason) = cluster.unread.as_ref().filter(|_| role.token_review != Some(false)) {
+            return Err(Error::Unavailable(format!(
+                "the server's own ServiceAccount token for the TokenReview cannot be read: {reason}"
+            )));
+        }
         // Without a reviewer the token may speak for itself, if its account is allowed to.
         let reviewer = if cluster.token.is_empty() { token } else { &cluster.token };
         let wanted = role.token_review.unwrap_or(!cluster.token.is_empty());

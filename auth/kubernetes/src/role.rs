@@ -1,6 +1,6 @@
 //! Roles: `role/`.
 
-use holdfast_logical::{Error, Fields, Grant, Response, TokenFields};
+use holdfast_logical::{Error, Fields, Grant, Response, TokenFields, glob};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -69,13 +69,13 @@ impl Role {
     /// Why the account may not use the role. Names what is expected and what was found.
     pub fn refuses(&self, namespace: &str, account: &str) -> Option<String> {
         let expected = |list: &[String]| list.join(", ");
-        if !self.namespaces.iter().any(|pattern| glob(pattern, namespace)) {
+        if !self.namespaces.iter().any(|pattern| glob::matches(pattern, namespace)) {
             return Some(format!(
                 "namespace not authorized: the token is from {namespace:?}, the role expects {}",
                 expected(&self.namespaces)
             ));
         }
-        if !self.names.iter().any(|pattern| glob(pattern, account)) {
+        if !self.names.iter().any(|pattern| glob::matches(pattern, account)) {
             return Some(format!(
                 "service account name not authorized: the token is of {account:?}, the role expects {}",
                 expected(&self.names)
@@ -98,21 +98,6 @@ impl Role {
             ..Grant::default()
         })
     }
-}
-
-/// Does a pattern with `*` for anything match?
-fn glob(pattern: &str, text: &str) -> bool {
-    let mut parts = pattern.split('*');
-    let Some(mut rest) = text.strip_prefix(parts.next().unwrap_or_default()) else { return false };
-    let mut parts: Vec<&str> = parts.collect();
-    let Some(last) = parts.pop() else { return rest.is_empty() };
-    for part in parts {
-        match rest.find(part) {
-            Some(at) => rest = &rest[at + part.len()..],
-            None => return false,
-        }
-    }
-    rest.ends_with(last)
 }
 
 impl Kubernetes {
@@ -158,27 +143,5 @@ impl Kubernetes {
         } else {
             response
         })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn patterns_match_whole_names() {
-        for (pattern, text, matches) in [
-            ("*", "", true),
-            ("*", "shop", true),
-            ("shop", "shop", true),
-            ("shop", "shop-2", false),
-            ("shop-*", "shop-2", true),
-            ("*-2", "shop-2", true),
-            ("s*p-*2", "shop-12", true),
-            ("s*p", "shopx", false),
-            ("", "shop", false),
-        ] {
-            assert_eq!(glob(pattern, text), matches, "{pattern} {text}");
-        }
     }
 }

@@ -173,6 +173,26 @@ async fn in_a_cluster_nothing_needs_to_be_configured() {
 }
 
 #[tokio::test]
+async fn the_review_is_not_left_out_because_the_servers_own_token_cannot_be_read() {
+    let signer = Signer::ec("k1");
+    let cluster = Cluster::start(&[&signer], true).await;
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("ca.crt"), &cluster.ca).unwrap();
+    let local = Local { folder: folder.path().into(), host: Some(cluster.host.clone()) };
+    let mount = Mount::new(Some(local)).await;
+    mount.configure(json!({"pem_keys": [signer.public_pem]})).await;
+    mount.role("orders", json!({})).await;
+    let token = signer.sign(&claims("shop", "orders"));
+    match mount.login("orders", &token).await {
+        Err(Error::Unavailable(text)) => assert!(text.contains("/token: No such file"), "{text}"),
+        other => panic!("{other:?}"),
+    }
+    mount.role("orders", json!({"token_review": false})).await;
+    mount.login("orders", &token).await.unwrap();
+    assert_eq!(cluster.reviews(), 0);
+}
+
+#[tokio::test]
 async fn renewal_follows_the_role() {
     let signer = Signer::ec("k1");
     let cluster = Cluster::start(&[&signer], false).await;

@@ -42,6 +42,11 @@ impl MountInfo {
     pub fn full_path(&self) -> String {
         self.namespace.full_path(&self.path)
     }
+
+    /// What names of logins begin with: the path without `auth/` and slashes, as in `kubernetes` or `team-jwt`.
+    pub fn name(&self) -> String {
+        self.path.trim_start_matches("auth/").trim_matches('/').replace('/', "-")
+    }
 }
 
 /// All that a backend gets. Narrow on purpose: there is no handle to the core in it.

@@ -9,6 +9,7 @@ pub mod cidr;
 pub mod data;
 pub mod error;
 pub mod fields;
+pub mod glob;
 pub mod name;
 pub mod namespace;
 pub mod passwords;
