@@ -40,7 +40,7 @@ async fn a_batch_that_arrives_late_is_not_applied_any_more() {
     storage.plan(&[Fault::Delay]);
     put(&barrier, "a", "1").await.unwrap();
     put(&barrier, "a", "2").await.unwrap();
-    tokio::time::sleep(Duration::from_millis(60)).await;
+    assert_eq!(storage.deliver().await, 1);
     assert_eq!(read(&barrier, "a").await.unwrap(), "2");
     assert!(barrier.fsck().await.unwrap().is_clean());
 }
@@ -52,7 +52,7 @@ async fn a_refused_batch_that_arrives_late_is_not_applied() {
     let barrier = open(Arc::new(storage.clone()), "one").await;
     storage.plan(&[Fault::NoSpaceDelayed]);
     assert!(matches!(put(&barrier, "a", "1").await, Err(StoreError::NoSpace)));
-    tokio::time::sleep(Duration::from_millis(60)).await;
+    assert_eq!(storage.deliver().await, 1);
     assert_eq!(read(&barrier, "a").await, None);
 }
 
@@ -110,7 +110,7 @@ async fn a_store_that_is_away_for_a_moment_loses_nothing() {
         let barrier = barrier.clone();
         async move { create(&barrier, "b", "1").await }
     });
-    tokio::time::sleep(Duration::from_millis(300)).await;
+    storage.refused(10).await;
     assert!(!write.is_finished(), "an unknown outcome is not answered");
     storage.cut_off(false);
     write.await.unwrap().unwrap();

@@ -10,6 +10,7 @@ use holdfast_base::{SystemClock, SystemEntropy};
 use holdfast_secret::SecretBytes;
 use holdfast_storage::{Error, MemoryStorage, Op, Page, Range, Revision, Storage, TxnReply, Watch};
 use parking_lot::Mutex;
+use tokio::sync::watch;
 
 pub fn root() -> SecretBytes {
     SecretBytes::new([7; 32])
@@ -73,13 +74,13 @@ pub enum Fault {
     LoseAnswer,
     /// Loses it.
     LoseRequest,
-    /// Answers as if lost, and applies it a moment later.
+    /// Answers as if lost, and keeps it until [`Faulty::deliver`].
     Delay,
     /// Refuses it for its size.
     TooLarge,
     /// Says that it is full.
     NoSpace,
-    /// Says that it is full, and applies it a moment later.
+    /// Says that it is full, and keeps it until [`Faulty::deliver`].
     NoSpaceDelayed,
 }
 
@@ -89,12 +90,23 @@ pub struct Faulty {
     pub inner: MemoryStorage,
     faults: Arc<Mutex<Vec<Fault>>>,
     cut: Arc<Mutex<bool>>,
+    /// Batches that are still under way.
+    late: Arc<Mutex<Vec<holdfast_storage::Txn>>>,
+    /// Calls refused while cut off.
+    refused: watch::Sender<usize>,
     lag: Duration,
 }
 
 impl Faulty {
     pub fn new() -> Self {
-        Self { inner: MemoryStorage::new(), faults: Arc::default(), cut: Arc::default(), lag: Duration::ZERO }
+        Self {
+            inner: MemoryStorage::new(),
+            faults: Arc::default(),
+            cut: Arc::default(),
+            late: Arc::default(),
+            refused: watch::Sender::new(0),
+            lag: Duration::ZERO,
+        }
     }
 
     /// One whose watches tell everything so much later.
@@ -115,16 +127,28 @@ impl Faulty {
         *self.cut.lock() = cut;
     }
 
-    fn apply_later(&self, txn: holdfast_storage::Txn) {
-        let inner = self.inner.clone();
-        tokio::spawn(async move {
-            tokio::time::sleep(Duration::from_millis(30)).await;
-            let _ = inner.txn(txn).await;
-        });
+    /// Delivers what was delayed, and says how many batches that were.
+    pub async fn deliver(&self) -> usize {
+        let late = std::mem::take(&mut *self.late.lock());
+        let count = late.len();
+        for txn in late {
+            // Whether it still applies is what the test is about.
+            let _ = self.inner.txn(txn).await;
+        }
+        count
+    }
+
+    /// Waits until so many calls were refused by [`Faulty::cut_off`].
+    pub async fn refused(&self, calls: usize) {
+        self.refused.subscribe().wait_for(|refused| *refused >= calls).await.unwrap();
     }
 
     fn reachable(&self) -> Result<(), Error> {
-        if *self.cut.lock() { Err(Error::Unknown("cut off".to_owned())) } else { Ok(()) }
+        if !*self.cut.lock() {
+            return Ok(());
+        }
+        self.refused.send_modify(|refused| *refused += 1);
+        Err(Error::Unknown("cut off".to_owned()))
     }
 }
 
@@ -148,11 +172,11 @@ impl Storage for Faulty {
             }
             Some(Fault::LoseRequest) => lost(),
             Some(Fault::Delay) => {
-                self.apply_later(txn);
+                self.late.lock().push(txn);
                 lost()
             }
             Some(Fault::NoSpaceDelayed) => {
-                self.apply_later(txn);
+                self.late.lock().push(txn);
                 Err(Error::NoSpace)
             }
             Some(Fault::TooLarge) => Err(Error::TooLarge("planned".to_owned())),
