@@ -20,7 +20,7 @@ use crate::options::Options;
 use crate::record::{self, Generation};
 use crate::session::{FsckReport, Ground, Session};
 use crate::value::MacKey;
-use crate::view::{Check, Entry, Revision, Store, StoreError, Txn};
+use crate::view::{Check, Decode, Entry, Revision, Shared, Store, StoreError, Txn};
 
 /// Changes that wait for a slow receiver before it is told that it missed some.
 const CHANGES: usize = 4096;
@@ -277,6 +277,14 @@ impl Drop for Barrier {
 impl Store for Barrier {
     async fn get(&self, path: &str) -> Result<Option<Entry>, StoreError> {
         self.session()?.get(path).await
+    }
+
+    async fn revision(&self, path: &str) -> Result<Option<Revision>, StoreError> {
+        self.session()?.revision(path).await
+    }
+
+    async fn shared(&self, path: &str, decode: Decode) -> Result<Option<(Shared, Revision)>, StoreError> {
+        self.session()?.shared(path, decode).await
     }
 
     async fn list(&self, folder: &str, after: &str, limit: usize) -> Result<Vec<String>, StoreError> {

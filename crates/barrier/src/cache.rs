@@ -3,15 +3,19 @@
 //! An entry may be dropped at any time; what is not here is read again. Values stay encrypted.
 
 use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
 
 use bytes::Bytes;
+use holdfast_secret::SecretBytes;
 use holdfast_storage::{Event, KeyValue};
 use parking_lot::Mutex;
 
-use crate::view::Revision;
+use crate::view::{Revision, Shared};
 
 /// Bytes counted for an entry beyond key and value.
 const SLOT_COST: usize = 160;
+/// Bytes counted for a decoded value: what is decoded is small, a token, a policy.
+const DECODED_COST: usize = 1024;
 
 /// Entries by stored key, bounded by bytes.
 pub struct Cache {
@@ -40,9 +44,23 @@ struct State {
 
 struct Slot {
     known: Known,
+    /// The value decrypted, and decoded, once somebody asked.
+    plain: Option<Arc<SecretBytes>>,
+    decoded: Option<Shared>,
     cost: usize,
     /// Read since it was last looked at for eviction.
     touched: bool,
+}
+
+/// What the cache has of a key.
+#[derive(Clone)]
+pub struct Found {
+    /// As stored.
+    pub known: Known,
+    /// Decrypted, if it was before.
+    pub plain: Option<Arc<SecretBytes>>,
+    /// Decoded, if it was before.
+    pub decoded: Option<Shared>,
 }
 
 #[derive(Default)]
@@ -61,11 +79,11 @@ impl Cache {
     }
 
     /// What is known of a key, or the revision to read it at; then [`Cache::finish`] must be called.
-    pub fn look_up(&self, key: &Bytes) -> Result<Known, Revision> {
+    pub fn look_up(&self, key: &Bytes) -> Result<Found, Revision> {
         let mut state = self.state.lock();
         if let Some(slot) = state.entries.get_mut(key) {
             slot.touched = true;
-            return Ok(slot.known.clone());
+            return Ok(Found { known: slot.known.clone(), plain: slot.plain.clone(), decoded: slot.decoded.clone() });
         }
         state.fills.entry(key.clone()).or_default().readers += 1;
         Err(state.applied)
@@ -83,6 +101,19 @@ impl Cache {
         if let Some(known) = read.filter(|_| !changed) {
             state.insert(key.clone(), known);
         }
+    }
+
+    /// Keeps the plain form of a value that is still the one of `revision`.
+    pub fn keep_plain(&self, key: &Bytes, revision: Revision, plain: Arc<SecretBytes>) {
+        self.state.lock().keep(key, revision, plain.len(), |slot| slot.plain = Some(plain));
+    }
+
+    /// Keeps the decoded form of a value that is still the one of `revision`. Its plain form is needed no more.
+    pub fn keep_decoded(&self, key: &Bytes, revision: Revision, decoded: Shared) {
+        self.state.lock().keep(key, revision, DECODED_COST, |slot| {
+            slot.decoded = Some(decoded);
+            slot.plain = None;
+        });
     }
 
     /// Applies all changes of one revision at once. Older ones than what is applied are passed over.
@@ -142,10 +173,21 @@ impl State {
             Known::Absent => 0,
         };
         let cost = key.len() * 2 + value + SLOT_COST;
-        match self.entries.insert(key.clone(), Slot { known, cost, touched: false }) {
+        match self.entries.insert(key.clone(), Slot { known, plain: None, decoded: None, cost, touched: false }) {
             Some(old) => self.used -= old.cost,
             None => self.order.push_back(key),
         }
+        self.used += cost;
+        self.evict();
+    }
+
+    fn keep(&mut self, key: &Bytes, revision: Revision, cost: usize, change: impl FnOnce(&mut Slot)) {
+        let Some(slot) = self.entries.get_mut(key) else { return };
+        if !matches!(&slot.known, Known::Present(item) if item.mod_revision == revision) {
+            return;
+        }
+        change(slot);
+        slot.cost += cost;
         self.used += cost;
         self.evict();
     }
@@ -168,9 +210,19 @@ impl State {
     }
 }
 
+impl From<Known> for Found {
+    fn from(known: Known) -> Self {
+        Self { known, plain: None, decoded: None }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn look_up(cache: &Cache, key: &Bytes) -> Result<Known, Revision> {
+        cache.look_up(key).map(|found| found.known)
+    }
 
     fn item(value: &'static str, mod_revision: Revision) -> KeyValue {
         KeyValue { key: "k".into(), value: value.into(), create_revision: 1, mod_revision }
@@ -181,26 +233,26 @@ mod tests {
     fn a_change_during_a_read_is_not_overwritten_by_it() {
         let cache = Cache::new(10, 1 << 20);
         let key = Bytes::from("k");
-        assert_eq!(cache.look_up(&key), Err(10));
+        assert_eq!(look_up(&cache, &key), Err(10));
         cache.apply(12, &[Event::Put(item("new", 12))]);
         cache.finish(&key, Some(Known::Present(item("old", 9))));
-        assert_eq!(cache.look_up(&key), Err(12));
+        assert_eq!(look_up(&cache, &key), Err(12));
         cache.finish(&key, Some(Known::Present(item("new", 12))));
-        assert_eq!(cache.look_up(&key), Ok(Known::Present(item("new", 12))));
+        assert_eq!(look_up(&cache, &key), Ok(Known::Present(item("new", 12))));
     }
 
     #[test]
     fn the_watch_updates_what_is_here_absences_too() {
         let cache = Cache::new(10, 1 << 20);
         let key = Bytes::from("k");
-        assert!(cache.look_up(&key).is_err());
+        assert!(look_up(&cache, &key).is_err());
         cache.finish(&key, Some(Known::Absent));
         cache.apply(11, &[Event::Put(item("v", 11))]);
-        assert_eq!(cache.look_up(&key), Ok(Known::Present(item("v", 11))));
+        assert_eq!(look_up(&cache, &key), Ok(Known::Present(item("v", 11))));
         cache.apply(12, &[Event::Delete { key: key.clone(), mod_revision: 12 }]);
-        assert_eq!(cache.look_up(&key), Ok(Known::Absent));
+        assert_eq!(look_up(&cache, &key), Ok(Known::Absent));
         cache.apply(11, &[Event::Put(item("old", 11))]);
-        assert_eq!(cache.look_up(&key), Ok(Known::Absent));
+        assert_eq!(look_up(&cache, &key), Ok(Known::Absent));
     }
 
     #[test]
@@ -209,9 +261,9 @@ mod tests {
         let keep = Bytes::from("000");
         for number in 0..100 {
             let key = Bytes::from(format!("{number:03}"));
-            assert!(cache.look_up(&key).is_err());
+            assert!(look_up(&cache, &key).is_err());
             cache.finish(&key, Some(Known::Absent));
-            assert!(cache.look_up(&keep).is_ok());
+            assert!(look_up(&cache, &keep).is_ok());
         }
         assert!(cache.used() <= 10 * (SLOT_COST + 6));
     }
@@ -220,9 +272,27 @@ mod tests {
     fn a_reset_spoils_reads_under_way() {
         let cache = Cache::new(10, 1 << 20);
         let key = Bytes::from("k");
-        assert_eq!(cache.look_up(&key), Err(10));
+        assert_eq!(look_up(&cache, &key), Err(10));
         cache.reset(5);
         cache.finish(&key, Some(Known::Absent));
-        assert_eq!(cache.look_up(&key), Err(5));
+        assert_eq!(look_up(&cache, &key), Err(5));
+    }
+
+    /// What was decrypted of an old value must not be handed out for a new one.
+    #[test]
+    fn what_is_kept_of_a_value_goes_with_it() {
+        let cache = Cache::new(10, 1 << 20);
+        let key = Bytes::from("k");
+        assert!(cache.look_up(&key).is_err());
+        cache.finish(&key, Some(Known::Present(item("old", 9))));
+        cache.keep_plain(&key, 9, Arc::new(SecretBytes::new(*b"old")));
+        assert!(cache.look_up(&key).is_ok_and(|found| found.plain.is_some()));
+        cache.apply(12, &[Event::Put(item("new", 12))]);
+        assert!(cache.look_up(&key).is_ok_and(|found| found.plain.is_none()));
+        cache.keep_plain(&key, 9, Arc::new(SecretBytes::new(*b"old")));
+        assert!(cache.look_up(&key).is_ok_and(|found| found.plain.is_none()));
+        let before = cache.used();
+        cache.keep_decoded(&key, 12, Arc::new(7u8));
+        assert!(cache.look_up(&key).is_ok_and(|found| found.decoded.is_some()) && cache.used() > before);
     }
 }

@@ -5,6 +5,8 @@
 //! as associated data. `!` sorts before the whole alphabet of base64url: within a folder the keys at its own level come first,
 //! in one range, and its folders after them.
 
+use std::collections::HashMap;
+
 use aes_siv::KeyInit;
 use aes_siv::siv::Aes256Siv;
 use base64::Engine;
@@ -21,7 +23,19 @@ pub struct Names {
     /// Keyed instances, taken and given back: encryption needs one for itself.
     pool: Mutex<Vec<Aes256Siv>>,
     key: Zeroizing<[u8; 64]>,
+    /// Stored keys by path, as most paths are asked for again.
+    recent: Mutex<Recent>,
 }
+
+/// Two generations: when the younger is full it becomes the older, which is forgotten.
+#[derive(Default)]
+struct Recent {
+    young: HashMap<Box<str>, Bytes>,
+    old: HashMap<Box<str>, Bytes>,
+}
+
+/// Paths in one generation.
+const GENERATION: usize = 4096;
 
 /// A stored key that is not one of ours.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
@@ -40,11 +54,20 @@ pub enum Level {
 impl Names {
     /// From a key of 64 bytes.
     pub fn new(key: &[u8; 64]) -> Self {
-        Self { pool: Mutex::new(Vec::new()), key: Zeroizing::new(*key) }
+        Self { pool: Mutex::new(Vec::new()), key: Zeroizing::new(*key), recent: Mutex::default() }
     }
 
     /// The stored key of a path.
     pub fn key(&self, path: &str) -> Bytes {
+        if let Some(key) = self.recent.lock().get(path) {
+            return key;
+        }
+        let key = self.make_key(path);
+        self.recent.lock().insert(path, key.clone());
+        key
+    }
+
+    fn make_key(&self, path: &str) -> Bytes {
         let (folder, leaf) = split(path);
         let mut key = self.folder(folder);
         key.push(b'!');
@@ -102,6 +125,26 @@ impl Names {
             pool.push(siv);
         }
         result
+    }
+}
+
+// === impl Recent ===
+
+impl Recent {
+    fn get(&mut self, path: &str) -> Option<Bytes> {
+        if let Some(key) = self.young.get(path) {
+            return Some(key.clone());
+        }
+        let (path, key) = self.old.remove_entry(path)?;
+        self.young.insert(path, key.clone());
+        Some(key)
+    }
+
+    fn insert(&mut self, path: &str, key: Bytes) {
+        if self.young.len() >= GENERATION {
+            self.old = std::mem::take(&mut self.young);
+        }
+        self.young.insert(path.into(), key);
     }
 }
 

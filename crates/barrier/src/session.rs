@@ -12,6 +12,7 @@ mod heartbeat;
 mod integrity;
 mod lane;
 mod listing;
+mod moment;
 mod queue;
 mod reading;
 mod roster;
@@ -26,18 +27,20 @@ use arc_swap::ArcSwap;
 use bytes::Bytes;
 pub use fsck::FsckReport;
 use holdfast_base::{Clock, Entropy};
-use holdfast_storage::Storage;
+use holdfast_secret::SecretBytes;
+use holdfast_storage::{KeyValue, Storage};
+pub use moment::one_request;
 use parking_lot::Mutex;
 use tokio::sync::{Notify, broadcast, oneshot, watch};
 use tokio::task::JoinHandle;
 
 use crate::barrier::{Changed, condition};
-use crate::cache::{Cache, Known};
+use crate::cache::{Cache, Found, Known};
 use crate::keyring::Keyring;
 use crate::keys::Keys;
 use crate::options::Options;
 use crate::value::{self, Encrypted};
-use crate::view::{Entry, Revision, StoreError, Txn, Write};
+use crate::view::{Decode, Entry, Revision, Shared, StoreError, Txn, Write};
 use integrity::Integrity;
 use queue::{MAX_BYTES, MAX_TXN_OPS, Pending, PendingChange, PendingWrite, Queue};
 use reading::Tickets;
@@ -58,6 +61,8 @@ pub(crate) struct Session {
     /// What the watch has told.
     cache: Cache,
     applied: watch::Sender<Revision>,
+    /// Changes when the store is read anew: what a request made sure of before counts no more.
+    epoch: AtomicU64,
     roster: Mutex<Roster>,
     healthy: AtomicBool,
     reconnect: Notify,
@@ -85,6 +90,14 @@ pub(crate) struct Session {
     tasks: Mutex<Vec<JoinHandle<()>>>,
 }
 
+/// A value as stored, and what is kept of it beside.
+struct Stored {
+    key: Bytes,
+    item: KeyValue,
+    plain: Option<Arc<SecretBytes>>,
+    decoded: Option<Shared>,
+}
+
 /// What [`Session::open`] needs.
 pub(crate) struct Ground {
     pub storage: Arc<dyn Storage>,
@@ -102,6 +115,7 @@ impl Session {
         let session = Arc::new(Self {
             cache: Cache::new(start, ground.options.cache_bytes),
             applied: watch::Sender::new(start),
+            epoch: AtomicU64::new(next_epoch()),
             roster: Mutex::new(roster),
             healthy: AtomicBool::new(false),
             reconnect: Notify::new(),
@@ -175,22 +189,51 @@ impl Session {
 
     /// The value at a path, linearizably.
     pub async fn get(&self, path: &str) -> Result<Option<Entry>, StoreError> {
+        let Some(stored) = self.stored(path).await? else { return Ok(None) };
+        let value = self.plain(path, &stored)?;
+        Ok(Some(Entry { value: value.duplicate(), revision: stored.item.mod_revision }))
+    }
+
+    /// When the value at a path was written, linearizably.
+    pub async fn revision(&self, path: &str) -> Result<Option<Revision>, StoreError> {
+        Ok(self.stored(path).await?.map(|stored| stored.item.mod_revision))
+    }
+
+    /// The value at a path, linearizably, decoded once for all who ask until it changes.
+    pub async fn shared(&self, path: &str, decode: Decode) -> Result<Option<(Shared, Revision)>, StoreError> {
+        let Some(stored) = self.stored(path).await? else { return Ok(None) };
+        let revision = stored.item.mod_revision;
+        if let Some(decoded) = &stored.decoded {
+            return Ok(Some((decoded.clone(), revision)));
+        }
+        let decoded = decode(path, self.plain(path, &stored)?.expose())?;
+        self.cache.keep_decoded(&stored.key, revision, decoded.clone());
+        Ok(Some((decoded, revision)))
+    }
+
+    async fn stored(&self, path: &str) -> Result<Option<Stored>, StoreError> {
         self.readable().await?;
-        let keys = self.keys.load_full();
-        let key = keys.names.key(path);
-        let known = self.fetch(&key).await?;
+        let key = self.keys.load().names.key(path);
+        let found = self.fetch(&key).await?;
         self.released().await?;
-        if self.integrity.is_foreign(&key, &known) {
+        if self.integrity.is_foreign(&key, &found.known) {
             let reason = "integrity: it was changed in the store by somebody else".to_owned();
             return Err(StoreError::Corrupt { path: path.to_owned(), reason });
         }
-        let Known::Present(item) = known else { return Ok(None) };
-        // The cache may be ahead of the keys taken above by one rotation.
-        let keys = self.keys.load();
-        match value::decrypt(&keys.keyring, &keys.mac, path, &item.value) {
-            Ok(value) => Ok(Some(Entry { value, revision: item.mod_revision })),
-            Err(error) => Err(StoreError::Corrupt { path: path.to_owned(), reason: error.to_string() }),
+        let Found { known: Known::Present(item), plain, decoded } = found else { return Ok(None) };
+        Ok(Some(Stored { key, item, plain, decoded }))
+    }
+
+    fn plain(&self, path: &str, stored: &Stored) -> Result<Arc<SecretBytes>, StoreError> {
+        if let Some(plain) = &stored.plain {
+            return Ok(plain.clone());
         }
+        let keys = self.keys.load();
+        let plain = value::decrypt(&keys.keyring, &keys.mac, path, &stored.item.value)
+            .map_err(|error| StoreError::Corrupt { path: path.to_owned(), reason: error.to_string() })?;
+        let plain = Arc::new(plain);
+        self.cache.keep_plain(&stored.key, stored.item.mod_revision, plain.clone());
+        Ok(plain)
     }
 
     /// Applies a transaction.
@@ -199,8 +242,9 @@ impl Session {
         if !self.queue.push(pending) {
             return Err(StoreError::Sealed);
         }
-        let revision = outcome.await.unwrap_or(Err(StoreError::Sealed))?;
+        let revision = outcome.await.unwrap_or(Err(StoreError::Sealed)).inspect_err(|_| moment::forget())?;
         self.answered.fetch_max(revision, Ordering::SeqCst);
+        moment::learn(self.epoch.load(Ordering::SeqCst), revision);
         self.released().await?;
         Ok(revision)
     }
@@ -237,9 +281,15 @@ impl Session {
         Ok((pending, outcome))
     }
 
-    fn encrypt(&self, keys: &Keys, path: &str, plain: &holdfast_secret::SecretBytes) -> Result<Encrypted, StoreError> {
+    fn encrypt(&self, keys: &Keys, path: &str, plain: &SecretBytes) -> Result<Encrypted, StoreError> {
         self.encryptions.fetch_add(1, Ordering::Relaxed);
         value::encrypt(&keys.keyring, &*self.entropy, path, plain)
             .map_err(|error| StoreError::Encode { path: path.to_owned(), reason: error.to_string() })
     }
+}
+
+/// Never the same twice in a process.
+fn next_epoch() -> u64 {
+    static LAST: AtomicU64 = AtomicU64::new(0);
+    LAST.fetch_add(1, Ordering::Relaxed)
 }

@@ -2,6 +2,7 @@
 //!
 //! Paths here are plain text, segments separated by `/`, no leading slash. What etcd sees of them is ciphertext.
 
+use std::any::Any;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -19,6 +20,12 @@ pub struct Entry {
     /// `mod_revision` of the key: compare on it to write only if nobody else did.
     pub revision: Revision,
 }
+
+/// A decoded value that is kept until the stored one changes.
+pub type Shared = Arc<dyn Any + Send + Sync>;
+
+/// Decodes the plain bytes at a full path.
+pub type Decode = fn(&str, &[u8]) -> Result<Shared, StoreError>;
 
 /// What must hold of a key for a transaction to be applied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -95,6 +102,17 @@ pub enum StoreError {
 pub trait Store: Send + Sync + 'static {
     /// The value at a path, linearizably.
     async fn get(&self, path: &str) -> Result<Option<Entry>, StoreError>;
+
+    /// The revision that wrote the value at a path, linearizably.
+    async fn revision(&self, path: &str) -> Result<Option<Revision>, StoreError> {
+        Ok(self.get(path).await?.map(|entry| entry.revision))
+    }
+
+    /// The value at a path, linearizably, decoded. A store with a cache decodes once for all who ask.
+    async fn shared(&self, path: &str, decode: Decode) -> Result<Option<(Shared, Revision)>, StoreError> {
+        let Some(entry) = self.get(path).await? else { return Ok(None) };
+        Ok(Some((decode(path, entry.value.expose())?, entry.revision)))
+    }
 
     /// Names directly below `folder` (which ends in `/` or is empty), sorted; a name that has names below it ends in
     /// `/` (a name can appear both ways). Only names greater than `after`, at most `limit` of them (0: all).
@@ -179,10 +197,25 @@ impl View {
     pub async fn get_json<T: DeserializeOwned>(&self, path: &str) -> Result<Option<(T, Revision)>, StoreError> {
         let full = self.path(path);
         let Some(entry) = self.store.get(&full).await? else { return Ok(None) };
-        match serde_json::from_slice(entry.value.expose()) {
-            Ok(value) => Ok(Some((value, entry.revision))),
-            Err(error) => Err(StoreError::Corrupt { path: full, reason: describe(&error) }),
-        }
+        Ok(Some((parse(&full, entry.value.expose())?, entry.revision)))
+    }
+
+    /// The value at a path, decoded from JSON once for all who ask until it changes, with its revision. For what most
+    /// requests read; one path is always decoded as the same type.
+    pub async fn shared_json<T>(&self, path: &str) -> Result<Option<(Arc<T>, Revision)>, StoreError>
+    where
+        T: DeserializeOwned + Send + Sync + 'static,
+    {
+        let full = self.path(path);
+        let Some((shared, revision)) = self.store.shared(&full, decode::<T>).await? else { return Ok(None) };
+        let reason = "it is read as two types".to_owned();
+        let value = shared.downcast().map_err(|_| StoreError::Corrupt { path: full, reason })?;
+        Ok(Some((value, revision)))
+    }
+
+    /// The revision that wrote the value at a path.
+    pub async fn revision(&self, path: &str) -> Result<Option<Revision>, StoreError> {
+        self.store.revision(&self.path(path)).await
     }
 
     /// Names directly below a folder of this window; see [`Store::list`].
@@ -215,6 +248,18 @@ impl View {
     pub async fn commit(&self, txn: Txn) -> Result<Revision, StoreError> {
         self.store.commit(txn).await
     }
+}
+
+fn decode<T>(path: &str, plain: &[u8]) -> Result<Shared, StoreError>
+where
+    T: DeserializeOwned + Send + Sync + 'static,
+{
+    Ok(Arc::new(parse::<T>(path, plain)?))
+}
+
+fn parse<T: DeserializeOwned>(path: &str, plain: &[u8]) -> Result<T, StoreError> {
+    serde_json::from_slice(plain)
+        .map_err(|error| StoreError::Corrupt { path: path.to_owned(), reason: describe(&error) })
 }
 
 fn encode<T: Serialize>(path: &str, value: &T) -> Result<SecretBytes, StoreError> {

@@ -62,7 +62,7 @@ impl Audit {
 
     /// Brings the broker in step with the table.
     pub async fn sync(&self) -> Result<(), StoreError> {
-        let revision = self.view.get(KEY).await?.map_or(0, |entry| entry.revision);
+        let revision = self.view.revision(KEY).await?.unwrap_or_default();
         let current = self.current.load();
         if current.revision == revision && current.broken.is_empty() {
             return Ok(());

@@ -84,7 +84,7 @@ impl Mounts {
 
     /// Revision of the last change of a table.
     async fn stamp(&self) -> Result<Revision, StoreError> {
-        Ok(self.view.get(STAMP).await?.map_or(0, |entry| entry.revision))
+        Ok(self.view.revision(STAMP).await?.unwrap_or_default())
     }
 
     /// The mounts as they were at the last request, without a look at the store.

@@ -37,7 +37,7 @@ impl Core {
     pub async fn handle(self: &Arc<Self>, raw: Raw) -> Answer {
         let (core, verb) = (self.clone(), raw.verb);
         let (request_id, path) = (raw.id.clone(), raw.path.clone());
-        let work = tokio::spawn(async move {
+        let work = tokio::spawn(holdfast_barrier::one_request(async move {
             match lifecycle::paths::serve(&core, &raw).await {
                 Some(answer) => answer.unwrap_or_else(Answer::Error),
                 None => match core.open() {
@@ -45,7 +45,7 @@ impl Core {
                     None => Answer::Error(Error::Sealed),
                 },
             }
-        });
+        }));
         let answer = work.await.unwrap_or_else(|_| Answer::Error(Error::internal("the request was aborted")));
         if let Answer::Error(error) = &answer
             && error.is_ours()

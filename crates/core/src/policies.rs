@@ -138,13 +138,14 @@ impl Policies {
 
     async fn one(&self, namespace: &Namespace, name: &str) -> Result<Option<(Revision, Arc<Policy>)>, StoreError> {
         let view = self.view(namespace);
-        let Some(entry) = view.get(name).await? else { return Ok(None) };
+        let Some(current) = view.revision(name).await? else { return Ok(None) };
         let key = (namespace.id.clone(), name.to_owned());
         if let Some((revision, policy)) = self.parsed.lock().get(&key)
-            && *revision == entry.revision
+            && *revision == current
         {
-            return Ok(Some((*revision, policy.clone())));
+            return Ok(Some((current, policy.clone())));
         }
+        let Some(entry) = view.get(name).await? else { return Ok(None) };
         let damaged = |reason: String| StoreError::Corrupt { path: view.path(name), reason };
         let stored: Stored =
             serde_json::from_slice(entry.value.expose()).map_err(|_| damaged("not a stored policy".to_owned()))?;

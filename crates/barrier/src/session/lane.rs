@@ -86,6 +86,7 @@ impl Lane {
                 Ok(reply) if reply.succeeded => {
                     (self.revision, self.seq) = (Some(reply.revision), self.seq + 1);
                     session.confirm(&standing, sent);
+                    session.show_conflicts(&reply);
                     return answer(batch, &reply);
                 }
                 Ok(reply) => match self.refused(session, &standing, &keys, &reply).await {
@@ -242,6 +243,13 @@ impl Lane {
 }
 
 impl Session {
+    /// Whoever tries again after a compare that did not hold must see what it met.
+    fn show_conflicts(&self, reply: &TxnReply) {
+        if reply.replies.iter().any(|op| matches!(op, OpReply::Txn(inner) if !inner.succeeded)) {
+            self.answered.fetch_max(reply.revision, std::sync::atomic::Ordering::SeqCst);
+        }
+    }
+
     /// Encrypts anew what is not under the active term.
     fn encrypt_again(&self, batch: &mut [Pending], keys: &Keys) -> Result<(), StoreError> {
         for write in batch.iter_mut().flat_map(|pending| pending.writes.iter_mut()) {

@@ -10,8 +10,8 @@ use parking_lot::Mutex;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use super::Session;
-use crate::cache::Known;
+use super::{Session, moment};
+use crate::cache::{Found, Known};
 use crate::layout;
 use crate::record::State;
 use crate::view::{Revision, StoreError};
@@ -46,8 +46,22 @@ struct Fill<'a> {
 impl Session {
     /// Waits until memory shows everything that was answered, by anyone, before now.
     pub(super) async fn readable(&self) -> Result<(), StoreError> {
+        let epoch = self.epoch.load(Ordering::SeqCst);
+        let revision = match moment::known(epoch) {
+            Some(revision) => revision,
+            None => {
+                let revision = self.as_of_now().await?;
+                moment::learn(epoch, revision);
+                revision
+            }
+        };
+        self.wait_applied(revision).await
+    }
+
+    /// A revision that holds everything that was answered, by anyone, before now.
+    async fn as_of_now(&self) -> Result<Revision, StoreError> {
         if self.may_read_memory() {
-            return self.wait_applied(self.answered.load(Ordering::SeqCst)).await;
+            return Ok(self.answered.load(Ordering::SeqCst));
         }
         let seen = *self.applied.borrow();
         let revision = self.tickets.join(&self.storage).await?;
@@ -56,7 +70,7 @@ impl Session {
             self.reconnect.notify_one();
             return Err(StoreError::Unavailable("the store went back to an older state".to_owned()));
         }
-        self.wait_applied(revision).await
+        Ok(revision)
     }
 
     /// Alone, entitled by the member key as of what is applied, and confirmed a moment ago.
@@ -105,13 +119,13 @@ impl Session {
     }
 
     /// What is known of a key, read from the store as of what is applied if it must be.
-    pub(super) async fn fetch(&self, key: &Bytes) -> Result<Known, StoreError> {
+    pub(super) async fn fetch(&self, key: &Bytes) -> Result<Found, StoreError> {
         let deadline = Instant::now() + PATIENCE;
         // The member that is asked may be a moment behind the one that is watched.
         let mut pause = ASK_AFTER;
         loop {
             let at = match self.cache.look_up(key) {
-                Ok(known) => return Ok(known),
+                Ok(found) => return Ok(found),
                 Err(at) => at,
             };
             let mut fill = Fill { session: self, key, read: None };
@@ -119,7 +133,7 @@ impl Session {
                 Ok(page) => {
                     let known = page.items.into_iter().next().map_or(Known::Absent, Known::Present);
                     fill.read = Some(known.clone());
-                    return Ok(known);
+                    return Ok(known.into());
                 }
                 Err(error) => retry(error, deadline)?,
             }

@@ -200,6 +200,7 @@ impl Session {
         self.integrity.forget_lanes();
         self.cache.reset(revision);
         self.answered.store(0, Ordering::SeqCst);
+        self.epoch.store(super::next_epoch(), Ordering::SeqCst);
         self.applied.send_replace(revision);
         self.look_at_roster();
         // No receiver is no error.

@@ -178,8 +178,9 @@ impl Tokens {
 
     /// The token of a hash, if there is one that is not past its end.
     pub async fn get(&self, hash: &str) -> Result<Option<(Token, Revision)>, StoreError> {
-        let found: Option<(Token, Revision)> = self.view.get_json(&id_key(hash)).await?;
-        Ok(found.filter(|(token, _)| !token.is_expired(self.now())))
+        let found = self.view.shared_json::<Token>(&id_key(hash)).await?;
+        let alive = found.filter(|(token, _)| !token.is_expired(self.now()));
+        Ok(alive.map(|(token, revision)| (Token::clone(&token), revision)))
     }
 
     /// The token of an accessor.
