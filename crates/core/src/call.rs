@@ -116,6 +116,11 @@ impl Holder {
 }
 
 impl Reply {
+    /// Does it ask for a lease or a token?
+    pub fn lends(&self) -> bool {
+        self.response.issue.is_some() || self.response.grant.is_some()
+    }
+
     /// Is there nothing to be sent?
     pub fn is_empty(&self) -> bool {
         let response = &self.response;

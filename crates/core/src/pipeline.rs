@@ -38,7 +38,12 @@ impl Core {
         let (core, verb) = (self.clone(), raw.verb);
         let (request_id, path) = (raw.id.clone(), raw.path.clone());
         let work = tokio::spawn(holdfast_barrier::one_request(async move {
-            match lifecycle::paths::serve(&core, &raw).await {
+            // In a box, as what few requests need would be part of the size of each.
+            let early = match lifecycle::paths::concerns(&raw) {
+                true => Box::pin(lifecycle::paths::serve(&core, &raw)).await,
+                false => None,
+            };
+            match early {
                 Some(answer) => answer.unwrap_or_else(Answer::Error),
                 None => match core.open() {
                     Some(open) => serve(&open, parse(raw), None).await,
@@ -57,22 +62,23 @@ impl Core {
     }
 }
 
-/// Serves a request of an unsealed server. `server` is the server itself, which needs no token.
+/// Serves a request of an unsealed server. `server` is the server itself, which needs no token. The steps are in boxes, as
+/// a future is as large as all that it awaits together, and is moved when it is spawned.
 pub(crate) async fn serve(open: &Arc<Open>, parsed: Parsed, server: Option<Arc<Holder>>) -> Answer {
-    let ground = match Ground::read(open, &parsed).await {
+    let ground = match Box::pin(Ground::read(open, &parsed)).await {
         Ok(ground) => ground,
         Err(error) => return Answer::Error(error.into()),
     };
     let mut trail = Trail::new(&parsed);
-    let admitted = admit(open, &parsed, ground, server, &mut trail).await;
+    let admitted = Box::pin(admit(open, &parsed, ground, server, &mut trail)).await;
     if let Err(error) = trail.request(open, admitted.as_ref().err()).await {
         return Answer::Error(error);
     }
     let outcome = match admitted {
-        Ok(admitted) => carry_out(open, &parsed, admitted).await,
+        Ok(admitted) => Box::pin(carry_out(open, &parsed, admitted)).await,
         Err(error) => Err(error),
     };
-    finish::finish(open, &trail, outcome).await
+    Box::pin(finish::finish(open, &trail, outcome)).await
 }
 
 /// engine → lease → wrap.
@@ -82,13 +88,14 @@ async fn carry_out(open: &Arc<Open>, parsed: &Parsed, admitted: Admitted) -> Res
     let reply = match lend.found(open).await? {
         Some(reply) => reply,
         None => match tokio::time::timeout(DEADLINE, engine(open, parsed, admitted)).await {
-            Ok(reply) => lend.lend(open, reply?).await?,
+            Ok(Ok(reply)) if reply.lends() => Box::pin(lend.lend(open, reply)).await?,
+            Ok(reply) => reply?,
             Err(_) => return Err(holdfast_logical::Error::Unavailable("request deadline exceeded".to_owned()).into()),
         },
     };
     // What is open to all is no secret, and nobody may fill the store without a token or a login.
     match wrapping.filter(|_| known || reply.auth.is_some()) {
-        Some(ttl) => wrap::wrap(open, parsed, ttl, reply).await,
+        Some(ttl) => Box::pin(wrap::wrap(open, parsed, ttl, reply)).await,
         None => Ok(reply),
     }
 }
@@ -103,7 +110,7 @@ async fn engine(open: &Arc<Open>, parsed: &Parsed, admitted: Admitted) -> Result
             Reply { response, bare: Some(200), ..Reply::default() }
         }
         Handler::Engine(backend) if logs_in(&mounted, holder.as_deref()) => {
-            Reply::from(open.lockout.guarded(&mounted, backend.as_ref(), request).await?)
+            Reply::from(Box::pin(open.lockout.guarded(&mounted, backend.as_ref(), request)).await?)
         }
         Handler::Engine(backend) => Reply::from(backend.handle(request).await?),
         Handler::Core(noun) => {

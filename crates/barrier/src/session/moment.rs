@@ -20,8 +20,8 @@ struct Moment {
 }
 
 /// Runs the work of one request. Tasks that it spawns are not part of it.
-pub async fn one_request<F: Future>(work: F) -> F::Output {
-    MOMENT.scope(Cell::new(None), work).await
+pub fn one_request<F: Future>(work: F) -> impl Future<Output = F::Output> {
+    MOMENT.scope(Cell::new(None), work)
 }
 
 /// What the reads of the current request must show, if it has asked.

@@ -59,6 +59,12 @@ const fn row(id: &'static str, operations: &'static [Operation], fields: &'stati
     Row { id, pattern: id, operations, fields, auth: Auth::None, help }
 }
 
+/// May the request be to one of these paths?
+pub(crate) fn concerns(raw: &Raw) -> bool {
+    let path = raw.path.trim_start_matches('/').strip_prefix("sys/");
+    path.is_some_and(|path| table::find(ROWS, path).is_some())
+}
+
 /// Serves the request if it is to one of these paths.
 pub(crate) async fn serve(core: &Arc<Core>, raw: &Raw) -> Option<Result<Answer, Error>> {
     let namespace = raw.namespace.as_deref().unwrap_or_default().trim_matches('/');

@@ -185,7 +185,7 @@ async fn identify(open: &Arc<Open>, parsed: &Parsed, found: Option<(String, Toke
         return Err(Error::denied());
     }
     if token.uses.is_some() {
-        token = open.tokens.take_use(&hash).await?.ok_or_else(invalid)?;
+        token = Box::pin(open.tokens.take_use(&hash)).await?.ok_or_else(invalid)?;
     }
     let policies = open.policies.set(&parsed.namespace, &token.policies).await?;
     Ok(Arc::new(Holder { id: SecretString::duplicate(id), hash, token, policies }))

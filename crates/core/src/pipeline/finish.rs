@@ -35,14 +35,14 @@ pub async fn finish(open: &Arc<Open>, trail: &Trail<'_>, outcome: Result<Reply, 
         (Ok(()), Ok(reply)) => answer(trail, reply),
         (Ok(()), Err(error)) => Answer::Error(error),
         (Err(error), Ok(reply)) => {
-            undo(open, reply.made).await;
+            Box::pin(undo(open, reply.made)).await;
             Answer::Error(error)
         }
         (Err(error), Err(_)) => Answer::Error(error),
     };
     if let Some(holder) = &trail.holder
         && holder.token.uses == Some(0)
-        && let Err(error) = open.tokens.revoke(&holder.hash).await
+        && let Err(error) = Box::pin(open.tokens.revoke(&holder.hash)).await
     {
         tracing::warn!(%error, "a token that was used up is not revoked yet");
     }
