@@ -2,9 +2,11 @@
 //!
 //! Values are stored as the text that was written and answered without being parsed, so numbers stay exact.
 
+mod engine;
 mod merge;
 mod v1;
 mod v2;
+mod walk;
 
 use std::sync::Arc;
 
@@ -12,11 +14,7 @@ use holdfast_logical::{Backend, Error, MountInfo, Services};
 
 /// Makes the backend of a mount: `version` is `1` (also when absent) or `2`.
 pub fn factory(mount: Arc<MountInfo>, services: Services) -> Result<Arc<dyn Backend>, Error> {
-    match mount.options.get("version").map(String::as_str) {
-        None | Some("" | "1") => Ok(Arc::new(v1::Plain::new(mount, services))),
-        Some("2") => Ok(Arc::new(v2::Versioned::new(services))),
-        Some(other) => Err(Error::Invalid(format!("unsupported kv version {other:?}: use 1 or 2"))),
-    }
+    Ok(Arc::new(engine::Kv::new(mount, services)?))
 }
 
 /// Refuses paths that no secret can have; where a secret is read, that is the same as its absence.

@@ -5,37 +5,71 @@ use std::{sync::Arc, time::Duration};
 use async_trait::async_trait;
 use holdfast_base::duration;
 use holdfast_logical::{
-    Auth, Backend, Data, Error, MountInfo, Operation, PathTable, Request, Response, Row, Services, View,
+    Auth, Backend, Check, Data, Error, MountInfo, Operation, PathTable, Request, Response, Row, Services, StoreError,
+    Txn, View,
 };
 use parking_lot::RwLock;
 use serde_json::{Value, value::RawValue};
 
-use crate::secret_path;
+use crate::{
+    secret_path,
+    walk::{self, Page},
+};
+
+/// Folder of the mount that holds the secrets.
+pub(crate) const LEFT: &str = "secret";
+
+/// Key of the mount that is there once the mount is of version 2: then this version writes nothing any more.
+pub(crate) const UPGRADED: &str = "v2";
+
+/// Id of the one row.
+pub(crate) const ROUTE: &str = "secret";
 
 /// A kv version 1 mount.
 pub(crate) struct Plain {
+    whole: View,
     view: View,
     mount: RwLock<Arc<MountInfo>>,
 }
 
 // No field table: every field of the body belongs to the secret, also one named `path`.
 static PATHS: &PathTable = &[Row {
-    id: "secret",
+    id: ROUTE,
     pattern: "*path",
-    operations: &[Operation::Read, Operation::Create, Operation::Update, Operation::Delete, Operation::List],
+    operations: &[
+        Operation::Read,
+        Operation::Create,
+        Operation::Update,
+        Operation::Delete,
+        Operation::List,
+        Operation::Scan,
+    ],
     fields: &[],
     auth: Auth::Token,
-    help: "A secret: any JSON object. Lists name what is directly below a folder.",
+    help: "A secret: any JSON object. Lists name what is directly below a folder, scans all below it; `after` and `limit` page.",
 }];
 
 impl Plain {
-    pub fn new(mount: Arc<MountInfo>, services: Services) -> Self {
-        Self { view: services.view.below("secret"), mount: RwLock::new(mount) }
+    pub fn new(mount: Arc<MountInfo>, services: &Services) -> Self {
+        Self { whole: services.view.clone(), view: services.view.below(LEFT), mount: RwLock::new(mount) }
+    }
+
+    /// Commits, unless the mount was upgraded since the request was routed.
+    async fn commit(&self, mut txn: Txn) -> Result<Response, Error> {
+        txn.check(self.whole.path(UPGRADED), Check::Absent);
+        match self.view.commit(txn).await {
+            Ok(_) => Ok(Response::empty()),
+            Err(StoreError::Conflict) => Err(upgraded()),
+            Err(error) => Err(error.into()),
+        }
     }
 
     async fn read(&self, path: &str) -> Result<Response, Error> {
         let Ok(path) = secret_path(path) else { return Err(Error::not_found()) };
-        let (raw, _) = self.view.get_json::<Box<RawValue>>(path).await?.ok_or_else(Error::not_found)?;
+        let Some((raw, _)) = self.view.get_json::<Box<RawValue>>(path).await? else {
+            let moved = self.whole.get(UPGRADED).await?.is_some();
+            return Err(if moved { upgraded() } else { Error::not_found() });
+        };
         let hint = lease_hint(&raw).unwrap_or(self.mount.read().default_ttl);
         Ok(Response { data: Some(Data::Raw(raw)), lease_hint: Some(hint), ..Response::default() })
     }
@@ -52,26 +86,29 @@ impl Backend for Plain {
         let path = request.fields.string("path").unwrap_or_default();
         match request.operation {
             Operation::Read => self.read(path).await,
-            Operation::List => {
-                let folder = path.trim_end_matches('/');
-                let folder = if folder.is_empty() { String::new() } else { format!("{folder}/") };
-                Response::keys(self.view.list(&folder, "", 0).await?)
+            Operation::List | Operation::Scan => {
+                let (folder, page) = (walk::folder(path), Page::read(|name| body.get(name).cloned())?);
+                Response::keys(match request.operation {
+                    Operation::List => walk::list(&[&self.view], &folder, &page).await?,
+                    _ => walk::scan(&[&self.view], &folder, &page).await?,
+                })
             }
             Operation::Create | Operation::Update => {
                 let path = secret_path(path)?;
                 if body.is_empty() {
                     return Err(Error::invalid("missing data fields"));
                 }
-                self.view.put_json(path, &Value::Object(body)).await?;
-                Ok(Response::empty())
+                let mut txn = Txn::new();
+                txn.put_json(self.view.path(path), &Value::Object(body))?;
+                self.commit(txn).await
             }
             Operation::Delete => {
-                if let Ok(path) = secret_path(path) {
-                    self.view.delete(path).await?;
-                }
-                Ok(Response::empty())
+                let Ok(path) = secret_path(path) else { return Ok(Response::empty()) };
+                let mut txn = Txn::new();
+                txn.delete(self.view.path(path));
+                self.commit(txn).await
             }
-            Operation::Patch | Operation::Scan | Operation::Help => Err(Error::UnsupportedOperation),
+            Operation::Patch | Operation::Help => Err(Error::UnsupportedOperation),
         }
     }
 
@@ -85,6 +122,11 @@ impl Backend for Plain {
     async fn tuned(&self, mount: Arc<MountInfo>) {
         *self.mount.write() = mount;
     }
+}
+
+/// The request was routed before the mount became one of version 2; the next try goes the new way.
+fn upgraded() -> Error {
+    Error::Unavailable("the mount was upgraded to version 2 at this moment: try again".to_owned())
 }
 
 /// The lease duration that the secret itself asks for in `ttl` or `lease`.

@@ -12,9 +12,10 @@ mod data;
 mod meta;
 mod metadata;
 mod subkeys;
+mod upgrade;
 mod versions;
 
-use std::sync::Arc;
+use std::sync::{Arc, atomic::AtomicBool};
 
 use async_trait::async_trait;
 use holdfast_logical::{
@@ -23,17 +24,21 @@ use holdfast_logical::{
 };
 
 use self::meta::Meta;
-use crate::secret_path;
+use crate::{secret_path, walk};
 
 /// A kv version 2 mount.
 pub(crate) struct Versioned {
     view: View,
     clock: Arc<dyn Clock>,
+    /// Is nothing left of version 1?
+    settled: AtomicBool,
 }
 
 /// Tries of a change that meets other writers of the same secret.
 const TRIES: u32 = 16;
 
+const AFTER: Field = Field::new("after", Kind::String, "For lists: only names that sort after this one.");
+const LIMIT: Field = Field::new("limit", Kind::Int, "For lists: at most so many names; 0 or less is all.");
 const VERSIONS: &[Field] = &[Field::new("versions", Kind::StringList, "Numbers of the versions.")];
 
 static PATHS: &PathTable = &[
@@ -45,6 +50,7 @@ static PATHS: &PathTable = &[
             Field::new("max_versions", Kind::Int, "Versions that are kept of each secret; 0 means 10."),
             Field::new("cas_required", Kind::Bool, "Must every write carry `options.cas`?"),
             Field::new("delete_version_after", Kind::Duration, "Age at which versions are deleted; 0s means never."),
+            Field::new("metadata_cas_required", Kind::Bool, "Must every write of metadata carry `metadata_cas`?"),
         ],
         auth: Auth::Token,
         help: "Settings for all secrets of the mount.",
@@ -106,20 +112,44 @@ static PATHS: &PathTable = &[
             Operation::Patch,
             Operation::Delete,
             Operation::List,
+            Operation::Scan,
         ],
         fields: &[
+            AFTER,
+            LIMIT,
+            Field::new(
+                "metadata_cas",
+                Kind::Int,
+                "Version of the metadata that must be the current one; 0: none may exist.",
+            ),
+            Field::new("metadata_cas_required", Kind::Bool, "Must every write of metadata carry `metadata_cas`?"),
             Field::new("max_versions", Kind::Int, "Versions that are kept; 0 leaves it to the mount."),
             Field::new("cas_required", Kind::Bool, "Must every write carry `options.cas`?"),
             Field::new("delete_version_after", Kind::Duration, "Age at which versions are deleted; 0s: the mount's."),
             Field::new("custom_metadata", Kind::Object, "Texts by name, for people and tools."),
         ],
         auth: Auth::Token,
-        help: "What is known of a secret beside its values. DELETE removes it with all versions; LIST names secrets.",
+        help: "What is known of a secret beside its values. DELETE removes it with all versions; LIST names secrets, SCAN those of all folders below.",
+    },
+    Row {
+        id: "detailed-metadata",
+        pattern: "detailed-metadata/*path",
+        operations: &[Operation::List, Operation::Scan],
+        fields: &[AFTER, LIMIT],
+        auth: Auth::Token,
+        help: "LIST and SCAN of `metadata/`, with what is known of each secret.",
     },
     Row {
         id: ELSEWHERE,
         pattern: "*path",
-        operations: &[Operation::Read, Operation::Create, Operation::Update, Operation::Delete, Operation::List],
+        operations: &[
+            Operation::Read,
+            Operation::Create,
+            Operation::Update,
+            Operation::Delete,
+            Operation::List,
+            Operation::Scan,
+        ],
         fields: &[],
         auth: Auth::Token,
         help: "Nothing: secrets are below `data/`, what is known of them below `metadata/`.",
@@ -131,12 +161,20 @@ const ELSEWHERE: &str = "elsewhere";
 
 impl Versioned {
     pub fn new(services: Services) -> Self {
-        Self { view: services.view, clock: services.clock }
+        Self { view: services.view, clock: services.clock, settled: AtomicBool::new(false) }
     }
 
     /// The metadata of a secret.
     async fn meta(&self, path: &str) -> Result<Option<(Meta, Revision)>, Error> {
-        Ok(self.view.get_json(&format!("meta/{path}")).await?)
+        let key = format!("meta/{path}");
+        if let Some(found) = self.view.get_json(&key).await? {
+            return Ok(Some(found));
+        }
+        if self.is_settled().await? {
+            return Ok(None);
+        }
+        self.take_over(path).await?;
+        Ok(self.view.get_json(&key).await?)
     }
 
     /// Changes a secret: `change` sees its metadata (a fresh one if there is none) and adds what else is to be written.
@@ -177,7 +215,7 @@ fn elsewhere(operation: Operation) -> Response {
     let command = match operation {
         Operation::Create | Operation::Update => "put",
         Operation::Delete => "delete",
-        Operation::List => "list",
+        Operation::List | Operation::Scan => "list",
         _ => "get",
     };
     let warning = format!(
@@ -200,7 +238,14 @@ impl Backend for Versioned {
             (ELSEWHERE, operation) => Ok(elsewhere(operation)),
             ("config", Operation::Read) => self.read_config().await,
             ("config", _) => self.write_config(fields).await,
-            ("metadata", Operation::List) => self.list(&path).await,
+            ("metadata", operation @ (Operation::List | Operation::Scan)) => {
+                walk::answer(self.names(operation, &path, fields).await?, None)
+            }
+            ("detailed-metadata", operation) => {
+                let names = self.names(operation, &path, fields).await?;
+                let info = self.details(&path, &names).await?;
+                walk::answer(names, Some(info))
+            }
             (_, Operation::Read) if secret_path(&path).is_err() => Err(Error::not_found()),
             ("data", Operation::Read) => self.read_data(&path, fields).await,
             ("subkeys", Operation::Read) => self.read_subkeys(&path, fields).await,
@@ -224,5 +269,9 @@ impl Backend for Versioned {
             "data" | "metadata" if secret_path(path).is_ok() => Ok(Some(self.meta(path).await?.is_some())),
             _ => Ok(None),
         }
+    }
+
+    async fn tick(&self) -> Result<(), Error> {
+        self.take_over_all().await
     }
 }

@@ -44,26 +44,39 @@ impl Mount {
         Self { info, backend, clock }
     }
 
+    /// Tunes the mount to version 2.
+    pub async fn upgrade(&mut self) {
+        let mut info = MountInfo::clone(&self.info);
+        info.options.insert("version".into(), "2".into());
+        self.info = Arc::new(info);
+        self.backend.tuned(self.info.clone()).await;
+    }
+
     pub async fn ask(&self, operation: Operation, path: &str, body: Value) -> Result<Response, Error> {
+        let (row, _) = table::find(self.backend.paths(), path).ok_or_else(Error::not_found)?;
+        if !row.serves(operation) {
+            return Err(Error::UnsupportedOperation);
+        }
+        self.backend.handle(self.request(operation, path, body)).await
+    }
+
+    /// A request as it is routed now.
+    pub fn request(&self, operation: Operation, path: &str, body: Value) -> Request {
         let body = match body {
             Value::Object(body) => body,
             _ => Map::new(),
         };
-        let (row, captures) = table::find(self.backend.paths(), path).ok_or_else(Error::not_found)?;
-        if !row.serves(operation) {
-            return Err(Error::UnsupportedOperation);
-        }
-        let request = Request {
+        let (row, captures) = table::find(self.backend.paths(), path).unwrap();
+        Request {
             id: "r".into(),
             operation,
             path: path.into(),
             route: row.id,
-            fields: row.fields(&captures, body)?,
+            fields: row.fields(&captures, body).unwrap(),
             mount: self.info.clone(),
             caller: Caller::default(),
             connection: Connection::default(),
-        };
-        self.backend.handle(request).await
+        }
     }
 
     /// `data` of an answer that must be a success.

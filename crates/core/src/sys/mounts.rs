@@ -158,6 +158,15 @@ fn show_tuning(call: &Call, class: Class, path: &str) -> Result<Reply, Error> {
     Ok(Response::data(shown).into())
 }
 
+/// A kv mount goes from version 1 to 2 and never back.
+fn check_version(before: &str, wanted: &str) -> Result<(), Error> {
+    match (before, wanted) {
+        (_, "2") | ("1", "1") => Ok(()),
+        (_, "1") => Err(Error::invalid("cannot downgrade a kv mount from version 2 to 1")),
+        _ => Err(Error::invalid(format!("unsupported kv version {wanted:?}: use 1 or 2"))),
+    }
+}
+
 async fn tune(call: &Call, class: Class, path: &str) -> Result<Reply, Error> {
     let fields = &call.request.fields;
     call.open
@@ -169,8 +178,8 @@ async fn tune(call: &Call, class: Class, path: &str) -> Result<Reply, Error> {
                 description.clone_into(&mut record.description);
             }
             for (name, value) in fields.string_map("options").unwrap_or_default() {
-                if name == "version" && record.options.get("version").is_some_and(|old| *old > value) {
-                    return Err(Error::invalid("cannot downgrade a kv mount from version 2 to 1"));
+                if name == "version" && record.kind == "kv" {
+                    check_version(record.options.get("version").map_or("1", String::as_str), &value)?;
                 }
                 record.options.insert(name, value);
             }

@@ -1,8 +1,8 @@
 //! `config`.
 
-use holdfast_logical::{Error, Fields, Response};
+use holdfast_logical::{Check, Error, Fields, Response, StoreError, Txn};
 
-use super::{Versioned, meta::Config};
+use super::{TRIES, Versioned, meta::Config};
 
 impl Versioned {
     pub(super) async fn config(&self) -> Result<Config, Error> {
@@ -14,18 +14,34 @@ impl Versioned {
     }
 
     pub(super) async fn write_config(&self, fields: &Fields) -> Result<Response, Error> {
-        let mut config = self.config().await?;
+        for _ in 0..TRIES {
+            let stored = self.view.get_json::<Config>("config").await?;
+            let check = stored.as_ref().map_or(Check::Absent, |(_, revision)| Check::At(*revision));
+            let mut config = stored.map(|(config, _)| config).unwrap_or_default();
+            config.set(fields)?;
+            let mut txn = Txn::new();
+            txn.check(self.view.path("config"), check).put_json(self.view.path("config"), &config)?;
+            match self.view.commit(txn).await {
+                Ok(_) => return Ok(Response::empty()),
+                Err(StoreError::Conflict) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Err(StoreError::Conflict.into())
+    }
+}
+
+impl Config {
+    fn set(&mut self, fields: &Fields) -> Result<(), Error> {
         if let Some(max_versions) = fields.int("max_versions") {
-            config.max_versions = not_negative("max_versions", max_versions)?;
+            self.max_versions = not_negative("max_versions", max_versions)?;
         }
-        if let Some(cas_required) = fields.bool("cas_required") {
-            config.cas_required = cas_required;
-        }
+        self.cas_required = fields.bool("cas_required").unwrap_or(self.cas_required);
+        self.metadata_cas_required = fields.bool("metadata_cas_required").unwrap_or(self.metadata_cas_required);
         if let Some(after) = fields.duration("delete_version_after") {
-            config.delete_version_after_ms = u64::try_from(after.as_millis()).unwrap_or(u64::MAX);
+            self.delete_version_after_ms = u64::try_from(after.as_millis()).unwrap_or(u64::MAX);
         }
-        self.view.put_json("config", &config).await?;
-        Ok(Response::empty())
+        Ok(())
     }
 }
 

@@ -22,6 +22,11 @@ pub(super) struct Meta {
     pub delete_version_after_ms: u64,
     pub custom_metadata: Option<BTreeMap<String, String>>,
     pub versions: BTreeMap<u64, Version>,
+    /// Writes of the metadata.
+    #[serde(default)]
+    pub metadata_version: u64,
+    #[serde(default)]
+    pub metadata_cas_required: bool,
 }
 
 /// One version.
@@ -39,6 +44,8 @@ pub(super) struct Config {
     pub max_versions: u64,
     pub cas_required: bool,
     pub delete_version_after_ms: u64,
+    #[serde(default)]
+    pub metadata_cas_required: bool,
 }
 
 impl Config {
@@ -46,6 +53,7 @@ impl Config {
         json!({
             "max_versions": self.max_versions,
             "cas_required": self.cas_required,
+            "metadata_cas_required": self.metadata_cas_required,
             "delete_version_after": duration::format(Duration::from_millis(self.delete_version_after_ms)),
         })
     }
@@ -75,6 +83,8 @@ impl Meta {
             delete_version_after_ms: 0,
             custom_metadata: None,
             versions: BTreeMap::new(),
+            metadata_version: 0,
+            metadata_cas_required: false,
         }
     }
 
@@ -143,10 +153,12 @@ impl Meta {
         json!({
             "cas_required": self.cas_required,
             "created_time": self.created_time.to_string(),
+            "current_metadata_version": self.metadata_version,
             "current_version": self.current_version,
             "custom_metadata": self.custom_metadata,
             "delete_version_after": duration::format(Duration::from_millis(self.delete_version_after_ms)),
             "max_versions": self.max_versions,
+            "metadata_cas_required": self.metadata_cas_required,
             "oldest_version": self.oldest_version,
             "updated_time": self.updated_time.to_string(),
             "versions": versions,

@@ -2,19 +2,44 @@
 
 use std::collections::BTreeMap;
 
-use holdfast_logical::{Check, Error, Fields, Response, StoreError, Txn};
+use holdfast_logical::{Check, Error, Fields, Operation, Response, StoreError, Txn, View};
 use serde_json::{Map, Value};
 
-use super::{Versioned, config::not_negative, meta::Meta};
+use super::{
+    Versioned,
+    config::not_negative,
+    meta::{Config, Meta},
+};
+use crate::{
+    v1::LEFT,
+    walk::{self, Page},
+};
 
 /// Values that one commit removes.
 const CHUNK: usize = 50;
 
 impl Versioned {
-    pub(super) async fn list(&self, path: &str) -> Result<Response, Error> {
-        let folder = path.trim_end_matches('/');
-        let folder = if folder.is_empty() { "meta/".to_owned() } else { format!("meta/{folder}/") };
-        Response::keys(self.view.list(&folder, "", 0).await?)
+    /// Names below a folder; as long as something is left of version 1, that is shown too.
+    pub(super) async fn names(&self, operation: Operation, path: &str, fields: &Fields) -> Result<Vec<String>, Error> {
+        let (folder, page) = (walk::folder(path), Page::read(|name| fields.get(name).cloned())?);
+        let views = [self.view.below("meta"), self.view.below(LEFT)];
+        let views: Vec<&View> = views.iter().take(if self.is_settled().await? { 1 } else { 2 }).collect();
+        match operation {
+            Operation::List => walk::list(&views, &folder, &page).await,
+            _ => walk::scan(&views, &folder, &page).await,
+        }
+    }
+
+    /// What is known of each of these secrets; folders have nothing.
+    pub(super) async fn details(&self, path: &str, names: &[String]) -> Result<BTreeMap<String, Value>, Error> {
+        let folder = walk::folder(path);
+        let mut details = BTreeMap::new();
+        for name in names.iter().filter(|name| !name.ends_with('/')) {
+            if let Some((meta, _)) = self.meta(&format!("{folder}{name}")).await? {
+                details.insert(name.clone(), meta.to_json());
+            }
+        }
+        Ok(details)
     }
 
     pub(super) async fn read_metadata(&self, path: &str) -> Result<Response, Error> {
@@ -27,7 +52,9 @@ impl Versioned {
             Some(Value::Object(custom)) => Some(checked(BTreeMap::new(), custom)?),
             _ => None,
         };
+        let config = self.config().await?;
         self.change(path, |meta, _, _| {
+            meta.allow_metadata(fields, &config)?;
             meta.set(fields)?;
             if let Some(custom) = &custom {
                 meta.custom_metadata = Some(custom.clone());
@@ -39,11 +66,13 @@ impl Versioned {
     }
 
     pub(super) async fn patch_metadata(&self, path: &str, fields: &Fields) -> Result<Response, Error> {
+        let config = self.config().await?;
         let patched = self
             .change(path, |meta, exists, _| {
                 if !exists {
                     return Ok(None);
                 }
+                meta.allow_metadata(fields, &config)?;
                 meta.set(fields)?;
                 if let Some(Value::Object(patch)) = fields.get("custom_metadata") {
                     let before = meta.custom_metadata.take().unwrap_or_default();
@@ -88,6 +117,19 @@ impl Versioned {
 }
 
 impl Meta {
+    /// Does check-and-set allow a write of the metadata?
+    fn allow_metadata(&self, fields: &Fields, config: &Config) -> Result<(), Error> {
+        match fields.int("metadata_cas") {
+            None if self.metadata_cas_required || config.metadata_cas_required => {
+                Err(Error::invalid("metadata check-and-set parameter required for this call"))
+            }
+            Some(cas) if u64::try_from(cas) != Ok(self.metadata_version) => {
+                Err(Error::invalid("metadata check-and-set parameter did not match the current version"))
+            }
+            _ => Ok(()),
+        }
+    }
+
     fn set(&mut self, fields: &Fields) -> Result<(), Error> {
         if let Some(max_versions) = fields.int("max_versions") {
             self.max_versions = not_negative("max_versions", max_versions)?;
@@ -95,6 +137,10 @@ impl Meta {
         if let Some(cas_required) = fields.bool("cas_required") {
             self.cas_required = cas_required;
         }
+        if let Some(required) = fields.bool("metadata_cas_required") {
+            self.metadata_cas_required = required;
+        }
+        self.metadata_version += 1;
         if let Some(after) = fields.duration("delete_version_after") {
             self.delete_version_after_ms = u64::try_from(after.as_millis()).unwrap_or(u64::MAX);
         }
