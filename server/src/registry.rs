@@ -9,6 +9,7 @@ pub fn registry() -> Registry {
         .with(Class::Secret, "generic", holdfast_engine_kv::factory)
         .with(Class::Secret, "database", holdfast_engine_database::factory)
         .with(Class::Auth, "approle", holdfast_auth_approle::factory)
+        .with(Class::Auth, "cert", holdfast_auth_cert::factory)
         .with(Class::Auth, "jwt", holdfast_auth_jwt::factory)
         .with(Class::Auth, "oidc", holdfast_auth_jwt::factory)
         .with(Class::Auth, "kubernetes", holdfast_auth_kubernetes::factory)

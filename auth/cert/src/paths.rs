@@ -1,0 +1,73 @@
+//! The paths of the method.
+
+use holdfast_logical::{Auth, Field, Kind, Operation, PathTable, Row, with_token_fields};
+
+const NAME: Field = Field::new("name", Kind::String, "Name of the role; upper case counts as lower case.");
+const CRL: Field = Field::new("name", Kind::String, "Name of the revocation list.");
+
+const CONFIG: &[Field] = &[
+    Field::new("disable_binding", Kind::Bool, "Renew tokens without the certificate of their login (false)."),
+    Field::new("enable_identity_alias_metadata", Kind::Bool, "Kept; metadata is that of the token."),
+    Field::new("enable_metadata_on_failures", Kind::Bool, "Kept; failures tell nothing of the certificate."),
+    Field::new("ocsp_cache_size", Kind::Int, "Kept; answers are not cached."),
+    Field::new("role_cache_size", Kind::Int, "Kept; roles are cached by revision."),
+];
+
+const ROLE: [Field; 33] = with_token_fields(&[
+    NAME,
+    Field::new("certificate", Kind::String, "CA certificates, or one that is no CA, in PEM."),
+    Field::new("allowed_names", Kind::StringList, "Names (`*`: anything), one of which CN, DNS or email must match."),
+    Field::new("allowed_common_names", Kind::StringList, "Names, one of which the common name must match."),
+    Field::new("allowed_dns_sans", Kind::StringList, "Names, one of which a DNS name must match."),
+    Field::new("allowed_email_sans", Kind::StringList, "Names, one of which an email address must match."),
+    Field::new("allowed_uri_sans", Kind::StringList, "Names, one of which a URI must match."),
+    Field::new("allowed_organizational_units", Kind::StringList, "Names, one of which an OU must match."),
+    Field::new("allowed_organization_units", Kind::StringList, "Old name of allowed_organizational_units."),
+    Field::new("required_extensions", Kind::StringList, "Extensions: oid:value, or hex:oid:value."),
+    Field::new("allowed_metadata_extensions", Kind::StringList, "Extensions (oid) that become metadata."),
+    Field::new("display_name", Kind::String, "Name in audit; the role's by default."),
+    Field::new("lease", Kind::Duration, "Old name of token_ttl."),
+    Field::new("ocsp_enabled", Kind::Bool, "Ask OCSP responders? Not supported: use crls."),
+    Field::new("ocsp_ca_certificates", Kind::String, "CAs of responders (PEM)."),
+    Field::new("ocsp_servers_override", Kind::StringList, "Responders instead of those in certificates."),
+    Field::new("ocsp_fail_open", Kind::Bool, "Let in if no responder answers?"),
+    Field::new("ocsp_query_all_servers", Kind::Bool, "Must all responders answer well?"),
+]);
+
+const ALL: &[Operation] = &[Operation::Read, Operation::Create, Operation::Update, Operation::Delete];
+
+const fn row(
+    id: &'static str,
+    pattern: &'static str,
+    operations: &'static [Operation],
+    fields: &'static [Field],
+    help: &'static str,
+) -> Row {
+    Row { id, pattern, operations, fields, auth: Auth::Token, help }
+}
+
+pub(crate) static PATHS: &PathTable = &[
+    row("config", "config", &[Operation::Read, Operation::Update], CONFIG, "Settings of the whole method."),
+    row("roles", "certs", &[Operation::List], &[], "Names of the roles."),
+    row("role", "certs/:name", ALL, &ROLE, "A role: which certificates it takes, and what its tokens are like."),
+    row("crls", "crls", &[Operation::List], &[], "Names of the revocation lists."),
+    row(
+        "crl",
+        "crls/:name",
+        &[Operation::Read, Operation::Update, Operation::Delete],
+        &[
+            CRL,
+            Field::new("crl", Kind::String, "The list, in PEM or in base64 of DER."),
+            Field::new("url", Kind::String, "Where it is fetched from, now and when it gets old."),
+        ],
+        "A revocation list: certificates in it are refused.",
+    ),
+    Row {
+        id: "login",
+        pattern: "login",
+        operations: &[Operation::Update],
+        fields: &[Field::new("name", Kind::String, "Role; none: the first one that takes the certificate.")],
+        auth: Auth::None,
+        help: "Gives a token for the client certificate of the connection.",
+    },
+];
