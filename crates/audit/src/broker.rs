@@ -15,14 +15,41 @@ use tokio::{sync::mpsc, time::Instant};
 
 use crate::{Device, Hasher, OpenError, Record, RequestEntry, ResponseEntry, SinkError};
 
-/// Hands entries to every device and fails unless one has the entry safely.
+/// Hands entries to every device and fails unless enough of them have the entry safely: all that are marked as required, or,
+/// where none is, one.
 ///
-/// All devices get every entry at once. The answer waits for all of them, but no longer than the time limit; a device
-/// that missed it is not waited for again until it has answered, as long as another one accepts.
+/// All devices get every entry at once. A device that does not answer in time is *down*: it still gets every entry that fits
+/// its queue, but nobody waits for it until it has answered.
 pub struct Broker {
     devices: RwLock<BTreeMap<String, Arc<Slot>>>,
     limit: Duration,
+    observer: Arc<dyn Observer>,
 }
+
+/// Is told how devices do.
+pub trait Observer: Send + Sync + 'static {
+    /// A device took an entry, or did not.
+    fn wrote(&self, device: &str, stage: Stage, ok: bool, took: Duration);
+
+    /// A device was enabled or answers again, or does not answer in time.
+    fn health(&self, device: &str, up: bool);
+
+    /// A device was taken away.
+    fn gone(&self, device: &str);
+}
+
+/// Nobody looks.
+impl Observer for () {
+    fn wrote(&self, _: &str, _: Stage, _: bool, _: Duration) {}
+    fn health(&self, _: &str, _: bool) {}
+    fn gone(&self, _: &str) {}
+}
+
+/// How long others are waited for once one device has the entry.
+const GRACE: Duration = Duration::from_millis(500);
+
+/// How long a device may take.
+const LIMIT: Duration = Duration::from_secs(5);
 
 struct Slot {
     device: Device,
@@ -39,7 +66,7 @@ pub enum Stage {
     Response,
 }
 
-/// No device took the entry.
+/// Not enough devices took the entry.
 #[derive(Debug, thiserror::Error)]
 #[error("no audit device took the {stage} entry: {reason}")]
 pub struct LogError {
@@ -51,14 +78,19 @@ pub struct LogError {
 
 impl Default for Broker {
     fn default() -> Self {
-        Self::new(Duration::from_secs(5))
+        Self::new(LIMIT, Arc::new(()))
     }
 }
 
 impl Broker {
     /// Without devices: then every entry is accepted and goes nowhere. `limit` is how long a device may take.
-    pub fn new(limit: Duration) -> Self {
-        Self { devices: RwLock::default(), limit }
+    pub fn new(limit: Duration, observer: Arc<dyn Observer>) -> Self {
+        Self { devices: RwLock::default(), limit, observer }
+    }
+
+    /// With the usual limit.
+    pub fn observed(observer: Arc<dyn Observer>) -> Self {
+        Self::new(LIMIT, observer)
     }
 
     /// Adds a device after it took a test line.
@@ -78,16 +110,21 @@ impl Broker {
         if devices.contains_key(device.path()) {
             return Err(OpenError::InUse);
         }
+        self.observer.health(device.path(), true);
         devices.insert(device.path.clone(), Arc::new(Slot { device, stalled: AtomicBool::new(false) }));
         Ok(())
     }
 
     /// Takes a device away; false if there is none of this name.
     pub fn disable(&self, path: &str) -> bool {
-        self.devices.write().remove(&name(path)).is_some()
+        let removed = self.devices.write().remove(&name(path));
+        if let Some(slot) = &removed {
+            self.observer.gone(slot.device.path());
+        }
+        removed.is_some()
     }
 
-    /// Takes all devices away, as at sealing.
+    /// Takes all devices away.
     pub fn clear(&self) {
         self.devices.write().clear();
     }
@@ -112,17 +149,35 @@ impl Broker {
         self.log(Stage::Response, |hasher| hasher.response(entry)).await
     }
 
+    /// Writes a line that was hashed before, to all devices but these.
+    pub async fn log_record(&self, stage: Stage, record: &Record, but: &[String]) -> Result<(), LogError> {
+        let slots: Vec<_> = self.slots().into_iter().filter(|slot| !but.contains(&slot.device.path)).collect();
+        self.write(stage, slots, |_| Ok(record.clone())).await
+    }
+
     /// Opens every target again (SIGHUP). The errors, by device.
     pub async fn reopen(&self) -> Vec<(String, SinkError)> {
-        let slots: Vec<_> = self.devices.read().values().cloned().collect();
+        self.each(async |slot| slot.device.sink.reopen().await).await
+    }
+
+    /// Waits until all that was given is written, and writes a checkpoint behind it. The errors, by device.
+    pub async fn checkpoint(&self) -> Vec<(String, SinkError)> {
+        self.each(async |slot| slot.device.sink.checkpoint().await).await
+    }
+
+    async fn each(&self, what: impl AsyncFn(&Slot) -> Result<(), SinkError>) -> Vec<(String, SinkError)> {
         let mut errors = Vec::new();
-        for slot in slots {
-            let reopened = tokio::time::timeout(self.limit, slot.device.sink.reopen()).await;
-            if let Err(error) = reopened.unwrap_or_else(|_| Err(slow(self.limit))) {
+        for slot in self.slots() {
+            let done = tokio::time::timeout(self.limit, what(&slot)).await;
+            if let Err(error) = done.unwrap_or_else(|_| Err(slow(self.limit))) {
                 errors.push((slot.device.path.clone(), error));
             }
         }
         errors
+    }
+
+    fn slots(&self) -> Vec<Arc<Slot>> {
+        self.devices.read().values().cloned().collect()
     }
 
     async fn log(
@@ -130,63 +185,144 @@ impl Broker {
         stage: Stage,
         record: impl Fn(&Hasher) -> Result<Record, serde_json::Error>,
     ) -> Result<(), LogError> {
-        let slots: Vec<_> = self.devices.read().values().cloned().collect();
+        self.write(stage, self.slots(), |slot| record(&slot.device.hasher)).await
+    }
+
+    async fn write(
+        &self,
+        stage: Stage,
+        slots: Vec<Arc<Slot>>,
+        record: impl Fn(&Slot) -> Result<Record, serde_json::Error>,
+    ) -> Result<(), LogError> {
         if slots.is_empty() {
             return Ok(());
         }
         let (answers, mut answered) = mpsc::unbounded_channel();
-        let mut healthy = 0usize;
-        let mut refused = Vec::new();
+        let mut tally = Tally::of(&slots);
         for (index, slot) in slots.iter().enumerate() {
-            match encode(record(&slot.device.hasher)) {
-                Ok(record) => {
-                    let was_healthy = !slot.stalled.load(Ordering::Relaxed);
-                    healthy += usize::from(was_healthy);
-                    spawn_write(slot.clone(), (index, was_healthy), record, answers.clone());
-                }
-                Err(error) => refused.push(format!("{}: {error}", slot.device.path)),
+            match encode(record(slot)) {
+                Ok(record) => self.spawn_write(stage, (index, slot.clone()), record, answers.clone()),
+                Err(error) => tally.heard(index, &slots[index], Err(error)),
             }
         }
         drop(answers);
-        let deadline = Instant::now() + self.limit;
-        let (mut accepted, mut heard) = (false, vec![false; slots.len()]);
-        while !(accepted && healthy == 0) {
-            let Ok(answer) = tokio::time::timeout_at(deadline, answered.recv()).await else { break };
-            let Some((index, was_healthy, written)) = answer else { break };
-            healthy = healthy.saturating_sub(usize::from(was_healthy));
-            heard[index] = true;
-            match written {
-                Ok(()) => accepted = true,
-                Err(error) => refused.push(format!("{}: {error}", slots[index].device.path)),
+        let limit = Instant::now() + self.limit;
+        let mut deadline = limit;
+        while !tally.is_decided() {
+            let Ok(Some((index, written))) = tokio::time::timeout_at(deadline, answered.recv()).await else { break };
+            tally.heard(index, &slots[index], written);
+            if tally.accepted {
+                deadline = deadline.min(Instant::now() + GRACE);
             }
         }
-        if healthy > 0 || !accepted {
-            for (slot, _) in slots.iter().zip(&heard).filter(|(_, heard)| !**heard) {
-                if !slot.stalled.swap(true, Ordering::Relaxed) {
-                    tracing::error!(device = slot.device.path, limit = ?self.limit, "audit device does not answer");
-                }
+        if !tally.is_decided() {
+            let mut refused = Vec::new();
+            let silent: Vec<_> = slots.iter().zip(&tally.answers).filter(|(_, heard)| !**heard).collect();
+            for (slot, _) in silent {
+                mark_stalled(slot, self.observer.as_ref());
                 refused.push(format!("{}: {}", slot.device.path, slow(self.limit)));
             }
+            tally.refused.extend(refused);
         }
-        for refusal in &refused {
+        for refusal in &tally.refused {
             tracing::error!(%stage, refusal, "audit device did not take an entry");
         }
-        if accepted { Ok(()) } else { Err(LogError { stage, reason: refused.join("; ") }) }
+        if tally.suffices() { Ok(()) } else { Err(LogError { stage, reason: tally.refused.join("; ") }) }
+    }
+
+    /// In a task of its own: the line must reach the writer even when the request is given up.
+    fn spawn_write(
+        &self,
+        stage: Stage,
+        (index, slot): (usize, Arc<Slot>),
+        record: Record,
+        answers: mpsc::UnboundedSender<(usize, Result<(), SinkError>)>,
+    ) {
+        let (observer, limit) = (self.observer.clone(), self.limit);
+        tokio::spawn(async move {
+            let begin = Instant::now();
+            let mut write = slot.device.sink.write(record);
+            let written = match tokio::time::timeout(limit, &mut write).await {
+                Ok(written) => written,
+                Err(_) => {
+                    mark_stalled(&slot, observer.as_ref());
+                    write.await
+                }
+            };
+            if !matches!(written, Err(SinkError::Full)) && slot.stalled.swap(false, Ordering::Relaxed) {
+                tracing::info!(device = slot.device.path, "audit device answers again");
+                observer.health(&slot.device.path, true);
+            }
+            observer.wrote(&slot.device.path, stage, written.is_ok(), begin.elapsed());
+            let _ = answers.send((index, written));
+        });
     }
 }
 
-/// In a task of its own: the line must reach the writer even when the request is given up.
-fn spawn_write(
-    slot: Arc<Slot>,
-    (index, was_healthy): (usize, bool),
-    record: Record,
-    answers: mpsc::UnboundedSender<(usize, bool, Result<(), SinkError>)>,
-) {
-    tokio::spawn(async move {
-        let written = slot.device.sink.write(record).await;
-        slot.stalled.store(false, Ordering::Relaxed);
-        let _ = answers.send((index, was_healthy, written));
-    });
+fn mark_stalled(slot: &Slot, observer: &dyn Observer) {
+    if !slot.stalled.swap(true, Ordering::Relaxed) {
+        tracing::error!(device = slot.device.path, "audit device does not answer in time; nobody waits for it now");
+        observer.health(&slot.device.path, false);
+    }
+}
+
+/// Who has answered so far.
+struct Tally {
+    answers: Vec<bool>,
+    required: Vec<bool>,
+    /// Devices that are still waited for.
+    awaited: Vec<bool>,
+    accepted: bool,
+    /// Has a required device refused?
+    failed: bool,
+    refused: Vec<String>,
+}
+
+impl Tally {
+    /// Where devices are marked as required, only they are waited for; else all that are not known to be stalled.
+    fn of(slots: &[Arc<Slot>]) -> Self {
+        let required: Vec<bool> = slots.iter().map(|slot| slot.device.required).collect();
+        let any = required.contains(&true);
+        let awaited = slots
+            .iter()
+            .map(|slot| if any { slot.device.required } else { !slot.stalled.load(Ordering::Relaxed) })
+            .collect();
+        Self {
+            answers: vec![false; slots.len()],
+            required,
+            awaited,
+            accepted: false,
+            failed: false,
+            refused: Vec::new(),
+        }
+    }
+
+    fn heard(&mut self, index: usize, slot: &Slot, written: Result<(), SinkError>) {
+        (self.answers[index], self.awaited[index]) = (true, false);
+        match written {
+            Ok(()) => self.accepted |= !self.has_required(),
+            Err(error) => {
+                self.failed |= self.required[index];
+                self.refused.push(format!("{}: {error}", slot.device.path));
+            }
+        }
+        if self.has_required() && !self.failed {
+            self.accepted = self.required.iter().zip(&self.answers).all(|(required, heard)| !required || *heard);
+        }
+    }
+
+    fn has_required(&self) -> bool {
+        self.required.contains(&true)
+    }
+
+    /// Is nobody left who could matter?
+    fn is_decided(&self) -> bool {
+        self.failed || self.answers.iter().all(|heard| *heard) || (self.accepted && !self.awaited.contains(&true))
+    }
+
+    fn suffices(&self) -> bool {
+        self.accepted && !self.failed
+    }
 }
 
 fn encode(record: Result<Record, serde_json::Error>) -> Result<Record, SinkError> {

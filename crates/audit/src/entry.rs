@@ -1,7 +1,7 @@
 //! What the core tells about a request, in clear. No `Serialize`, no `Debug` of contents: only a [`crate::Hasher`] makes
 //! something of it that may be written.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use holdfast_base::Timestamp;
 use holdfast_secret::SecretString;
@@ -18,6 +18,19 @@ pub struct RequestEntry<'a> {
     pub request: Request<'a>,
     /// Why it is refused, if it is. In clear: texts of errors hold no secrets.
     pub error: Option<&'a str>,
+    /// What only we say of it.
+    pub more: More<'a>,
+}
+
+/// What goes under `hf`.
+#[derive(Clone, Copy, Default)]
+pub struct More<'a> {
+    /// From the arrival to this entry.
+    pub duration: Option<Duration>,
+    /// Of the W3C header `traceparent`, 32 hexadecimal digits.
+    pub trace_id: &'a str,
+    /// Why the policies decided so.
+    pub reason: &'a str,
 }
 
 /// Before the answer leaves.
@@ -33,6 +46,8 @@ pub struct ResponseEntry<'a> {
     pub response: Response<'a>,
     /// Why it failed, if it did.
     pub error: Option<&'a str>,
+    /// What only we say of it.
+    pub more: More<'a>,
 }
 
 /// The token behind a request. All empty on login paths.
@@ -90,11 +105,17 @@ pub struct Request<'a> {
     pub mount_accessor: &'a str,
     /// `secret` or `auth`.
     pub mount_class: &'a str,
+    /// Version of the plug-in that serves it.
+    pub mount_version: &'a str,
+    /// Who is counted as client: the entity, or a hash of the token.
+    pub client_id: &'a str,
     /// The token as sent; hashed.
     pub client_token: Option<&'a SecretString>,
     /// Hashed, unless the device says otherwise.
     pub client_token_accessor: &'a str,
-    /// Empty for the root namespace.
+    /// Id of the namespace; `root` where empty.
+    pub namespace_id: &'a str,
+    /// Path of the namespace; empty for the root namespace.
     pub namespace: &'a str,
     /// Full path without `/v1/`.
     pub path: &'a str,
@@ -106,12 +127,21 @@ pub struct Request<'a> {
     pub remote_port: u16,
     /// Seconds asked for; 0 for none.
     pub wrap_ttl: u64,
-    /// Only the headers that are configured to be logged; hashed.
-    pub headers: BTreeMap<String, Vec<String>>,
+    /// Only the headers that are configured to be logged.
+    pub headers: BTreeMap<String, Header>,
     /// Of the client certificate.
     pub client_certificate_serial_number: &'a str,
     /// `audit_non_hmac_request_keys` of the mount: strings below these keys stay in clear.
     pub clear_keys: &'a [String],
+}
+
+/// A header that is to be logged.
+#[derive(Clone, Default)]
+pub struct Header {
+    /// Its values.
+    pub values: Vec<String>,
+    /// In clear?
+    pub clear: bool,
 }
 
 /// What is answered.
@@ -127,8 +157,21 @@ pub struct Response<'a> {
     pub wrap_info: Option<WrapInfo<'a>>,
     /// In clear.
     pub warnings: &'a [String],
+    /// A body that is no JSON of ours.
+    pub raw: Option<RawBody<'a>>,
     /// `audit_non_hmac_response_keys` of the mount.
     pub clear_keys: &'a [String],
+}
+
+/// A body that is no JSON of ours.
+#[derive(Clone, Copy)]
+pub struct RawBody<'a> {
+    /// HTTP status.
+    pub status: u16,
+    /// Content-Type.
+    pub content_type: &'a str,
+    /// The body; hashed.
+    pub body: &'a [u8],
 }
 
 /// A token that was made.

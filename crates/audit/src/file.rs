@@ -1,20 +1,16 @@
-//! The file sink: one thread per file that writes what has gathered in one go and syncs it once, so that many requests
-//! share one `fdatasync` and none is answered before its line is on the disk.
+//! A file, standard output, or nowhere.
 
 use std::{
     fs::{DirBuilder, File, OpenOptions},
-    io::{self, Write},
-    os::unix::fs::{DirBuilderExt, FileTypeExt, OpenOptionsExt},
+    io::{self, Read, Seek, SeekFrom, Write},
+    os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
 };
 
-use async_trait::async_trait;
-use tokio::sync::{mpsc, oneshot};
+use crate::writer::{Output, Unwritten};
 
-use crate::{Record, Sink, SinkError};
-
-/// Lines that may wait for the disk.
-const QUEUE: usize = 8192;
+/// How much of a file is searched for the end of a chain.
+const TAIL: u64 = 4 << 20;
 
 /// Where the lines go.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,177 +26,201 @@ pub enum Target {
     },
     /// Standard output, flushed after each batch.
     Stdout,
+    /// Standard error, flushed after each batch.
+    Stderr,
     /// Nowhere.
     Discard,
 }
 
-/// Sends lines to the thread of one [`Target`].
-pub struct FileSink {
-    queue: mpsc::Sender<Job>,
-}
-
-enum Job {
-    Write(String, oneshot::Sender<Result<(), SinkError>>),
-    Reopen(oneshot::Sender<Result<(), SinkError>>),
-}
-
-struct Writer {
+/// An opened [`Target`].
+pub(crate) struct FileOutput {
     target: Target,
-    prefix: String,
-    output: Output,
+    handle: Handle,
 }
 
-enum Output {
-    /// With its length if it is a regular file, so that a torn line can be cut off.
-    File(File, Option<u64>),
-    Stdout,
-    Discard,
+enum Handle {
+    File(Appended),
+    Stream,
 }
 
-// === impl FileSink ===
+/// A file that is appended to.
+struct Appended {
+    file: File,
+    /// Where it ends, if it is a regular file: a torn line can be cut off, and what others do to it is noticed.
+    length: Option<u64>,
+    torn: u64,
+}
 
-impl FileSink {
-    /// Opens the target and starts its thread. `prefix` stands before every line. The thread ends with the sink.
-    pub fn open(target: Target, prefix: String) -> Result<Self, SinkError> {
-        let output = Output::open(&target)?;
-        let writer = Writer { target, prefix, output };
-        let (queue, jobs) = mpsc::channel(QUEUE);
-        std::thread::Builder::new()
-            .name("audit".to_owned())
-            .spawn(move || writer.run(jobs))
-            .map_err(|error| io_error("start the writer".to_owned(), &error))?;
-        Ok(Self { queue })
-    }
-
-    async fn ask(&self, job: impl FnOnce(oneshot::Sender<Result<(), SinkError>>) -> Job) -> Result<(), SinkError> {
-        let (answer, answered) = oneshot::channel();
-        self.queue.try_send(job(answer)).map_err(|error| match error {
-            mpsc::error::TrySendError::Full(_) => SinkError::Full,
-            mpsc::error::TrySendError::Closed(_) => SinkError::Ended,
-        })?;
-        answered.await.unwrap_or(Err(SinkError::Ended))
+impl FileOutput {
+    pub fn open(target: Target) -> io::Result<Self> {
+        let handle = Handle::open(&target)?;
+        Ok(Self { target, handle })
     }
 }
 
-#[async_trait]
-impl Sink for FileSink {
-    async fn write(&self, record: Record) -> Result<(), SinkError> {
-        self.ask(|answer| Job::Write(record.line().to_owned(), answer)).await
+impl Output for FileOutput {
+    fn name(&self) -> String {
+        match &self.target {
+            Target::File { path, .. } => path.display().to_string(),
+            Target::Stdout => "standard output".to_owned(),
+            Target::Stderr => "standard error".to_owned(),
+            Target::Discard => "nothing".to_owned(),
+        }
     }
 
-    async fn reopen(&self) -> Result<(), SinkError> {
-        self.ask(Job::Reopen).await
+    fn write(&mut self, lines: &[String]) -> Result<(), Unwritten> {
+        let mut bytes = Vec::with_capacity(lines.iter().map(|line| line.len() + 1).sum());
+        for line in lines {
+            bytes.extend_from_slice(line.as_bytes());
+            bytes.push(b'\n');
+        }
+        match (&mut self.handle, &self.target) {
+            (Handle::File(file), Target::File { sync, .. }) => file.append(bytes, lines, *sync),
+            (_, Target::Stdout) => Ok(stream(io::stdout().lock(), &bytes)?),
+            (_, Target::Stderr) => Ok(stream(io::stderr().lock(), &bytes)?),
+            _ => Ok(()),
+        }
     }
-}
 
-// === impl Writer ===
+    fn reopen(&mut self) -> io::Result<()> {
+        self.handle = Handle::open(&self.target)?;
+        Ok(())
+    }
 
-impl Writer {
-    fn run(mut self, mut jobs: mpsc::Receiver<Job>) {
-        let mut batch = Vec::new();
-        while jobs.blocking_recv_many(&mut batch, QUEUE) > 0 {
-            let mut bytes = Vec::new();
-            let mut waiting = Vec::new();
-            for job in batch.drain(..) {
-                match job {
-                    Job::Write(line, answer) => {
-                        bytes.extend_from_slice(self.prefix.as_bytes());
-                        bytes.extend_from_slice(line.as_bytes());
-                        bytes.push(b'\n');
-                        waiting.push(answer);
-                    }
-                    Job::Reopen(answer) => {
-                        self.finish(&mut bytes, &mut waiting);
-                        let reopened = Output::open(&self.target).map(|output| self.output = output);
-                        let _ = answer.send(reopened);
-                    }
-                }
+    fn tail(&mut self) -> Vec<u8> {
+        match (&self.handle, &self.target) {
+            (Handle::File(Appended { length: Some(_), .. }), Target::File { path, .. }) => {
+                tail(path).unwrap_or_default()
             }
-            self.finish(&mut bytes, &mut waiting);
+            _ => Vec::new(),
         }
     }
 
-    fn finish(&mut self, bytes: &mut Vec<u8>, waiting: &mut Vec<oneshot::Sender<Result<(), SinkError>>>) {
-        if waiting.is_empty() {
-            return;
-        }
-        let written = self.write(bytes);
-        for answer in waiting.drain(..) {
-            // Nobody waits any more when the request was given up; the line is written all the same.
-            let _ = answer.send(match &written {
-                Ok(()) => Ok(()),
-                Err(error) => Err(io_error(self.target.describe("write"), error)),
-            });
-        }
-        bytes.clear();
+    fn torn(&self) -> u64 {
+        if let Handle::File(file) = &self.handle { file.torn } else { 0 }
     }
 
-    /// Once more on a newly opened file if the first attempt fails: the file may have been taken away.
-    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
-        let sync = matches!(self.target, Target::File { sync: true, .. });
-        let Err(first) = self.output.write(bytes, sync) else { return Ok(()) };
-        self.output = Output::open(&self.target).map_err(|_| first)?;
-        self.output.write(bytes, sync)
+    fn was_replaced(&mut self) -> bool {
+        let Handle::File(Appended { file, length: Some(length), torn }) = &mut self.handle else { return false };
+        let Ok(now) = file.metadata() else { return false };
+        if now.nlink() == 0 {
+            return self.reopen().is_ok();
+        }
+        let cut = now.len() < *length;
+        if cut {
+            (*length, *torn) = (now.len(), 0);
+        }
+        cut
+    }
+
+    fn is_file(&self) -> bool {
+        matches!(&self.handle, Handle::File(Appended { length: Some(_), .. }))
     }
 }
 
-// === impl Output ===
-
-impl Output {
-    fn open(target: &Target) -> Result<Self, SinkError> {
-        let Target::File { path, mode, .. } = target else {
-            return Ok(if *target == Target::Stdout { Self::Stdout } else { Self::Discard });
-        };
-        let fail = |error: io::Error| io_error(target.describe("open"), &error);
+impl Handle {
+    fn open(target: &Target) -> io::Result<Self> {
+        let Target::File { path, mode, .. } = target else { return Ok(Self::Stream) };
         let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
         if !parent.exists() {
-            DirBuilder::new().recursive(true).mode(0o700).create(parent).map_err(fail)?;
+            DirBuilder::new().recursive(true).mode(0o700).create(parent)?;
         }
+        safe_folder(parent)?;
         let flags = (rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::CLOEXEC).bits().cast_signed();
-        let options = OpenOptions::new().append(true).create(true).mode(*mode).custom_flags(flags).clone();
-        let file = options.open(path).map_err(fail)?;
-        let metadata = file.metadata().map_err(fail)?;
+        let file = OpenOptions::new().append(true).create(true).mode(*mode).custom_flags(flags).open(path)?;
+        let metadata = file.metadata()?;
         if metadata.file_type().is_fifo() || metadata.is_dir() {
-            return Err(fail(io::Error::other("not a file")));
+            return Err(io::Error::other("not a file"));
         }
-        Ok(Self::File(file, metadata.is_file().then_some(metadata.len())))
-    }
-
-    fn write(&mut self, bytes: &[u8], sync: bool) -> io::Result<()> {
-        match self {
-            Self::File(file, length) => {
-                let done = file.write_all(bytes).and_then(|()| match length {
-                    Some(_) if sync => file.sync_data(),
-                    _ => Ok(()),
-                });
-                let Some(length) = length else { return done };
-                match done {
-                    Ok(()) => *length += bytes.len() as u64,
-                    // Half a line must not stay: what follows would be glued to it.
-                    Err(_) => file.set_len(*length)?,
-                }
-                done
-            }
-            Self::Stdout => {
-                let mut out = io::stdout().lock();
-                out.write_all(bytes)?;
-                out.flush()
-            }
-            Self::Discard => Ok(()),
+        if !metadata.is_file() {
+            return Ok(Self::File(Appended { file, length: None, torn: 0 }));
         }
+        safe_file(&metadata)?;
+        let (length, torn) = (metadata.len(), unfinished(path)?);
+        Ok(Self::File(Appended { file, length: Some(length), torn }))
     }
 }
 
-impl Target {
-    fn describe(&self, verb: &str) -> String {
-        match self {
-            Self::File { path, .. } => format!("{verb} {}", path.display()),
-            Self::Stdout => format!("{verb} standard output"),
-            Self::Discard => format!("{verb} nothing"),
+/// Nobody else may swap the file: a folder that all may write to must have the sticky bit, as `/tmp` has.
+fn safe_folder(folder: &Path) -> io::Result<()> {
+    let mode = std::fs::metadata(folder)?.mode();
+    if mode & 0o002 != 0 && mode & 0o1000 == 0 {
+        return Err(io::Error::other("everybody may write to its folder: take that right away (chmod o-w)"));
+    }
+    Ok(())
+}
+
+/// A file that was there before is ours, nobody else may write to it, and it is no program.
+fn safe_file(metadata: &std::fs::Metadata) -> io::Result<()> {
+    let us = rustix::process::geteuid().as_raw();
+    if metadata.uid() != us {
+        return Err(io::Error::other(format!("it belongs to user {}, not to the server's user {us}", metadata.uid())));
+    }
+    if metadata.mode() & 0o002 != 0 {
+        return Err(io::Error::other("everybody may write to it: take that right away (chmod o-w)"));
+    }
+    if metadata.mode() & 0o111 != 0 {
+        return Err(io::Error::other("it is executable: take that right away (chmod a-x)"));
+    }
+    Ok(())
+}
+
+impl Appended {
+    fn append(&mut self, mut bytes: Vec<u8>, lines: &[String], sync: bool) -> Result<(), Unwritten> {
+        let fresh = usize::from(self.torn > 0);
+        if fresh > 0 {
+            bytes.insert(0, b'\n');
         }
+        let done = self.file.write_all(&bytes).and_then(|()| match self.length {
+            Some(_) if sync => self.file.sync_data(),
+            _ => Ok(()),
+        });
+        let Some(length) = &mut self.length else { return Ok(done?) };
+        let Err(error) = done else {
+            *length += bytes.len() as u64;
+            self.torn = 0;
+            return Ok(());
+        };
+        // Half a line must not stay: what follows would be glued to it. Where it cannot be cut off, it is remembered.
+        if self.file.set_len(*length).is_ok() {
+            return Err(error.into());
+        }
+        let now = self.file.metadata().map_or(*length, |metadata| metadata.len());
+        let mut rest = now.saturating_sub(*length);
+        let mut landed = 0;
+        *length = now;
+        if rest > 0 {
+            rest -= fresh as u64;
+            for line in lines.iter().take_while(|line| {
+                let whole = line.len() as u64 + 1;
+                let fits = rest >= whole;
+                rest -= if fits { whole } else { 0 };
+                fits
+            }) {
+                landed += usize::from(!line.is_empty());
+            }
+            self.torn = rest;
+        }
+        Err(Unwritten { error, landed })
     }
 }
 
-fn io_error(what: String, error: &io::Error) -> SinkError {
-    SinkError::Io { what, reason: error.to_string() }
+fn stream(mut out: impl Write, bytes: &[u8]) -> io::Result<()> {
+    out.write_all(bytes)?;
+    out.flush()
+}
+
+fn tail(path: &Path) -> io::Result<Vec<u8>> {
+    let mut file = File::open(path)?;
+    let length = file.metadata()?.len();
+    file.seek(SeekFrom::Start(length.saturating_sub(TAIL)))?;
+    let mut bytes = Vec::new();
+    file.take(TAIL).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// Bytes behind the last line feed.
+fn unfinished(path: &Path) -> io::Result<u64> {
+    let tail = tail(path)?;
+    Ok(tail.iter().rev().take_while(|byte| **byte != b'\n').count() as u64)
 }

@@ -6,19 +6,45 @@ use holdfast_base::Timestamp;
 use serde::Serialize;
 
 use crate::{
-    Auth, Hasher, Request, RequestEntry, Response, ResponseAuth, ResponseEntry, WrapInfo,
+    Auth, Hasher, Header, More, RawBody, Request, RequestEntry, Response, ResponseAuth, ResponseEntry, WrapInfo,
     hasher::{Hashed, HashedData},
 };
 
 /// One entry, ready to be written. Only a [`Hasher`] makes one. It is a whole JSON object; fields that belong to the
 /// place in a file (sequence, previous hash) are added by the writer, which alone knows the order.
 #[derive(Clone, Debug)]
-pub struct Record(String);
+pub struct Record {
+    line: String,
+    /// Members of `hf` that the entry brings along, each with a comma before it.
+    extra: String,
+}
 
 impl Record {
-    /// The line, without line feed.
+    /// The line, without line feed and without what a chain adds.
     pub fn line(&self) -> &str {
-        &self.0
+        &self.line
+    }
+
+    pub(crate) fn extra(&self) -> &str {
+        &self.extra
+    }
+
+    /// A line of the chain itself.
+    pub(crate) fn own(line: String) -> Self {
+        Self { line, extra: String::new() }
+    }
+
+    fn of(line: &Line<'_>, more: &More<'_>) -> Result<Self, serde_json::Error> {
+        let mut extra = String::new();
+        if let Some(duration) = more.duration {
+            extra = format!(",\"duration_us\":{}", duration.as_micros());
+        }
+        for (name, text) in [("trace_id", more.trace_id), ("reason", more.reason)] {
+            if !text.is_empty() {
+                extra.push_str(&format!(",\"{name}\":{}", serde_json::Value::from(text)));
+            }
+        }
+        Ok(Self { line: serde_json::to_string(line)?, extra })
     }
 }
 
@@ -35,7 +61,7 @@ impl Hasher {
             response: None,
             error: entry.error.unwrap_or_default(),
         };
-        serde_json::to_string(&line).map(Record)
+        Record::of(&line, &entry.more)
     }
 
     /// The line of an answer.
@@ -48,7 +74,7 @@ impl Hasher {
             response: Some(self.answered(&entry.response, &entry.request)),
             error: entry.error.unwrap_or_default(),
         };
-        serde_json::to_string(&line).map(Record)
+        Record::of(&line, &entry.more)
     }
 
     fn auth<'a>(&self, auth: &'a Auth<'a>) -> AuthOut<'a> {
@@ -74,19 +100,22 @@ impl Hasher {
     }
 
     fn asked<'a>(&self, request: &'a Request<'a>) -> RequestOut<'a> {
-        let header = |(name, values): (&'a String, &Vec<String>)| {
-            (name.as_str(), values.iter().map(|value| self.text(value)).collect())
+        let shown = |header: &Header, value: &str| if header.clear { self.clear(value) } else { self.text(value) };
+        let header = |(name, header): (&'a String, &Header)| {
+            (name.as_str(), header.values.iter().map(|value| shown(header, value)).collect())
         };
         RequestOut {
             id: request.id,
+            client_id: request.client_id,
             operation: request.operation,
             mount_point: request.mount_point,
             mount_type: request.mount_type,
             mount_accessor: request.mount_accessor,
             mount_class: request.mount_class,
+            mount_running_version: request.mount_version,
             client_token: request.client_token.map(|token| self.text(token.expose())).unwrap_or_default(),
             client_token_accessor: self.accessor(request.client_token_accessor),
-            namespace: namespace(request.namespace),
+            namespace: namespace(request),
             path: request.path,
             data: request.data.filter(|data| !data.is_empty()).map(|data| self.data(data, request.clear_keys)),
             remote_address: &request.remote_address,
@@ -106,14 +135,25 @@ impl Hasher {
             mount_type: request.mount_type,
             mount_accessor: request.mount_accessor,
             mount_class: request.mount_class,
+            mount_running_plugin_version: request.mount_version,
             secret: Some(SecretOut { lease_id: response.lease_id }).filter(|secret| !secret.lease_id.is_empty()),
-            data: data.map(|data| match lists {
-                true => self.listed(data, response.clear_keys),
-                false => self.data(data, response.clear_keys),
-            }),
+            data: match response.raw {
+                Some(raw) => Some(DataOut::Raw(self.raw_body(&raw))),
+                None => data.map(|data| {
+                    DataOut::Json(match lists {
+                        true => self.listed(data, response.clear_keys),
+                        false => self.data(data, response.clear_keys),
+                    })
+                }),
+            },
             warnings: response.warnings,
             wrap_info: response.wrap_info.as_ref().map(|wrap| self.wrap(wrap)),
         }
+    }
+
+    fn raw_body<'a>(&self, raw: &RawBody<'a>) -> RawOut<'a> {
+        let RawBody { status, content_type, body } = *raw;
+        RawOut { http_content_type: content_type, http_raw_body: self.bytes(body), http_status_code: status }
     }
 
     fn made<'a>(&self, auth: &'a ResponseAuth<'a>) -> AuthOut<'a> {
@@ -148,8 +188,11 @@ fn granting((name, pattern): &(String, String)) -> GrantingOut<'_> {
     GrantingOut { name, namespace_id: "root", kind: "acl", pattern }
 }
 
-fn namespace(path: &str) -> NamespaceOut<'_> {
-    NamespaceOut { id: if path.is_empty() { "root" } else { path }, path }
+fn namespace<'a>(request: &Request<'a>) -> NamespaceOut<'a> {
+    NamespaceOut {
+        id: if request.namespace_id.is_empty() { "root" } else { request.namespace_id },
+        path: request.namespace,
+    }
 }
 
 // === what stands in a line ===
@@ -219,6 +262,8 @@ struct GrantingOut<'a> {
 #[derive(Serialize)]
 struct RequestOut<'a> {
     id: &'a str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    client_id: &'a str,
     operation: &'a str,
     #[serde(skip_serializing_if = "str::is_empty")]
     mount_point: &'a str,
@@ -228,6 +273,8 @@ struct RequestOut<'a> {
     mount_accessor: &'a str,
     #[serde(skip_serializing_if = "str::is_empty")]
     mount_class: &'a str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    mount_running_version: &'a str,
     #[serde(skip_serializing_if = "Hashed::is_empty")]
     client_token: Hashed,
     #[serde(skip_serializing_if = "Hashed::is_empty")]
@@ -267,14 +314,30 @@ struct ResponseOut<'a> {
     mount_accessor: &'a str,
     #[serde(skip_serializing_if = "str::is_empty")]
     mount_class: &'a str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    mount_running_plugin_version: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     secret: Option<SecretOut<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    data: Option<HashedData>,
+    data: Option<DataOut<'a>>,
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     warnings: &'a [String],
     #[serde(skip_serializing_if = "Option::is_none")]
     wrap_info: Option<WrapOut<'a>>,
+}
+
+#[derive(Serialize)]
+#[serde(untagged)]
+enum DataOut<'a> {
+    Json(HashedData),
+    Raw(RawOut<'a>),
+}
+
+#[derive(Serialize)]
+struct RawOut<'a> {
+    http_content_type: &'a str,
+    http_raw_body: Hashed,
+    http_status_code: u16,
 }
 
 #[derive(Serialize)]

@@ -23,6 +23,16 @@ pub enum SinkError {
     Ended,
 }
 
+impl SinkError {
+    pub(crate) fn duplicate(&self) -> Self {
+        match self {
+            Self::Io { what, reason } => Self::Io { what: what.clone(), reason: reason.clone() },
+            Self::Full => Self::Full,
+            Self::Ended => Self::Ended,
+        }
+    }
+}
+
 /// Takes lines and answers when they are safe.
 #[async_trait]
 pub trait Sink: Send + Sync + 'static {
@@ -31,4 +41,9 @@ pub trait Sink: Send + Sync + 'static {
 
     /// Opens the target again, after a rotation.
     async fn reopen(&self) -> Result<(), SinkError>;
+
+    /// Returns when all that was given before is written, and a checkpoint behind it if the sink keeps a chain.
+    async fn checkpoint(&self) -> Result<(), SinkError> {
+        Ok(())
+    }
 }

@@ -1,6 +1,6 @@
 //! The file sink.
 
-use std::{fs, os::unix::fs::PermissionsExt, path::Path, time::Duration};
+use std::{fs, os::unix::fs::PermissionsExt, path::Path, sync::Arc};
 
 use holdfast_audit::{Broker, Device, OpenError, Request, RequestEntry};
 
@@ -78,7 +78,7 @@ async fn rotation() {
 #[tokio::test]
 async fn a_full_disk_fails_closed() {
     let folder = tempfile::tempdir().unwrap();
-    let broker = Broker::new(Duration::from_secs(5));
+    let broker = Broker::default();
     broker.insert(device("full", Path::new("/dev/full"))).unwrap();
     let error = broker.log_request(&entry("a")).await.unwrap_err();
     assert!(error.to_string().contains("full/"), "{error}");
@@ -100,21 +100,69 @@ fn options_are_checked() {
         ("mode", "x", "octal"),
         ("sync", "often", "batch"),
         ("format", "jsonx", "json"),
-        ("log_raw", "true", "clear"),
+        ("log_raw", "loud", "true or false"),
+        ("prefix", "#!/bin/sh", "CVE-2025-6000"),
+        ("required", "maybe", "true or false"),
         ("colour", "red", "unknown"),
         ("hmac_accessor", "maybe", "true or false"),
     ] {
-        let error = Device::open(&spec("x", &file, &[(name, value)])).err().unwrap().to_string();
+        let error = Device::open(spec("x", &file, &[(name, value)])).err().unwrap().to_string();
         assert!(error.contains(name) && error.contains(why), "{error}");
     }
     std::os::unix::fs::symlink(&file, folder.path().join("link")).unwrap();
-    assert!(Device::open(&spec("x", &folder.path().join("link"), &[])).is_err(), "no symbolic links");
-    let mut syslog = spec("x", &file, &[]);
-    syslog.kind = "syslog".to_owned();
-    assert!(matches!(Device::open(&syslog), Err(OpenError::Kind(_))));
-    assert!(Device::open(&spec("x", Path::new("discard"), &[])).is_ok());
+    assert!(Device::open(spec("x", &folder.path().join("link"), &[])).is_err(), "no symbolic links");
+    let mut other = spec("x", &file, &[]);
+    other.kind = "http".to_owned();
+    assert!(matches!(Device::open(other), Err(OpenError::Kind(_))));
+    assert!(Device::open(spec("x", Path::new("discard"), &[])).is_ok());
     let mut alias = spec("x", &file, &[]);
     let path = alias.options.remove("file_path").unwrap();
     alias.options.insert("path".to_owned(), path);
-    assert!(Device::open(&alias).is_ok());
+    assert!(Device::open(alias).is_ok());
+}
+
+#[test]
+fn cve_2025_6000_a_file_cannot_become_a_program() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("audit.log");
+    let open = |options: &[(&str, &str)]| Device::open(spec("x", &file, options)).err().map(|error| error.to_string());
+    assert!(open(&[("prefix", "x")]).unwrap().contains("prefix"));
+    for mode in ["0755", "0700", "0610", "0622"] {
+        assert!(open(&[("mode", mode)]).unwrap().contains("mode"), "{mode}");
+    }
+    // Neither may what is there already be one, nor anybody else's, nor open to all; nor lie where all may put files.
+    fs::write(&file, "").unwrap();
+    for mode in [0o711, 0o666] {
+        fs::set_permissions(&file, fs::Permissions::from_mode(mode)).unwrap();
+        assert!(open(&[]).is_some(), "{mode:o}");
+    }
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
+    assert_eq!(open(&[]), None);
+    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o777)).unwrap();
+    assert!(open(&[]).unwrap().contains("everybody may write"));
+    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o1777)).unwrap();
+    assert_eq!(open(&[]), None);
+}
+
+#[test]
+fn cve_2026_5051_no_name_of_the_file_escapes_the_allowed_folders() {
+    let folder = tempfile::tempdir().unwrap();
+    let (inside, outside) = (folder.path().join("audit"), folder.path().join("plugins"));
+    fs::create_dir(&inside).unwrap();
+    fs::create_dir(&outside).unwrap();
+    std::os::unix::fs::symlink(&outside, inside.join("link")).unwrap();
+    let opens = |option: &str, path: &Path| {
+        let mut spec = spec("x", path, &[]);
+        spec.options.clear();
+        spec.options.insert(option.to_owned(), path.display().to_string());
+        spec.folders = Some(Arc::from([inside.clone()]));
+        Device::open(spec).is_ok()
+    };
+    for option in ["file_path", "path"] {
+        assert!(opens(option, &inside.join("a.log")));
+        assert!(opens(option, &inside.join("new/a.log")));
+        assert!(!opens(option, &outside.join("a.log")));
+        assert!(!opens(option, &inside.join("../plugins/a.log")));
+        assert!(!opens(option, &inside.join("link/a.log")));
+    }
 }

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 #[test]
 fn a_line_has_vaults_names_and_no_secret() {
-    let hasher = Hasher::new(&SecretBytes::new(vec![7; 32]), true, false).unwrap();
+    let hasher = Hasher::new(&SecretBytes::new(vec![7; 32]), Options::default()).unwrap();
     let token = SecretString::new("hvs.PLAIN");
     let policies = ["default".to_owned(), "app".to_owned()];
     let granting = [("app".to_owned(), "secret/*".to_owned())];
@@ -36,7 +36,7 @@ fn a_line_has_vaults_names_and_no_secret() {
         data: body.as_object(),
         remote_address: "10.0.0.7".to_owned(),
         remote_port: 4711,
-        headers: BTreeMap::from([("x-extra".to_owned(), vec!["PLAIN".to_owned()])]),
+        headers: BTreeMap::from([("x-extra".to_owned(), Header { values: vec!["PLAIN".to_owned()], clear: false })]),
         clear_keys: &clear,
         ..Request::default()
     };
@@ -81,7 +81,8 @@ fn a_line_has_vaults_names_and_no_secret() {
 
 #[test]
 fn accessors_in_clear_on_request() {
-    let hasher = Hasher::new(&SecretBytes::new(vec![7; 32]), false, false).unwrap();
+    let hasher =
+        Hasher::new(&SecretBytes::new(vec![7; 32]), Options { hash_accessors: false, ..Options::default() }).unwrap();
     let auth = Auth { accessor: "acc", ..Auth::default() };
     let record = hasher.request(&RequestEntry { auth, ..RequestEntry::default() }).unwrap();
     let line: Value = serde_json::from_str(record.line()).unwrap();

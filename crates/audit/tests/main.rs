@@ -3,8 +3,10 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
 
 mod broker;
+mod chain;
 mod file;
 mod lines;
+mod remote;
 
 use std::{collections::BTreeMap, path::Path};
 
@@ -15,10 +17,11 @@ use holdfast_secret::SecretBytes;
 pub fn spec(name: &str, file: &Path, more: &[(&str, &str)]) -> DeviceSpec {
     let mut options = BTreeMap::from([("file_path".to_owned(), file.display().to_string())]);
     options.extend(more.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
-    DeviceSpec { path: name.to_owned(), kind: "file".to_owned(), options, key: SecretBytes::new(vec![7; 32]) }
+    let (path, kind, key) = (name.to_owned(), "file".to_owned(), SecretBytes::new(vec![7; 32]));
+    DeviceSpec { path, kind, options, key, chain: None, folders: None }
 }
 
 /// An opened file device.
 pub fn device(name: &str, file: &Path) -> Device {
-    Device::open(&spec(name, file, &[])).unwrap()
+    Device::open(spec(name, file, &[])).unwrap()
 }
