@@ -3,6 +3,7 @@
 //!
 //! What is wrong is an error that names file and key; what is unknown is a warning.
 
+mod audit;
 mod initialize;
 mod listener;
 mod lockout;
@@ -16,6 +17,7 @@ use std::{
 };
 
 use holdfast_base::duration;
+use holdfast_core::AuditConfig;
 use holdfast_core::lockout::Lockouts;
 use holdfast_hcl::Body;
 use holdfast_runtime::LogFormat;
@@ -107,6 +109,8 @@ pub struct Config {
     pub pid_file: Option<PathBuf>,
     /// What the first start does by itself.
     pub initialize: Vec<InitializeRequest>,
+    /// Audit devices, and where their files may be.
+    pub audit: AuditConfig,
     /// What is strange but no reason to stop.
     pub warnings: Vec<String>,
 }
@@ -129,6 +133,7 @@ impl Default for Config {
             log_format: LogFormat::Text,
             pid_file: None,
             initialize: Vec::new(),
+            audit: AuditConfig::default(),
             warnings: Vec::new(),
         }
     }
@@ -167,6 +172,7 @@ impl Config {
         for (labels, stanza) in top.blocks("user_lockout", 1)? {
             lockout::read(&labels[0], &stanza, &mut self.lockouts, &mut self.warnings)?;
         }
+        audit::read(&top, &mut self.audit, &mut self.warnings)?;
         for (_, stanza) in top.blocks("initialize", 1)? {
             initialize::read(&stanza, &mut self.initialize, &mut self.warnings)?;
         }
@@ -190,10 +196,7 @@ impl Config {
         // There is no leader to announce, no swap to lock against without the capability, no plug-in to load.
         top.ignore(&["cluster_addr", "disable_mlock", "disable_clustering", "ui", "disable_cache", "cache_size"]);
         top.ignore(&["plugin_directory", "disable_performance_standby", "disable_sealwrap", "telemetry"]);
-        top.not_yet(
-            &["ha_storage", "service_registration", "log_file", "raw_storage_endpoint", "audit"],
-            &mut self.warnings,
-        );
+        top.not_yet(&["ha_storage", "service_registration", "log_file", "raw_storage_endpoint"], &mut self.warnings);
         top.finish(&mut self.warnings);
         Ok(())
     }

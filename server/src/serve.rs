@@ -109,6 +109,7 @@ async fn make_core(config: &Config, metrics: &Metrics, entropy: &Arc<dyn Entropy
         open_audit: holdfast_core::OPEN_AUDIT,
         clock,
         entropy: entropy.clone(),
+        audit: config.audit.clone(),
         metrics: metrics.core(),
         default_lease_ttl: config.default_lease_ttl,
         max_lease_ttl: config.max_lease_ttl,

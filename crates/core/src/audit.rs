@@ -1,35 +1,51 @@
-//! The audit devices of this server: a stored table, and the broker that is kept in step with it.
+//! The audit devices of this server: those of its configuration, those of a stored table, and the broker that is kept in
+//! step with both.
 //!
-//! Where the table has devices and none of them can be opened, nothing is served: an empty broker would accept
-//! everything.
+//! Where there are devices and none of them can be opened, nothing is served: an empty broker would accept everything.
 
-use std::{collections::BTreeMap, sync::Arc};
+mod chains;
+mod devices;
+mod early;
+mod headers;
+mod observe;
+
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
 use arc_swap::ArcSwap;
-use holdfast_audit::{Broker, DeviceSpec, RequestEntry, ResponseEntry};
-use holdfast_base::id;
-use holdfast_logical::{Check, Entropy, Revision, StoreError, Txn, View};
-use holdfast_secret::SecretBytes;
-use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use holdfast_audit::{Broker, Header, OpenError, RequestEntry, ResponseEntry};
+use holdfast_logical::{Entropy, Revision, StoreError, View};
+use parking_lot::Mutex;
+use serde_json::Value;
 
-use crate::{Error, Metrics, OpenAudit};
+pub(crate) use self::early::Early;
+pub use self::{chains::ChainQuestion, devices::NewDevice};
+use self::{
+    chains::Chains,
+    devices::{AuditDevice, ConfigKeys},
+    headers::Headers,
+};
+use crate::{CoreConfig, Error, Metrics, OpenAudit};
 
-/// A stored device.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct AuditDevice {
-    /// With a slash at the end.
+/// What the configuration says about audit.
+#[derive(Clone, Debug, Default)]
+pub struct AuditConfig {
+    /// Devices that are there from the start, sealed or not.
+    pub devices: Vec<ConfiguredDevice>,
+    /// Folders that audit files may be in; everywhere if `None`.
+    pub folders: Option<Arc<[PathBuf]>>,
+}
+
+/// `audit "file" "name" { … }`.
+#[derive(Clone, Debug)]
+pub struct ConfiguredDevice {
+    /// Name.
     pub path: String,
-    /// Type name.
+    /// Type.
     pub kind: String,
     /// For people.
     pub description: String,
     /// Values as strings.
     pub options: BTreeMap<String, String>,
-    /// Shown as given.
-    pub local: bool,
-    /// Key of its hashes, hexadecimal.
-    key: String,
 }
 
 /// The devices of an unsealed server.
@@ -38,14 +54,21 @@ pub struct Audit {
     broker: Broker,
     entropy: Arc<dyn Entropy>,
     open: OpenAudit,
+    config: AuditConfig,
     metrics: Metrics,
+    chains: Chains,
+    headers: ArcSwap<Headers>,
     current: ArcSwap<Table>,
+    /// What was written before there were keys and is still to be told to the devices of the table.
+    early: Arc<Early>,
     reload: tokio::sync::Mutex<()>,
+    epochs: Mutex<BTreeMap<String, u64>>,
 }
 
 #[derive(Default)]
 struct Table {
-    revision: Revision,
+    /// `None` before the first look.
+    revision: Option<Revision>,
     devices: Vec<AuditDevice>,
     /// Devices of the table that could not be opened; tried again with the next request.
     broken: Vec<String>,
@@ -54,21 +77,37 @@ struct Table {
 const KEY: &str = "audit";
 
 impl Audit {
-    /// The devices of the table in `view` (`core/`). Reads nothing yet.
-    pub fn new(view: View, entropy: Arc<dyn Entropy>, open: OpenAudit, metrics: Metrics) -> Self {
-        let (broker, current, reload) = (Broker::default(), ArcSwap::default(), tokio::sync::Mutex::default());
-        Self { view, broker, entropy, open, metrics, current, reload }
+    /// The devices of the configuration and of the table in `view` (`core/`). Opens nothing yet.
+    pub fn new(view: View, config: &CoreConfig, early: Arc<Early>) -> Result<Self, StoreError> {
+        Ok(Self {
+            broker: Broker::observed(Arc::new(config.metrics.audit.clone())),
+            entropy: config.entropy.clone(),
+            open: config.open_audit,
+            config: config.audit.clone(),
+            metrics: config.metrics.clone(),
+            chains: Chains::new(view.clone(), config)?,
+            headers: ArcSwap::default(),
+            current: ArcSwap::default(),
+            early,
+            reload: tokio::sync::Mutex::default(),
+            epochs: Mutex::default(),
+            view,
+        })
     }
 
-    /// Brings the broker in step with the table.
+    /// Brings the broker in step with configuration and table, and reads which headers are logged.
     pub async fn sync(&self) -> Result<(), StoreError> {
-        let revision = self.view.revision(KEY).await?.unwrap_or_default();
+        let (revision, headers) = futures::try_join!(self.view.revision(KEY), self.stored_headers())?;
+        if let Some(headers) = headers {
+            self.headers.store(Arc::new(headers));
+        }
+        let revision = revision.unwrap_or_default();
         let current = self.current.load();
-        if current.revision == revision && current.broken.is_empty() {
+        if current.revision == Some(revision) && current.broken.is_empty() {
             return Ok(());
         }
         let _reload = self.reload.lock().await;
-        let (devices, revision): (Vec<AuditDevice>, Revision) = self.view.get_json(KEY).await?.unwrap_or_default();
+        let (devices, revision) = self.devices().await?;
         let old = self.current.load_full();
         for device in old.devices.iter().filter(|device| !devices.contains(device)) {
             self.broker.disable(&device.path);
@@ -76,12 +115,13 @@ impl Audit {
         let mut broken = Vec::new();
         let running = self.broker.paths();
         for device in devices.iter().filter(|device| !running.contains(&device.path)) {
-            if let Err(error) = (self.open)(&device.spec()).and_then(|opened| self.broker.insert(opened)) {
+            if let Err(error) = self.open_device(device).await? {
                 tracing::error!(device = %device.path, %error, "an audit device cannot be opened");
                 broken.push(device.path.clone());
             }
         }
-        self.current.store(Arc::new(Table { revision, devices, broken }));
+        self.current.store(Arc::new(Table { revision: Some(revision), devices, broken }));
+        self.tell_early().await;
         Ok(())
     }
 
@@ -116,57 +156,23 @@ impl Audit {
         })
     }
 
-    /// Are there devices in the table and none that could write?
+    /// Are there devices and none that could write, or is one missing that must?
     fn deaf(&self) -> bool {
         let table = self.current.load();
-        !table.devices.is_empty() && table.broken.len() == table.devices.len()
-    }
-
-    /// Adds a device after it took a test line.
-    pub async fn enable(
-        &self,
-        path: &str,
-        kind: &str,
-        description: &str,
-        options: BTreeMap<String, String>,
-        local: bool,
-        test: &RequestEntry<'_>,
-    ) -> Result<(), Error> {
-        let device = AuditDevice {
-            path: format!("{}/", path.trim_matches('/')),
-            kind: kind.to_owned(),
-            description: description.to_owned(),
-            options,
-            local,
-            key: id::hex(self.entropy.as_ref(), 32),
-        };
-        let (mut devices, revision) = self.stored().await?;
-        if devices.iter().any(|other| other.path == device.path) {
-            return Err(Error::invalid("path already in use"));
-        }
-        let refused = |error: holdfast_audit::OpenError| Error::invalid(error.to_string());
-        // A broker of its own: the device takes its test line before it counts.
-        let trial = Broker::default();
-        trial.enable((self.open)(&device.spec()).map_err(refused)?, test).await.map_err(refused)?;
-        devices.push(device);
-        self.store(devices, revision).await
-    }
-
-    /// Removes a device; nothing happens if it is not there.
-    pub async fn disable(&self, path: &str) -> Result<(), Error> {
-        let path = format!("{}/", path.trim_matches('/'));
-        let (mut devices, revision) = self.stored().await?;
-        let before = devices.len();
-        devices.retain(|device| device.path != path);
-        if devices.len() == before {
-            return Ok(());
-        }
-        self.store(devices, revision).await
+        let missing = |device: &&AuditDevice| table.broken.contains(&device.path);
+        !table.devices.is_empty()
+            && (table.broken.len() == table.devices.len()
+                || table.devices.iter().filter(missing).any(AuditDevice::is_required))
     }
 
     /// The hash that a device makes of a text; none if there is no such device.
     pub fn hash(&self, path: &str, input: &str) -> Option<String> {
         self.broker.hash(path, input)
+    }
+
+    /// The headers of a request that are to be logged.
+    pub fn headers(&self, sent: &BTreeMap<String, String>) -> BTreeMap<String, Header> {
+        self.headers.load().of(sent)
     }
 
     /// The devices as `sys/audit` shows them.
@@ -183,39 +189,98 @@ impl Audit {
         }
     }
 
-    async fn stored(&self) -> Result<(Vec<AuditDevice>, Check), StoreError> {
-        Ok(match self.view.get_json(KEY).await? {
-            Some((devices, revision)) => (devices, Check::At(revision)),
-            None => (Vec::new(), Check::Absent),
-        })
+    /// Signs how far the chains have come and stores it.
+    pub async fn checkpoint(&self) {
+        for (device, error) in self.broker.checkpoint().await {
+            tracing::warn!(device, %error, "an audit device takes no checkpoint");
+        }
+        self.store_heads().await;
+        self.tell_early().await;
     }
 
-    async fn store(&self, devices: Vec<AuditDevice>, check: Check) -> Result<(), Error> {
-        let mut txn = Txn::new();
-        txn.check(self.view.path(KEY), check);
-        txn.put_json(self.view.path(KEY), &devices)?;
-        self.view.commit(txn).await?;
-        Ok(self.sync().await?)
-    }
-}
-
-impl AuditDevice {
-    fn spec(&self) -> DeviceSpec {
-        DeviceSpec {
-            path: self.path.clone(),
-            kind: self.kind.clone(),
-            options: self.options.clone(),
-            key: SecretBytes::new(hex::decode(&self.key).unwrap_or_default()),
+    /// Stores how far the chains have come since the last call.
+    pub async fn store_heads(&self) {
+        if let Err(error) = self.chains.store_heads().await {
+            tracing::warn!(%error, "how far the audit log has come is not stored; trying again");
         }
     }
 
-    fn show(&self) -> Value {
-        json!({
-            "type": self.kind,
-            "description": self.description,
-            "options": self.options,
-            "local": self.local,
-            "path": self.path,
-        })
+    /// Public key and stored heads.
+    pub async fn proof(&self) -> Result<Value, Error> {
+        self.store_heads().await;
+        self.chains.show().await
+    }
+
+    /// Which lines of a chain have a wrong MAC, by position in the question.
+    pub fn check(&self, question: &ChainQuestion<'_>) -> Result<Vec<usize>, Error> {
+        self.chains.check(question)
+    }
+
+    /// Opens a device with a chain of its own; the inner error is the device's.
+    async fn open_device(&self, device: &AuditDevice) -> Result<Result<(), OpenError>, StoreError> {
+        let kept = self.epochs.lock().remove(&device.path);
+        let epoch = match kept {
+            Some(epoch) => epoch,
+            None => self.chains.begin(&device.path).await?,
+        };
+        let mut spec = device.spec(self.folders_of(device));
+        spec.chain = Some(self.chains.spec(&device.path, epoch).await?);
+        let opened = (self.open)(spec).and_then(|opened| self.broker.insert(opened));
+        if opened.is_err() {
+            // Nothing was written under this number: the next attempt takes it.
+            self.epochs.lock().insert(device.path.clone(), epoch);
+        }
+        Ok(opened)
+    }
+
+    /// What is written by the server's owner into its configuration may be anywhere.
+    fn folders_of(&self, device: &AuditDevice) -> Option<Arc<[PathBuf]>> {
+        if device.configured { None } else { self.config.folders.clone() }
+    }
+
+    /// Hands over what was kept while there were no keys, once a device is there that has not seen it.
+    async fn tell_early(&self) {
+        let table = self.current.load_full();
+        if self.early.is_empty() || self.deaf() || table.devices.is_empty() {
+            return;
+        }
+        let configured: Vec<_> =
+            table.devices.iter().filter(|device| device.configured).map(|device| device.path.clone()).collect();
+        if configured.len() == table.devices.len() {
+            self.early.forget_seen();
+        }
+        let mut entries = self.early.take().into_iter();
+        while let Some(entry) = entries.next() {
+            let seen: &[String] = if entry.seen { &configured } else { &[] };
+            if let Err(error) = self.broker.log_record(entry.stage, &entry.record, seen).await {
+                tracing::error!(%error, "what was kept while sealed is not in the audit log yet");
+                return self.early.put_back(std::iter::once(entry).chain(entries));
+            }
+        }
+    }
+
+    /// An entry about the seal whose devices all failed: it must not be lost, and neither must its answer.
+    pub(crate) fn keep(&self, entry: &ResponseEntry<'_>) {
+        self.early.keep_response(entry);
+    }
+
+    async fn devices(&self) -> Result<(Vec<AuditDevice>, Revision), StoreError> {
+        let (stored, revision): (Vec<AuditDevice>, Revision) = self.view.get_json(KEY).await?.unwrap_or_default();
+        if self.config.devices.is_empty() {
+            return Ok((stored, revision));
+        }
+        let keys = ConfigKeys::read(&self.view, &self.config.devices, self.entropy.as_ref()).await?;
+        let mut devices: Vec<_> = self.config.devices.iter().map(|device| keys.device(device)).collect();
+        for device in stored {
+            if devices.iter().any(|other| other.path == device.path) {
+                tracing::warn!(
+                    device = device.path,
+                    "the configuration has an audit device of the same name, which wins"
+                );
+            } else {
+                devices.push(device);
+            }
+        }
+        Ok((devices, revision))
     }
 }

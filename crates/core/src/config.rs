@@ -7,7 +7,7 @@ use holdfast_logical::{Clock, Entropy};
 use holdfast_seal::Seal;
 use serde_json::{Map, Value};
 
-use crate::{Metrics, Registry, Verb, lockout::Lockouts};
+use crate::{Metrics, Registry, Verb, audit::AuditConfig, lockout::Lockouts};
 
 /// Everything that a core is made of. Nothing is read from files or the environment below here.
 pub struct CoreConfig {
@@ -23,6 +23,8 @@ pub struct CoreConfig {
     pub entropy: Arc<dyn Entropy>,
     /// Opens an audit device: [`holdfast_audit::Device::open`] but in tests.
     pub open_audit: OpenAudit,
+    /// Audit devices of the configuration, and where files may be.
+    pub audit: AuditConfig,
     /// Counters and gauges, registered by the server.
     pub metrics: Metrics,
     /// TTL of leases and tokens that ask for none; Vault's default is 768 h.
@@ -48,7 +50,7 @@ pub struct CoreConfig {
 }
 
 /// Opens an audit device of the table.
-pub type OpenAudit = fn(&holdfast_audit::DeviceSpec) -> Result<holdfast_audit::Device, holdfast_audit::OpenError>;
+pub type OpenAudit = fn(holdfast_audit::DeviceSpec) -> Result<holdfast_audit::Device, holdfast_audit::OpenError>;
 
 /// [`OpenAudit`] of a real server.
 pub const OPEN_AUDIT: OpenAudit = holdfast_audit::Device::open;

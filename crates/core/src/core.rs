@@ -12,7 +12,7 @@ use arc_swap::ArcSwapOption;
 use tokio::sync::{Mutex, Notify};
 use tokio_util::sync::CancellationToken;
 
-use crate::{CoreConfig, Error, Metrics, lifecycle::Ceremony, open::Open};
+use crate::{CoreConfig, Error, Metrics, audit::Early, lifecycle::Ceremony, open::Open};
 
 /// The server. One per process.
 pub struct Core {
@@ -25,6 +25,8 @@ pub struct Core {
     held: AtomicBool,
     /// Why [`Core::run`] could not open it at its last attempt.
     pub(crate) trouble: ArcSwapOption<String>,
+    /// The audit of what happens while it is sealed.
+    pub(crate) early: Arc<Early>,
     wake: Notify,
 }
 
@@ -35,6 +37,7 @@ impl Core {
     /// A sealed server. Nothing happens before [`Core::run`] or a request.
     pub fn new(config: CoreConfig) -> Arc<Self> {
         Arc::new_cyclic(|this| Self {
+            early: Arc::new(Early::new(&config)),
             config: Arc::new(config),
             this: this.clone(),
             open: ArcSwapOption::empty(),
@@ -72,8 +75,9 @@ impl Core {
 
     /// Opens the files of the audit devices again, after a rotation.
     pub async fn reopen_audit(&self) {
-        if let Some(open) = self.open() {
-            open.audit.reopen().await;
+        match self.open() {
+            Some(open) => open.audit.reopen().await,
+            None => self.early.reopen().await,
         }
     }
 
@@ -92,6 +96,11 @@ impl Core {
                 return Err(error.into());
             }
         };
+        self.early.close().await;
+        if let Err(error) = open.audit.sync().await {
+            self.config.barrier.seal().await;
+            return Err(error.into());
+        }
         open.start();
         self.open.store(Some(open.clone()));
         self.held.store(false, Ordering::Relaxed);
@@ -111,6 +120,7 @@ impl Core {
     pub async fn seal(&self) {
         let _ceremony = self.ceremony.lock().await;
         self.held.store(true, Ordering::Relaxed);
+        self.end_of_log().await;
         self.deactivate();
         self.config.barrier.seal().await;
         tracing::info!("sealed");
@@ -151,8 +161,16 @@ impl Core {
                 () = tokio::time::sleep(next) => {}
             }
         }
+        self.end_of_log().await;
         self.deactivate();
         self.config.barrier.seal().await;
+    }
+
+    /// Stores how far the audit log has come, as long as there is a key for it.
+    async fn end_of_log(&self) {
+        if let Some(open) = self.open() {
+            open.audit.checkpoint().await;
+        }
     }
 
     /// One round of [`Core::run`]. Nothing happens when all is well; what is not is told by the seal status too.

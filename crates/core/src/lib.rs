@@ -28,6 +28,7 @@ mod sys;
 pub mod token;
 
 pub use answer::Answer;
+pub use audit::{AuditConfig, ConfiguredDevice};
 pub use config::{CoreConfig, InitStep, OPEN_AUDIT, OpenAudit, SYSTEM_TTL};
 pub use core::Core;
 pub use error::Error;

@@ -1,5 +1,6 @@
 //! Initialising, unsealing, sealing, and what people hold.
 
+mod audited;
 mod generate_root;
 mod init;
 pub(crate) mod paths;

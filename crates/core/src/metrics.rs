@@ -1,8 +1,15 @@
 //! Counters and gauges, with label sets that cannot grow: operations and outcomes, never paths or names.
 
+use std::time::Duration;
+
 use prometheus_client::{
     encoding::{EncodeLabelSet, EncodeLabelValue},
-    metrics::{counter::Counter, family::Family, gauge::Gauge},
+    metrics::{
+        counter::Counter,
+        family::Family,
+        gauge::Gauge,
+        histogram::{Histogram, exponential_buckets},
+    },
     registry::Registry,
 };
 
@@ -24,6 +31,39 @@ pub struct Metrics {
     pub lease_count_violations: Counter,
     /// Requests refused or undone because no audit device took the entry.
     pub audit_failures: Counter,
+    /// How each audit device does.
+    pub audit: AuditMetrics,
+}
+
+/// By device: there are as many as somebody has enabled.
+#[derive(Clone, Debug)]
+pub struct AuditMetrics {
+    requests: Family<DeviceLabels, Counter>,
+    request_failures: Family<DeviceLabels, Counter>,
+    responses: Family<DeviceLabels, Counter>,
+    response_failures: Family<DeviceLabels, Counter>,
+    seconds: Family<DeviceLabels, Histogram, fn() -> Histogram>,
+    up: Family<DeviceLabels, Gauge>,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct DeviceLabels {
+    device: String,
+}
+
+impl Default for AuditMetrics {
+    fn default() -> Self {
+        // From a tenth of a millisecond to the limit of a device.
+        let seconds = || Histogram::new(exponential_buckets(0.000_1, 2.0, 17));
+        Self {
+            requests: Family::default(),
+            request_failures: Family::default(),
+            responses: Family::default(),
+            response_failures: Family::default(),
+            seconds: Family::new_with_constructor(seconds),
+            up: Family::default(),
+        }
+    }
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -75,6 +115,7 @@ impl Metrics {
             "Requests refused for want of audit",
             metrics.audit_failures.clone(),
         );
+        metrics.audit.register(registry);
         metrics
     }
 
@@ -88,6 +129,42 @@ impl Metrics {
             Verb::Help => OperationLabel::Help,
         };
         self.requests.get_or_create(&RequestLabels { operation, outcome: outcome(answer) }).inc();
+    }
+}
+
+impl AuditMetrics {
+    fn register(&self, registry: &mut Registry) {
+        registry.register("vault_audit_log_request", "Request entries that a device took", self.requests.clone());
+        let failures = self.request_failures.clone();
+        registry.register("vault_audit_log_request_failure", "Request entries that a device did not take", failures);
+        registry.register("vault_audit_log_response", "Response entries that a device took", self.responses.clone());
+        let failures = self.response_failures.clone();
+        registry.register("vault_audit_log_response_failure", "Response entries that a device did not take", failures);
+        registry.register("holdfast_audit_write_seconds", "Time from entry to safe entry", self.seconds.clone());
+        registry.register("holdfast_audit_device_up", "1 unless a device does not answer in time", self.up.clone());
+    }
+
+    /// A device took an entry, or did not.
+    pub(crate) fn entry(&self, device: &str, is_request: bool, ok: bool, took: Duration) {
+        let labels = DeviceLabels { device: device.to_owned() };
+        let counter = match (is_request, ok) {
+            (true, true) => &self.requests,
+            (true, false) => &self.request_failures,
+            (false, true) => &self.responses,
+            (false, false) => &self.response_failures,
+        };
+        counter.get_or_create(&labels).inc();
+        self.seconds.get_or_create(&labels).observe(took.as_secs_f64());
+    }
+
+    /// A device answers, or does not.
+    pub(crate) fn up(&self, device: &str, up: bool) {
+        self.up.get_or_create(&DeviceLabels { device: device.to_owned() }).set(i64::from(up));
+    }
+
+    /// A device was disabled.
+    pub(crate) fn forget(&self, device: &str) {
+        self.up.remove(&DeviceLabels { device: device.to_owned() });
     }
 }
 

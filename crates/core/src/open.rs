@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     Class, Core, CoreConfig, Error,
-    audit::Audit,
+    audit::{Audit, Early},
     front::Front,
     lease::{Backends, Leases},
     lockout::Lockout,
@@ -65,6 +65,10 @@ const TICK: Duration = Duration::from_secs(60);
 /// Rounds between two counts of the leases.
 const COUNT: u64 = 15;
 
+/// Time between two looks at how far the audit log has come, and how many of them lie between two checkpoints.
+const FOLLOW: Duration = Duration::from_secs(1);
+const CHECKPOINT: u64 = 60;
+
 impl Open {
     /// Reads what an unsealed barrier holds, and writes the first tables, policies and cluster record if there are none.
     pub async fn load(core: Weak<Core>, config: Arc<CoreConfig>) -> Result<Arc<Self>, StoreError> {
@@ -97,8 +101,8 @@ impl Open {
             keys,
         ));
         let _ = backends.tokens.set(Arc::downgrade(&tokens));
-        let audit = Audit::new(root.below("core"), config.entropy.clone(), config.open_audit, config.metrics.clone());
-        audit.sync().await?;
+        let early = core.upgrade().map_or_else(|| Arc::new(Early::new(&config)), |core| core.early.clone());
+        let audit = Audit::new(root.below("core"), &config, early)?;
         let front = Front::load(root.below("core"), config.clock.clone()).await?;
         let shutdown = CancellationToken::new();
         let lockout = Lockout::new(root.below("lockout"), config.clock.clone(), config.lockouts.clone());
@@ -122,6 +126,8 @@ impl Open {
     pub fn start(self: &Arc<Self>) {
         tokio::spawn(self.leases.clone().run(self.shutdown.clone()));
         let open = self.clone();
+        tokio::spawn(async move { open.follow_audit().await });
+        let open = self.clone();
         tokio::spawn(async move {
             for round in 0u64.. {
                 open.tick().await;
@@ -135,6 +141,20 @@ impl Open {
                 }
             }
         });
+    }
+
+    /// Keeps the store informed of how far the audit log has come.
+    async fn follow_audit(&self) {
+        for round in 1u64.. {
+            tokio::select! {
+                () = self.shutdown.cancelled() => return,
+                () = tokio::time::sleep(FOLLOW) => {}
+            }
+            match round % CHECKPOINT {
+                0 => self.audit.checkpoint().await,
+                _ => self.audit.store_heads().await,
+            }
+        }
     }
 
     /// Finishes what a crash interrupted and lets every backend do its periodic work.

@@ -8,19 +8,21 @@ mod admit;
 mod finish;
 mod lend;
 mod parse;
+mod serial;
 mod trail;
 mod wrap;
 
-use std::{sync::Arc, time::Duration};
+use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
+use futures::FutureExt;
 use holdfast_logical::{Namespace, Operation, Response};
 
-pub(crate) use self::wrap::wrapped;
 use self::{
     admit::{Admitted, Ground, Handler, admit},
     parse::{Parsed, parse},
     trail::Trail,
 };
+pub(crate) use self::{serial::serial, wrap::wrapped};
 use crate::{
     Answer, Class, Core, Error, Raw,
     call::{Call, Holder, Reply},
@@ -75,7 +77,11 @@ pub(crate) async fn serve(open: &Arc<Open>, parsed: Parsed, server: Option<Arc<H
         return Answer::Error(error);
     }
     let outcome = match admitted {
-        Ok(admitted) => Box::pin(carry_out(open, &parsed, admitted)).await,
+        Ok(admitted) => match AssertUnwindSafe(Box::pin(carry_out(open, &parsed, admitted))).catch_unwind().await {
+            Ok(outcome) => outcome,
+            // The hook has told where. It is answered and audited like any other failure.
+            Err(_) => Err(Error::internal("internal error")),
+        },
         Err(error) => Err(error),
     };
     Box::pin(finish::finish(open, &trail, outcome)).await

@@ -25,8 +25,8 @@ pub fn break_traps() {
 }
 
 /// Real devices, and traps.
-pub fn open(spec: &DeviceSpec) -> Result<Device, OpenError> {
-    if spec.kind == "trap" { Device::with_sink(spec, Arc::new(Trap)) } else { Device::open(spec) }
+pub fn open(spec: DeviceSpec) -> Result<Device, OpenError> {
+    if spec.kind == "trap" { Device::with_sink(&spec, Arc::new(Trap)) } else { Device::open(spec) }
 }
 
 #[async_trait]

@@ -13,7 +13,9 @@ use async_trait::async_trait;
 use holdfast_api_types::Envelope;
 use holdfast_barrier::Barrier;
 use holdfast_base::{ManualClock, SeededEntropy};
-use holdfast_core::{Answer, Class, Core, CoreConfig, Error, InitStep, Metrics, Raw, Registry, SYSTEM_TTL, Verb};
+use holdfast_core::{
+    Answer, AuditConfig, Class, Core, CoreConfig, Error, InitStep, Metrics, Raw, Registry, SYSTEM_TTL, Verb,
+};
 use holdfast_logical::{
     Auth, Backend, Data, Error as Logical, Field, Grant, Issue, Kind, MountInfo, Operation, PathTable, PodIdentity,
     Request, Response, Row, Services,
@@ -39,6 +41,7 @@ pub struct Make {
     /// Instead of the one that `stored_key` chooses.
     pub seal: Option<Arc<dyn Seal>>,
     pub initialize: Vec<InitStep>,
+    pub audit: AuditConfig,
 }
 
 pub fn core(storage: &Arc<MemoryStorage>, clock: &Arc<ManualClock>, make: Make) -> Arc<Core> {
@@ -61,6 +64,7 @@ pub fn core(storage: &Arc<MemoryStorage>, clock: &Arc<ManualClock>, make: Make) 
         open_audit: crate::audit::open,
         clock: clock.clone(),
         entropy,
+        audit: make.audit,
         metrics: Metrics::default(),
         default_lease_ttl: SYSTEM_TTL,
         max_lease_ttl: SYSTEM_TTL,

@@ -7,6 +7,7 @@ use holdfast_logical::{Auth, Field, Fields, Kind, Operation, PathTable, Row, tab
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use super::audited;
 use crate::{Answer, Core, Error, Raw, Verb};
 
 /// All of them, without `sys/` in front.
@@ -72,20 +73,30 @@ pub(crate) async fn serve(core: &Arc<Core>, raw: &Raw) -> Option<Result<Answer, 
         return None;
     }
     let (row, captures) = table::find(ROWS, raw.path.trim_start_matches('/').strip_prefix("sys/")?)?;
+    if !audited::is_audited(row.id, raw.verb) {
+        return Some(judged(core, raw, row, &captures).await);
+    }
+    Some(audited::audited(core, raw, row.id, judged(core, raw, row, &captures)).await)
+}
+
+/// Checks the request and answers it.
+async fn judged(
+    core: &Arc<Core>,
+    raw: &Raw,
+    row: &'static Row,
+    captures: &BTreeMap<&'static str, &str>,
+) -> Result<Answer, Error> {
     if raw.verb == Verb::Help {
-        return Some(Ok(bare(200, &json!({ "help": row.help, "see_also": "" }))));
+        return Ok(bare(200, &json!({ "help": row.help, "see_also": "" })));
     }
     if let Some(fault) = &raw.fault {
-        return Some(Err(fault.duplicate()));
+        return Err(fault.duplicate());
     }
     if !row.serves(raw.verb.operation()) {
-        return Some(Err(holdfast_logical::Error::UnsupportedOperation.into()));
+        return Err(holdfast_logical::Error::UnsupportedOperation.into());
     }
-    let fields = match row.fields(&captures, raw.body.clone()) {
-        Ok(fields) => fields,
-        Err(error) => return Some(Err(error.into())),
-    };
-    Some(answer(core, row.id, raw.verb, &fields).await)
+    let fields = row.fields(captures, raw.body.clone())?;
+    answer(core, row.id, raw.verb, &fields).await
 }
 
 async fn answer(core: &Arc<Core>, route: &str, verb: Verb, fields: &Fields) -> Result<Answer, Error> {

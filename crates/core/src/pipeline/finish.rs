@@ -26,6 +26,11 @@ pub async fn finish(open: &Arc<Open>, trail: &Trail<'_>, outcome: Result<Reply, 
                 wrap: reply.wrap.as_ref(),
                 lease_id: reply.lease.as_ref().map_or("", |lease| &lease.id),
                 warnings: &reply.response.warnings,
+                raw: reply.response.raw.as_ref().map(|raw| holdfast_audit::RawBody {
+                    status: reply.response.status.unwrap_or(200),
+                    content_type: &raw.content_type,
+                    body: &raw.body,
+                }),
             };
             trail.response(open, told, None).await
         }

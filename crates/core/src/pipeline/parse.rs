@@ -1,6 +1,6 @@
 //! Step one: the raw request, made sane.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use holdfast_logical::{Connection, Namespace, Operation};
 use holdfast_policy::Place;
@@ -26,6 +26,8 @@ pub struct Parsed {
     pub wrap_ttl: Option<Duration>,
     /// Body and query.
     pub body: Map<String, Value>,
+    /// Other headers by lower-case name, without tokens.
+    pub headers: BTreeMap<String, String>,
     /// X-Holdfast-Item.
     pub item: Option<String>,
     /// X-Holdfast-Owner.
@@ -69,6 +71,7 @@ pub fn parse(raw: Raw) -> Parsed {
         token: raw.token.filter(|token| !token.is_empty()),
         wrap_ttl: raw.wrap_ttl.filter(|ttl| !ttl.is_zero()),
         body: raw.body,
+        headers: raw.headers,
         item: raw.item.filter(|item| !item.is_empty()),
         owner: raw.owner.filter(|owner| !owner.is_empty()),
         replace: raw.replace.filter(|replace| !replace.is_empty()),

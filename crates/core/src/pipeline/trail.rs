@@ -1,6 +1,6 @@
 //! What is known of a request so far, for its two audit entries.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Instant};
 
 use holdfast_api_types::{AuthInfo, WrapInfo};
 use holdfast_audit as audit;
@@ -22,6 +22,8 @@ pub struct Trail<'p> {
     pub holder: Option<Arc<Holder>>,
     /// What the policies said.
     pub decision: Option<Decision>,
+    begin: Instant,
+    certificate: String,
 }
 
 /// What is answered, as the audit log sees it.
@@ -39,12 +41,24 @@ pub struct Told<'a> {
     pub lease_id: &'a str,
     /// `warnings`.
     pub warnings: &'a [String],
+    /// A body that is no JSON of ours.
+    pub raw: Option<audit::RawBody<'a>>,
+}
+
+/// Every plug-in is built in, and as old as the server.
+const MOUNT_VERSION: &str = concat!("v", env!("CARGO_PKG_VERSION"), "+builtin");
+
+/// The trace of a `traceparent` header (W3C Trace Context §3.2): `00-<32 hexadecimal digits>-…`.
+fn trace_id(header: &str) -> &str {
+    let id = header.split('-').nth(1).unwrap_or_default();
+    if id.len() == 32 && id.bytes().all(|byte| byte.is_ascii_hexdigit()) { id } else { "" }
 }
 
 impl<'p> Trail<'p> {
     /// Nothing is known but the request itself.
     pub fn new(parsed: &'p Parsed) -> Self {
-        Self { parsed, operation: parsed.operation, mounted: None, holder: None, decision: None }
+        let (begin, certificate) = (Instant::now(), super::serial(&parsed.connection.certificates));
+        Self { parsed, operation: parsed.operation, mounted: None, holder: None, decision: None, begin, certificate }
     }
 
     /// Request id.
@@ -59,27 +73,40 @@ impl<'p> Trail<'p> {
 
     /// Writes the request entry; on error nothing may be done.
     pub async fn request(&self, open: &Open, error: Option<&Error>) -> Result<(), Error> {
-        let text = error.map(ToString::to_string);
+        let (text, reason) = (error.map(ToString::to_string), self.reason());
         let entry = audit::RequestEntry {
             time: open.config.clock.now(),
             auth: self.auth(),
-            request: self.asked(),
+            request: self.asked(open),
             error: text.as_deref(),
+            more: self.more(&reason),
         };
         open.audit.request(&entry).await
     }
 
     /// Writes the response entry; on error the answer must not leave.
     pub async fn response(&self, open: &Open, told: Told<'_>, error: Option<&Error>) -> Result<(), Error> {
-        let text = error.map(ToString::to_string);
+        let (text, reason) = (error.map(ToString::to_string), self.reason());
         let entry = audit::ResponseEntry {
             time: open.config.clock.now(),
             auth: self.auth(),
-            request: self.asked(),
+            request: self.asked(open),
             response: self.answered(told),
             error: text.as_deref(),
+            more: self.more(&reason),
         };
         open.audit.response(&entry).await
+    }
+
+    fn more<'a>(&'a self, reason: &'a str) -> audit::More<'a> {
+        let trace = self.parsed.headers.get("traceparent").map_or("", |header| trace_id(header));
+        audit::More { duration: Some(self.begin.elapsed()), trace_id: trace, reason }
+    }
+
+    /// Why the policies refused it.
+    fn reason(&self) -> String {
+        let denied = self.decision.as_ref().filter(|decision| !decision.allowed);
+        denied.map(|decision| decision.reason.to_string()).unwrap_or_default()
     }
 
     fn auth(&self) -> audit::Auth<'_> {
@@ -105,7 +132,7 @@ impl<'p> Trail<'p> {
         }
     }
 
-    fn asked(&self) -> audit::Request<'_> {
+    fn asked(&self, open: &Open) -> audit::Request<'_> {
         let (parsed, mounted) = (self.parsed, self.mounted.as_deref());
         audit::Request {
             id: &parsed.id,
@@ -120,14 +147,18 @@ impl<'p> Trail<'p> {
             },
             client_token: parsed.token.as_ref(),
             client_token_accessor: self.holder.as_ref().map_or("", |holder| &holder.token.accessor),
-            namespace: "",
+            mount_version: mounted.map_or("", |_| MOUNT_VERSION),
+            client_id: self.holder.as_ref().map_or("", |holder| &holder.token.entity_id),
+            namespace_id: &parsed.namespace.id,
+            namespace: &parsed.namespace.path,
             path: &parsed.path,
             data: Some(&parsed.body).filter(|body| !body.is_empty()),
             remote_address: parsed.connection.remote.map(|address| address.to_string()).unwrap_or_default(),
             remote_port: parsed.connection.port,
             wrap_ttl: parsed.wrap_ttl.map_or(0, |ttl| ttl.as_secs()),
+            headers: open.audit.headers(&parsed.headers),
+            client_certificate_serial_number: &self.certificate,
             clear_keys: mounted.map_or(&[], |mounted| &mounted.record.tuning.audit_non_hmac_request_keys),
-            ..audit::Request::default()
         }
     }
 
@@ -157,6 +188,7 @@ impl<'p> Trail<'p> {
                 wrapped_accessor: &wrap.wrapped_accessor,
             }),
             warnings: told.warnings,
+            raw: told.raw,
             clear_keys: mounted.map_or(&[], |mounted| &mounted.record.tuning.audit_non_hmac_response_keys),
         }
     }
