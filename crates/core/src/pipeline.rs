@@ -139,8 +139,11 @@ pub(crate) async fn audit_refusal(open: &Arc<Open>, raw: &Raw, refusal: Option<&
     told.namespace.clone_from(&raw.namespace);
     told.connection = raw.connection.clone();
     let parsed = parse(told);
+    let (trail, Some(refusal)) = (Trail::new(&parsed), refusal) else { return };
     // It is refused either way.
-    let _ = Trail::new(&parsed).request(open, refusal).await;
+    if trail.request(open, Some(refusal)).await.is_ok() {
+        let _ = trail.response(open, trail::Told::default(), Some(refusal)).await;
+    }
 }
 
 /// A request of the server to itself, as root: the steps of `initialize`.
