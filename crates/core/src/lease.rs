@@ -16,6 +16,7 @@ mod renew;
 mod revoke;
 #[cfg(test)]
 mod tests;
+pub mod tidy;
 mod time;
 mod worker;
 

@@ -25,6 +25,7 @@ pub mod raw;
 pub mod registry;
 mod storage;
 mod sys;
+mod tidying;
 pub mod token;
 
 pub use answer::Answer;

@@ -19,6 +19,7 @@ use crate::{
     lockout::Lockout,
     mounts::{MountParts, Mounts, Record, Target},
     policies::Policies,
+    tidying::Tidying,
     token::{Keys, NewToken, Tokens},
 };
 
@@ -40,6 +41,8 @@ pub struct Open {
     pub leases: Arc<Leases>,
     /// Failed logins.
     pub lockout: Lockout,
+    /// Repairs that run.
+    pub tidying: Tidying,
     /// Audit devices.
     pub audit: Audit,
     /// Rate limits and what else is decided before a body is read.
@@ -115,6 +118,7 @@ impl Open {
             tokens,
             leases,
             lockout,
+            tidying: Tidying::default(),
             audit,
             front,
             cluster,

@@ -13,6 +13,7 @@ mod renew;
 mod revoke;
 mod roles;
 mod store;
+mod tidy;
 
 pub(crate) use self::id::hmac;
 pub use self::{

@@ -10,5 +10,7 @@ mod lockout;
 mod mounts;
 mod policies;
 mod quotas;
+mod tidy;
 mod tokens;
+mod trees;
 mod wrapping;

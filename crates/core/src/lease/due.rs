@@ -56,6 +56,11 @@ impl Due {
         self.path(at) == path
     }
 
+    /// Is the entry for that time there?
+    pub async fn is_stored(&self, view: &View, at: Timestamp) -> Result<bool, StoreError> {
+        Ok(view.get(&self.path(at)).await?.is_some())
+    }
+
     /// Adds the entry.
     pub fn put(&self, view: &View, txn: &mut Txn, at: Timestamp) -> Result<(), StoreError> {
         txn.put_json(view.path(&self.path(at)), self)?;
@@ -88,6 +93,11 @@ impl super::Leases {
         let (mut txn, due) = (Txn::new(), Due::Token(token_hash.to_owned()));
         due.shift(&self.view, &mut txn, previous.unwrap_or(at), at)?;
         Ok(txn)
+    }
+
+    /// Will the token be expired at that time?
+    pub async fn is_scheduled(&self, token_hash: &str, at: Timestamp) -> Result<bool, StoreError> {
+        Due::Token(token_hash.to_owned()).is_stored(&self.view, at).await
     }
 
     /// What to add to the commit that deletes a token which was scheduled for `at`.

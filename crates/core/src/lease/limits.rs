@@ -45,6 +45,8 @@ pub fn capped(
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     const HOUR: Duration = Duration::from_secs(3600);
@@ -69,6 +71,27 @@ mod tests {
     #[test]
     fn the_engine_cannot_exceed_the_mount() {
         assert_eq!(capped(Some(9 * HOUR), HOUR, Some(9 * HOUR), 2 * HOUR, Duration::ZERO).unwrap().ttl, 2 * HOUR);
+    }
+
+    proptest! {
+        /// Renewed within the last second of its life, a lease must not become one without end.
+        #[test]
+        fn cve_2021_32923_no_life_passes_its_maximum_and_no_ttl_is_zero(
+            wanted in prop::option::of(0u64..200_000_000), default in 0u64..4_000_000, max in prop::option::of(0u64..4_000_000),
+            mount_max in 1u64..4_000_000, age_ms in prop_oneof![0u64..5_000_000_000, Just(0)], just_before in any::<bool>(),
+        ) {
+            let seconds = Duration::from_secs;
+            let limit = max.filter(|max| *max > 0).map_or(mount_max, |max| max.min(mount_max));
+            let age = if just_before { seconds(limit) - Duration::from_millis(age_ms % 1_000) } else { Duration::from_millis(age_ms) };
+            let default = default.max(1);
+            match capped(wanted.map(seconds), seconds(default), max.map(seconds), seconds(mount_max), age) {
+                Some(Capped { ttl, .. }) => {
+                    prop_assert!(!ttl.is_zero());
+                    prop_assert!(age + ttl <= seconds(limit), "{age:?} + {ttl:?} > {limit}");
+                }
+                None => prop_assert!(age >= seconds(limit)),
+            }
+        }
     }
 
     #[test]

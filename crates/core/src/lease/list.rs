@@ -88,7 +88,7 @@ impl Leases {
     }
 
     /// Ids of all leases below a folder, or the one whose id it is.
-    pub(super) async fn ids_below(&self, prefix: &str) -> Result<Vec<String>, Error> {
+    pub(crate) async fn ids_below(&self, prefix: &str) -> Result<Vec<String>, Error> {
         let mut ids = Vec::new();
         let whole = prefix.trim_end_matches('/');
         if record::well_formed(whole) && self.view.get(&record::path(whole)).await?.is_some() {

@@ -1,5 +1,7 @@
 //! `sys/leases/*` and the older `sys/renew` and `sys/revoke*`.
 
+use std::collections::BTreeMap;
+
 use holdfast_logical::{
     Auth, Error as Logical, Field, Kind,
     Operation::{List, Read, Update},
@@ -11,7 +13,7 @@ use super::row;
 use crate::{
     Error,
     call::{Call, LeaseShown, Reply},
-    lease::{Revocations, Revoked},
+    lease::{LeaseInfo, Revocations, Revoked},
     token::seconds_up,
 };
 
@@ -22,6 +24,9 @@ const RENEW: &[Field] = &[LEASE_ID, INCREMENT];
 const REVOKE: &[Field] = &[LEASE_ID, SYNC];
 const PREFIX: &[Field] = &[Field::new("prefix", Kind::String, "Beginning of lease ids, up to a slash."), SYNC];
 
+/// Leases that are listed unless more are asked for, as in Vault.
+const SHOWN: usize = 10_000;
+
 pub const ROWS: &PathTable = &[
     row("leases/lookup", &[Update], &[LEASE_ID], Auth::Token, "Shows a lease."),
     row("leases/lookup/*prefix", &[List], PREFIX, Auth::Sudo, "Lists leases."),
@@ -31,12 +36,16 @@ pub const ROWS: &PathTable = &[
     row("leases/revoke-prefix/*prefix", &[Update], PREFIX, Auth::Sudo, "Revokes the leases of a prefix."),
     row("leases/revoke-force/*prefix", &[Update], PREFIX, Auth::Sudo, "Forgets the leases of a prefix."),
     row("leases/revoke/*lease_id", &[Update], REVOKE, Auth::Token, "Revokes a lease."),
-    row("leases/tidy", &[Update], &[], Auth::Token, "Nothing is left to tidy: the index is kept with each change."),
+    row("leases/tidy", &[Update], &[], Auth::Token, "Repairs what points to leases, in the background."),
     row("leases/count", &[Read], &[Field::new("type", Kind::String, "irrevocable")], Auth::Token, "Counts leases."),
     row(
         "leases",
         &[Read, List],
-        &[Field::new("type", Kind::String, "irrevocable"), Field::new("limit", Kind::Int, "At most this many.")],
+        &[
+            Field::new("type", Kind::String, "irrevocable"),
+            Field::new("limit", Kind::String, "At most this many (10000), or none."),
+            Field::new("force", Kind::Bool, "The same as limit=none."),
+        ],
         Auth::Sudo,
         "Leases whose revocation fails.",
     ),
@@ -79,25 +88,63 @@ pub async fn handle(call: Call) -> Result<Reply, Error> {
             revoked(leases.revoke_prefix(prefix, force).await.map_err(Logical::from)?)
         }
         "tidy" => {
-            let done = Response { status: Some(202), ..Response::empty() };
-            Ok(done.warn("Tidy operation successfully started. Any information from the operation will be printed to the server's logs.").into())
+            let leases = leases.clone();
+            let work = async move { Ok(format!("{:?}", leases.tidy().await.map_err(Logical::from)?)) };
+            Ok(call.open.tidying.start("leases", work))
         }
         "count" => {
-            let count = match fields.string("type") {
-                Some("irrevocable") => leases.stuck(usize::MAX).await.map_err(Logical::from)?.len() as u64,
-                _ => leases.count("").await.map_err(Logical::from)?,
+            let ids = match irrevocable(&call)? {
+                true => stuck(&call, usize::MAX).await?.into_iter().map(|lease| lease.id).collect(),
+                false => leases.ids_below("").await.map_err(Logical::from)?,
             };
-            Ok(Response::data(json!({ "lease_count": count, "counts": {} })).into())
+            let router = call.open.mounts.cached();
+            let mut counts = BTreeMap::<String, u64>::new();
+            for id in &ids {
+                if let Some((mounted, _)) = router.resolve(id) {
+                    *counts.entry(mounted.record.accessor.clone()).or_default() += 1;
+                }
+            }
+            Ok(Response::data(json!({ "lease_count": ids.len(), "counts": counts })).into())
         }
         "leases" => {
-            let limit = fields.int("limit").and_then(|limit| usize::try_from(limit).ok()).unwrap_or(10_000);
-            let stuck = leases.stuck(limit).await.map_err(Logical::from)?;
-            let rows: Vec<_> =
-                stuck.iter().map(|lease| json!({ "lease_id": lease.id, "error": lease.revoke_error })).collect();
-            Ok(Response::data(json!({ "lease_count": rows.len(), "leases": rows })).into())
+            irrevocable(&call)?;
+            let limit = match fields.string("limit") {
+                None | Some("") => SHOWN,
+                Some("none" | "-1") => usize::MAX,
+                Some(text) => {
+                    text.parse().map_err(|_| Error::invalid("invalid 'limit': a number or \"none\" is needed"))?
+                }
+            };
+            let limit = if fields.bool("force") == Some(true) { usize::MAX } else { limit };
+            let stuck = stuck(&call, limit.saturating_add(1)).await?;
+            let rows: Vec<_> = stuck
+                .iter()
+                .take(limit)
+                .map(|lease| {
+                    json!({ "lease_id": lease.id, "error": lease.revoke_error, "attempts": lease.revoke_attempts })
+                })
+                .collect();
+            let response = Response::data(json!({ "lease_count": rows.len(), "leases": rows }));
+            Ok(match stuck.len() > limit {
+                true => response.warn(format!("more than {limit} leases: raise limit, or set it to \"none\"")).into(),
+                false => response.into(),
+            })
         }
         _ => Err(Error::not_found()),
     }
+}
+
+/// Are only those wanted whose revocation fails? They are retried for ever; there is no other type.
+fn irrevocable(call: &Call) -> Result<bool, Error> {
+    match call.request.fields.string("type") {
+        None | Some("") => Ok(false),
+        Some("irrevocable") => Ok(true),
+        Some(other) => Err(Error::invalid(format!("unknown lease type {other:?}: only irrevocable is known"))),
+    }
+}
+
+async fn stuck(call: &Call, limit: usize) -> Result<Vec<LeaseInfo>, Error> {
+    Ok(call.open.leases.stuck(limit).await.map_err(Logical::from)?)
 }
 
 async fn renew(call: &Call) -> Result<Reply, Error> {

@@ -90,7 +90,7 @@ const ROWS: &PathTable = &[
     row("accessors", &[List], &[], Auth::Sudo, "Accessors of all tokens."),
     row("roles", &[List], &[], Auth::Token, "Names of the token roles."),
     row("roles/:name", &[Read, Create, Update, Delete], ROLE, Auth::Token, "A token role."),
-    row("tidy", &[Update], &[], Auth::Token, "Finishes interrupted revocations."),
+    row("tidy", &[Update], &[], Auth::Token, "Repairs what points to tokens, in the background."),
 ];
 
 const IRREVOCABLE: &str = "batch tokens cannot be revoked";
@@ -139,9 +139,8 @@ async fn handle(call: Call) -> Result<Reply, Error> {
         "roles" => Ok(Response::keys(tokens.roles().await?)?.into()),
         "roles/:name" => role(&call).await,
         "tidy" => {
-            tokens.resume_revocations().await?;
-            let done = Response { status: Some(202), ..Response::empty() };
-            Ok(done.warn("Tidy operation successfully started. Any information from the operation will be printed to the server's logs.").into())
+            let tokens = tokens.clone();
+            Ok(call.open.tidying.start("tokens", async move { Ok(format!("{:?}", tokens.tidy().await?)) }))
         }
         _ => Err(Error::not_found()),
     }

@@ -145,12 +145,46 @@ pub fn auth_info(id: &SecretString, token: &Token, now: Timestamp) -> AuthInfo {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     const HOUR: Duration = Duration::from_secs(3600);
 
     fn lifetime() -> Lifetime {
         Lifetime { default: HOUR, mount_max: 10 * HOUR, ..Lifetime::default() }
+    }
+
+    proptest! {
+        #[test]
+        fn cve_2021_32923_no_token_passes_its_limits_and_none_is_given_for_ever(
+            wanted in prop::option::of(0u64..9_000_000), max in prop::option::of(0u64..9_000_000), mount_max in 1u64..9_000_000,
+            period in prop::option::of(0u64..9_000_000), explicit in prop::option::of(0u64..9_000_000), age_ms in 0u64..10_000_000_000,
+        ) {
+            let (seconds, set) = (Duration::from_secs, |value: Option<u64>| value.filter(|value| *value > 0).map(Duration::from_secs));
+            let age = Duration::from_millis(age_ms);
+            let lifetime = Lifetime {
+                wanted: wanted.map(seconds), default: HOUR, max: max.map(seconds), mount_max: seconds(mount_max),
+                period: period.map(seconds), explicit_max: explicit.map(seconds), age,
+            };
+            let Some(Capped { ttl, .. }) = lifetime.ttl() else {
+                let ends = set(explicit).is_some_and(|explicit| age >= explicit)
+                    || (set(period).is_none() && age >= set(max).map_or(seconds(mount_max), |max| max.min(seconds(mount_max))));
+                prop_assert!(ends);
+                return Ok(());
+            };
+            prop_assert!(!ttl.is_zero() && ttl <= seconds(mount_max));
+            if let Some(explicit) = set(explicit) {
+                prop_assert!(age + ttl <= explicit);
+            }
+            match set(period) {
+                Some(period) => prop_assert!(ttl <= period),
+                None => {
+                    prop_assert!(age + ttl <= seconds(mount_max));
+                    prop_assert!(set(max).is_none_or(|max| age + ttl <= max));
+                }
+            }
+        }
     }
 
     #[test]

@@ -3,6 +3,7 @@
 
 use futures::future::BoxFuture;
 use holdfast_logical::{Check, StoreError, Txn};
+use serde::{Deserialize, Serialize};
 
 use super::{
     Token, Tokens,
@@ -11,10 +12,18 @@ use super::{
 use crate::{Error, storage};
 
 /// What becomes of the children.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Children {
     Revoke,
     Orphan,
+}
+
+/// A revocation that is not finished.
+#[derive(Serialize, Deserialize)]
+struct Revoking {
+    token: Token,
+    /// As it was begun, so that whoever finishes it does the same.
+    children: Children,
 }
 
 impl Tokens {
@@ -54,26 +63,27 @@ impl Tokens {
 
     fn revoke_with<'a>(&'a self, hash: &'a str, children: Children) -> BoxFuture<'a, Result<(), Error>> {
         Box::pin(async move {
-            match self.kill(hash).await? {
-                Some(token) => self.clear(hash, &token, children).await,
+            match self.kill(hash, children).await? {
+                Some(revoking) => self.clear(hash, &revoking.token, revoking.children).await,
                 None => Ok(()),
             }
         })
     }
 
     /// Makes the token useless, in one commit. Answers the entry of one that is to be cleared.
-    async fn kill(&self, hash: &str) -> Result<Option<Token>, Error> {
+    async fn kill(&self, hash: &str, children: Children) -> Result<Option<Revoking>, Error> {
         loop {
             let Some((token, revision)) = self.view.get_json::<Token>(&id_key(hash)).await? else {
-                return Ok(self.view.get_json(&revoking_key(hash)).await?.map(|(token, _)| token));
+                return Ok(self.view.get_json(&revoking_key(hash)).await?.map(|(revoking, _)| revoking));
             };
+            let revoking = Revoking { token, children };
             let mut txn = Txn::new();
             txn.check(self.view.path(&id_key(hash)), Check::At(revision));
             txn.delete(self.view.path(&id_key(hash)));
-            txn.delete(self.view.path(&accessor_key(&token.accessor)));
-            txn.put_json(self.view.path(&revoking_key(hash)), &token)?;
+            txn.delete(self.view.path(&accessor_key(&revoking.token.accessor)));
+            txn.put_json(self.view.path(&revoking_key(hash)), &revoking)?;
             match self.view.commit(txn).await {
-                Ok(_) => return Ok(Some(token)),
+                Ok(_) => return Ok(Some(revoking)),
                 Err(StoreError::Conflict) => {}
                 Err(error) => return Err(error.into()),
             }
