@@ -6,8 +6,11 @@ use x509_parser::{
     asn1_rs::{Any, Tag},
     certificate::X509Certificate,
     extensions::{GeneralName, ParsedExtension},
+    oid_registry::OID_PKIX_ACCESS_DESCRIPTOR_OCSP,
     prelude::FromDer,
 };
+
+use crate::signed::Signed;
 
 /// What is known of a certificate. Nothing of it says that it is trusted.
 #[derive(Clone, Debug)]
@@ -36,6 +39,12 @@ pub(crate) struct Certificate {
     pub subject_key_id: String,
     pub authority_key_id: String,
     pub extensions: Vec<Extension>,
+    /// The bits of the public key, as key identifiers are made of.
+    pub key_bits: Vec<u8>,
+    /// May it sign answers of OCSP responders?
+    pub for_ocsp: bool,
+    /// Responders that know about it.
+    pub responders: Vec<String>,
 }
 
 /// One extension: its object identifier and its value as DER.
@@ -76,16 +85,28 @@ impl Certificate {
             }
         }
         let (mut subject_key_id, mut authority_key_id) = (String::new(), String::new());
+        let mut responders = Vec::new();
         for extension in parsed.extensions() {
             match extension.parsed_extension() {
                 ParsedExtension::SubjectKeyIdentifier(id) => subject_key_id = colons(id.0),
                 ParsedExtension::AuthorityKeyIdentifier(id) => {
                     authority_key_id = id.key_identifier.as_ref().map(|id| colons(id.0)).unwrap_or_default();
                 }
+                ParsedExtension::AuthorityInfoAccess(access) => {
+                    for access in access
+                        .accessdescs
+                        .iter()
+                        .filter(|access| access.access_method == OID_PKIX_ACCESS_DESCRIPTOR_OCSP)
+                    {
+                        if let GeneralName::URI(uri) = access.access_location {
+                            responders.push(uri.to_owned());
+                        }
+                    }
+                }
                 _ => {}
             }
         }
-        let usage = parsed.extended_key_usage().ok()?;
+        let usage = parsed.extended_key_usage().ok()?.map(|usage| usage.value);
         Some(Self {
             der: der.to_vec(),
             subject: subject.as_raw().to_vec(),
@@ -94,7 +115,10 @@ impl Certificate {
             serial_text: parsed.serial.to_string(),
             key: parsed.public_key().raw.to_vec(),
             is_ca: parsed.basic_constraints().ok()?.is_some_and(|constraints| constraints.value.ca),
-            for_clients: usage.is_none_or(|usage| usage.value.client_auth || usage.value.any),
+            for_clients: usage.is_none_or(|usage| usage.client_auth || usage.any),
+            for_ocsp: usage.is_some_and(|usage| usage.ocsp_signing),
+            responders,
+            key_bits: parsed.public_key().subject_public_key.data.to_vec(),
             not_before: parsed.validity().not_before.timestamp(),
             not_after: parsed.validity().not_after.timestamp(),
             common_name: common_name.to_owned(),
@@ -119,6 +143,16 @@ impl Certificate {
             now if now < self.not_before => Some("certificate is not valid yet"),
             _ => None,
         }
+    }
+
+    /// Is it within its times?
+    pub fn lasts(&self, now: i64) -> bool {
+        (self.not_before..=self.not_after).contains(&now)
+    }
+
+    /// Did the key of the other one sign this one, and is that one named as its issuer?
+    pub fn issued_by(&self, issuer: &Self) -> bool {
+        self.issuer == issuer.subject && Signed::read(&self.der).is_some_and(|signed| signed.by(issuer))
     }
 
     /// SHA-256 of the whole certificate, in hexadecimal.

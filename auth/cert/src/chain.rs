@@ -14,7 +14,7 @@ use crate::certificate::Certificate;
 /// Most certificates that are taken from a client.
 const MOST: usize = 16;
 
-/// The chain from the client's certificate to one of the CAs: the client's first, without the CA itself. `presented` is
+/// The chain from the client's certificate to one of the CAs: the client's first, the CA last. `presented` is
 /// what the client sent, its own first.
 pub(crate) fn verify(
     presented: &[Vec<u8>],
@@ -49,5 +49,10 @@ pub(crate) fn verify(
         .chain(path.intermediate_certificates().map(|certificate| certificate.der()))
         .map(|der| Certificate::read(&der))
         .collect();
-    chain.ok_or_else(|| "certificate of the chain cannot be read".to_owned())
+    let mut chain = chain.ok_or("certificate of the chain cannot be read")?;
+    let last = chain.last().map(|last| last.issuer.clone()).unwrap_or_default();
+    let anchor = path.anchor().subject_public_key_info.as_ref();
+    let root = authorities.iter().find(|root| root.subject == last && root.key.ends_with(anchor));
+    chain.extend(root.cloned());
+    Ok(chain)
 }

@@ -47,7 +47,10 @@ impl Certs {
             return Ok(false);
         }
         let lists = self.revoked().await?;
-        Ok(!chain.iter().any(|certificate| lists.iter().any(|list| list.lists(certificate))))
+        if chain.iter().any(|certificate| lists.iter().any(|list| list.lists(certificate))) {
+            return Ok(false);
+        }
+        Ok(!trust.role.ocsp.enabled || self.online(trust, &chain).await?)
     }
 
     /// May a token of this method be renewed? Over a connection with the certificate of the login only, which the role

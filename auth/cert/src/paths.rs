@@ -13,7 +13,7 @@ const CONFIG: &[Field] = &[
     Field::new("role_cache_size", Kind::Int, "Kept; roles are cached by revision."),
 ];
 
-const ROLE: [Field; 33] = with_token_fields(&[
+const ROLE: [Field; 35] = with_token_fields(&[
     NAME,
     Field::new("certificate", Kind::String, "CA certificates, or one that is no CA, in PEM."),
     Field::new("allowed_names", Kind::StringList, "Names (`*`: anything), one of which CN, DNS or email must match."),
@@ -27,11 +27,13 @@ const ROLE: [Field; 33] = with_token_fields(&[
     Field::new("allowed_metadata_extensions", Kind::StringList, "Extensions (oid) that become metadata."),
     Field::new("display_name", Kind::String, "Name in audit; the role's by default."),
     Field::new("lease", Kind::Duration, "Old name of token_ttl."),
-    Field::new("ocsp_enabled", Kind::Bool, "Ask OCSP responders? Not supported: use crls."),
-    Field::new("ocsp_ca_certificates", Kind::String, "CAs of responders (PEM)."),
+    Field::new("ocsp_enabled", Kind::Bool, "Ask OCSP responders at each login and renewal? (false)"),
+    Field::new("ocsp_ca_certificates", Kind::String, "Certificates (PEM) that answers are trusted by too."),
     Field::new("ocsp_servers_override", Kind::StringList, "Responders instead of those in certificates."),
-    Field::new("ocsp_fail_open", Kind::Bool, "Let in if no responder answers?"),
-    Field::new("ocsp_query_all_servers", Kind::Bool, "Must all responders answer well?"),
+    Field::new("ocsp_fail_open", Kind::Bool, "Let in if no responder knows? (false)"),
+    Field::new("ocsp_query_all_servers", Kind::Bool, "Must all responders say that it is good?"),
+    Field::new("ocsp_this_update_max_age", Kind::Duration, "Oldest answer that counts; 0: any until its end."),
+    Field::new("ocsp_max_retries", Kind::Int, "Times that a responder is asked again (4)."),
 ]);
 
 const ALL: &[Operation] = &[Operation::Read, Operation::Create, Operation::Update, Operation::Delete];

@@ -20,7 +20,36 @@ pub(crate) struct Role {
     pub allowed_organizational_units: Vec<String>,
     pub required_extensions: Vec<String>,
     pub allowed_metadata_extensions: Vec<String>,
+    pub ocsp: Ocsp,
     pub token: TokenFields,
+}
+
+/// Whether and how OCSP responders are asked.
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct Ocsp {
+    pub enabled: bool,
+    pub ca_certificates: String,
+    pub servers: Vec<String>,
+    pub fail_open: bool,
+    pub query_all: bool,
+    /// Seconds; 0: any age.
+    pub max_age: u64,
+    pub retries: u64,
+}
+
+impl Default for Ocsp {
+    fn default() -> Self {
+        Self {
+            enabled: false,
+            ca_certificates: String::new(),
+            servers: Vec::new(),
+            fail_open: false,
+            query_all: false,
+            max_age: 0,
+            retries: 4,
+        }
+    }
 }
 
 impl Role {
@@ -53,9 +82,7 @@ impl Role {
         if let Some(units) = units {
             self.allowed_organizational_units = units;
         }
-        if fields.bool("ocsp_enabled").unwrap_or_default() {
-            return Err(Error::invalid("ocsp_enabled is not supported: give revocation lists by crls/<name>"));
-        }
+        self.ocsp.set(fields)?;
         self.token.set(fields)?;
         if let Some(lease) = fields.duration("lease").filter(|_| !fields.has("token_ttl") && !fields.has("ttl")) {
             self.token.ttl = lease.as_secs();
@@ -72,10 +99,49 @@ impl Role {
 
     /// The certificates of the role, at least one; the first one says whether they are CAs.
     pub fn certificates(&self) -> Result<Vec<Certificate>, Error> {
-        let read: Option<Vec<Certificate>> = CertificateDer::pem_slice_iter(self.certificate.as_bytes())
-            .map(|der| der.ok().and_then(|der| Certificate::read(&der)))
-            .collect();
-        read.filter(|certificates| !certificates.is_empty())
+        from_pem(&self.certificate)
+            .filter(|certificates| !certificates.is_empty())
             .ok_or_else(|| Error::invalid("failed to parse certificate: it is not one in PEM"))
     }
+}
+
+impl Ocsp {
+    fn set(&mut self, fields: &Fields) -> Result<(), Error> {
+        for (name, target) in [
+            ("ocsp_enabled", &mut self.enabled),
+            ("ocsp_fail_open", &mut self.fail_open),
+            ("ocsp_query_all_servers", &mut self.query_all),
+        ] {
+            if let Some(truth) = fields.bool(name) {
+                *target = truth;
+            }
+        }
+        if let Some(pem) = fields.string("ocsp_ca_certificates") {
+            pem.trim().clone_into(&mut self.ca_certificates);
+        }
+        if let Some(servers) = fields.list("ocsp_servers_override") {
+            self.servers = servers.into_iter().filter(|server| !server.is_empty()).collect();
+        }
+        if let Some(age) = fields.duration("ocsp_this_update_max_age") {
+            self.max_age = age.as_secs();
+        }
+        if let Some(retries) = fields.int("ocsp_max_retries") {
+            self.retries = u64::try_from(retries).map_err(|_| Error::invalid("ocsp_max_retries cannot be negative"))?;
+        }
+        self.authorities().map(|_| ())
+    }
+
+    /// Certificates that answers are trusted by, besides that of the issuer.
+    pub fn authorities(&self) -> Result<Vec<Certificate>, Error> {
+        if self.ca_certificates.is_empty() {
+            return Ok(Vec::new());
+        }
+        from_pem(&self.ca_certificates)
+            .filter(|certificates| !certificates.is_empty())
+            .ok_or_else(|| Error::invalid("failed to parse ocsp_ca_certificates: they are not certificates in PEM"))
+    }
+}
+
+fn from_pem(pem: &str) -> Option<Vec<Certificate>> {
+    CertificateDer::pem_slice_iter(pem.as_bytes()).map(|der| der.ok().and_then(|der| Certificate::read(&der))).collect()
 }

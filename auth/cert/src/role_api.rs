@@ -73,7 +73,13 @@ impl Certs {
             "allowed_organizational_units": list(&role.allowed_organizational_units),
             "required_extensions": list(&role.required_extensions),
             "allowed_metadata_extensions": list(&role.allowed_metadata_extensions),
-            "ocsp_enabled": false,
+            "ocsp_enabled": role.ocsp.enabled,
+            "ocsp_ca_certificates": role.ocsp.ca_certificates,
+            "ocsp_servers_override": list(&role.ocsp.servers),
+            "ocsp_fail_open": role.ocsp.fail_open,
+            "ocsp_query_all_servers": role.ocsp.query_all,
+            "ocsp_this_update_max_age": role.ocsp.max_age,
+            "ocsp_max_retries": role.ocsp.retries,
         });
         if let Value::Object(data) = &mut data {
             role.token.show(data);

@@ -46,6 +46,10 @@ impl Authority {
         Self { issuer: Issuer::new(params, key), der, pem }
     }
 
+    pub fn key_pem(&self) -> String {
+        self.issuer.key().serialize_pem()
+    }
+
     /// A CA below this one.
     pub fn below(&self, name: &str, serial: u64) -> Self {
         let (mut params, key) = (ca(name), KeyPair::generate().unwrap());

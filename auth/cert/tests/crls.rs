@@ -1,22 +1,17 @@
 use std::{
-    convert::Infallible,
     sync::{Arc, Mutex},
     time::Duration,
 };
 
 use bytes::Bytes;
 use holdfast_logical::Error;
-use http::Response;
-use http_body_util::Full;
-use hyper::{server::conn::http1, service::service_fn};
-use hyper_util::rt::TokioIo;
 use rcgen::CrlDistributionPoint;
 use serde_json::json;
-use tokio::net::TcpListener;
 
 use crate::{
     authority::{Authority, params},
     mount::{Mount, with},
+    publisher::Publisher,
 };
 
 #[tokio::test]
@@ -74,32 +69,13 @@ async fn intermediates_and_pinned_certificates_are_revoked_too() {
     mount.no_login(&[&leaf.der]).await;
 }
 
-/// A server that answers everything with a text that can be changed.
-async fn publisher() -> (String, Arc<Mutex<String>>) {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("http://127.0.0.1:{}/crl", listener.local_addr().unwrap().port());
-    let text = Arc::new(Mutex::new(String::new()));
-    let shared = text.clone();
-    tokio::spawn(async move {
-        while let Ok((stream, _)) = listener.accept().await {
-            let shared = shared.clone();
-            tokio::spawn(async move {
-                let service = service_fn(move |_| {
-                    let body = Bytes::from(shared.lock().unwrap().clone());
-                    async { Ok::<_, Infallible>(Response::new(Full::new(body))) }
-                });
-                let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
-            });
-        }
-    });
-    (url, text)
-}
-
 #[tokio::test]
 async fn a_list_is_fetched_checked_and_kept_fresh() {
     let (ca, forger) = (Authority::new("ca"), Authority::new("ca"));
     let client = ca.issue(params("ada", 1));
-    let (url, text) = publisher().await;
+    let text = Arc::new(Mutex::new(String::new()));
+    let shared = text.clone();
+    let url = Publisher::start(move |_| Bytes::from(shared.lock().unwrap().clone())).await.url;
     let mount = Mount::new().await;
     *text.lock().unwrap() = ca.crl(2022, &[7]);
     let error = mount.refused("crls/main", json!({"url": url})).await;

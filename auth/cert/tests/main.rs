@@ -7,4 +7,6 @@ mod crls;
 mod forged;
 mod login;
 mod mount;
+mod ocsp;
+mod publisher;
 mod roles;
