@@ -136,7 +136,7 @@ async fn as_many_logins_succeed_at_once_as_there_are_uses_whichever_server_they_
         for outcome in join_all(tasks).await {
             match outcome.unwrap() {
                 Ok(_) => succeeded += 1,
-                Err(Error::Invalid(text)) => assert_eq!(text, REFUSED),
+                Err(Error::Credentials(text)) => assert_eq!(text, REFUSED),
                 Err(other) => panic!("{other:?}"),
             }
         }

@@ -56,7 +56,7 @@ impl Mount {
     /// A login that must be refused as any wrong pair is.
     pub async fn no_login(&self, role_id: &str, secret_id: &str) {
         match self.login_from(HOME, role_id, secret_id).await {
-            Err(Error::Invalid(text)) => assert_eq!(text, REFUSED),
+            Err(Error::Credentials(text)) => assert_eq!(text, REFUSED),
             other => panic!("{other:?}"),
         }
     }

@@ -56,7 +56,7 @@ async fn accessors_that_are_not_there_are_told_apart() {
 }
 
 #[tokio::test]
-async fn one_role_does_not_reach_the_secret_ids_of_another() {
+async fn cve_2023_24999_one_role_does_not_reach_the_secret_ids_of_another() {
     let mount = Mount::with_role(json!({})).await;
     mount.write("role/other", json!({})).await;
     let made = mount.made("role/app/secret-id", json!({})).await;
