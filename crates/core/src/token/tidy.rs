@@ -18,6 +18,8 @@ pub struct Tidied {
     pub unlisted: u64,
     /// Tokens whose parent was gone.
     pub bereft: u64,
+    /// Tokens past their end that the expiry had not come to yet.
+    pub expired: u64,
 }
 
 impl Tokens {
@@ -54,9 +56,13 @@ impl Tokens {
         self.committed(txn).await
     }
 
-    /// Revokes a token without its parent; makes one that is not listed everywhere findable again.
+    /// Revokes a token that is past its end or without its parent; makes one that is not listed everywhere findable again.
     async fn tidy_token(&self, hash: &str, tidied: &mut Tidied) -> Result<(), Error> {
         let Some((token, revision)) = self.view.get_json::<Token>(&id_key(hash)).await? else { return Ok(()) };
+        if token.is_expired(self.now()) {
+            tidied.expired += 1;
+            return self.revoke(hash).await;
+        }
         if let Some(parent) = &token.parent
             && self.view.get(&id_key(parent)).await?.is_none()
         {
