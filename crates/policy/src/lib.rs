@@ -7,6 +7,7 @@
 mod builtin;
 mod capability;
 mod decision;
+mod explain;
 mod parameters;
 mod parse;
 mod pattern;
@@ -16,6 +17,7 @@ mod set;
 pub use builtin::{DEFAULT, DEFAULT_TEXT, RESPONSE_WRAPPING, RESPONSE_WRAPPING_TEXT, ROOT, is_immutable};
 pub use capability::Capabilities;
 pub use decision::{Decision, Reason};
+pub use explain::{Explanation, LeftOut, StanzaShown};
 pub use parse::{ParseError, Policy, Stanza};
 pub use pattern::Pattern;
 pub use place::Place;

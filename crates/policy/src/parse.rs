@@ -4,6 +4,7 @@ use std::{collections::BTreeSet, time::Duration};
 
 use holdfast_base::duration;
 use holdfast_hcl::{Attribute, Body, Found, Item, Value};
+use holdfast_logical::{Subject, Template};
 
 use crate::{Capabilities, Pattern, parameters::Rules};
 
@@ -30,8 +31,8 @@ pub struct Stanza {
     pub(crate) required: BTreeSet<String>,
     pub(crate) min_wrapping_ttl: Option<Duration>,
     pub(crate) max_wrapping_ttl: Option<Duration>,
-    /// Has `{{identity…}}` in its pattern; never matches until it is filled in.
-    pub(crate) templated: bool,
+    /// Has `{{identity…}}` in its pattern, which never matches until it is filled in.
+    pub(crate) template: Option<Template>,
 }
 
 const STANZA_KEYS: [&str; 8] = [
@@ -77,6 +78,17 @@ impl Policy {
         &self.text
     }
 
+    /// The patterns of its templated stanzas, filled in for whoever asks; none where that cannot be. What a compiled set
+    /// depends on beside the text.
+    pub fn fill(&self, subject: &dyn Subject) -> impl Iterator<Item = Option<String>> {
+        self.stanzas.iter().filter_map(|stanza| stanza.template.as_ref()).map(|template| template.fill(subject).ok())
+    }
+
+    /// Does it speak of whoever asks?
+    pub fn is_templated(&self) -> bool {
+        self.stanzas.iter().any(|stanza| stanza.template.is_some())
+    }
+
     /// Its stanzas in the order of the text.
     pub fn stanzas(&self) -> &[Stanza] {
         &self.stanzas
@@ -89,6 +101,17 @@ impl Stanza {
     /// Pattern of the path.
     pub fn pattern(&self) -> &Pattern {
         &self.pattern
+    }
+
+    /// The pattern of its path for whoever asks; the error is why the stanza is left out.
+    pub(crate) fn pattern_for(&self, subject: Option<&dyn Subject>) -> Result<Pattern, String> {
+        match (&self.template, subject) {
+            (None, _) => Ok(self.pattern.clone()),
+            (Some(_), None) => Err("the token has no entity".to_owned()),
+            (Some(template), Some(subject)) => {
+                Pattern::parse(&template.fill(subject).map_err(|unfilled| unfilled.to_string())?)
+            }
+        }
     }
 
     /// What it grants.
@@ -104,7 +127,7 @@ impl Stanza {
         }
         let bounds = |key| ttl(body, key).map_err(|error| format!("path {path:?}: {key}: {error}"));
         let stanza = Self {
-            templated: is_templated(path)?,
+            template: Template::parse(path).map_err(|error| format!("path {path:?}: {error}"))?,
             pattern: Pattern::parse(path)?,
             capabilities: capabilities(body).map_err(|error| format!("path {path:?}: {error}"))?,
             allowed: rules(body, "allowed_parameters").map_err(|error| format!("path {path:?}: {error}"))?,
@@ -120,24 +143,6 @@ impl Stanza {
             _ => Ok(stanza),
         }
     }
-}
-
-/// `{{identity.…}}` in the path, well formed?
-fn is_templated(path: &str) -> Result<bool, String> {
-    let mut rest = path;
-    let mut templated = false;
-    while let Some((before, after)) = rest.split_once("{{") {
-        let inner = after.split_once("}}").filter(|(inner, _)| !inner.contains("{{"));
-        let (inner, tail) = inner.ok_or_else(|| format!("path {path:?}: \"{{{{\" without \"}}}}\""))?;
-        if before.contains("}}") || !inner.trim().starts_with("identity.") {
-            return Err(format!("path {path:?}: a template must be {{{{identity.…}}}}"));
-        }
-        (templated, rest) = (true, tail);
-    }
-    if rest.contains("}}") {
-        return Err(format!("path {path:?}: \"}}}}\" without \"{{{{\""));
-    }
-    Ok(templated)
 }
 
 fn capabilities(body: &Body) -> Result<Capabilities, String> {

@@ -6,11 +6,12 @@ use std::{
     time::Duration,
 };
 
-use holdfast_logical::Operation;
+use holdfast_logical::{Operation, Subject};
 use serde_json::{Map, Value};
 
 use crate::{
     Capabilities, Decision, Policy, ROOT, Reason, Stanza,
+    explain::LeftOut,
     parameters::{self, Rules, Wrong},
     pattern::{Kind, Pattern},
     place::Place,
@@ -30,19 +31,29 @@ pub struct PolicySet {
     /// Distinct lengths of `prefixes`, longest first.
     lengths: Vec<usize>,
     segments: Vec<Rule>,
+    pub(crate) left_out: Vec<LeftOut>,
 }
 
 #[derive(Clone, Debug)]
-struct Rule {
-    pattern: Pattern,
-    capabilities: Capabilities,
+pub(crate) struct Rule {
+    pub(crate) pattern: Pattern,
+    pub(crate) capabilities: Capabilities,
     allowed: Rules,
     denied: Rules,
     required: BTreeSet<String>,
     min_wrapping_ttl: Option<Duration>,
     max_wrapping_ttl: Option<Duration>,
     /// Which policy contributed what.
-    sources: Vec<(String, Capabilities)>,
+    pub(crate) sources: Vec<Source>,
+}
+
+/// A stanza behind a rule.
+#[derive(Clone, Debug)]
+pub(crate) struct Source {
+    pub(crate) policy: String,
+    /// Pattern as it is written.
+    pub(crate) written: Arc<str>,
+    pub(crate) capabilities: Capabilities,
 }
 
 // === impl PolicySet ===
@@ -55,15 +66,25 @@ impl PolicySet {
 
     /// Compiles policies of the namespace with this path. One of the name `root` makes the set all-powerful there.
     pub fn below(namespace: &str, policies: Vec<Arc<Policy>>) -> Self {
+        Self::of(namespace, policies, None)
+    }
+
+    /// The same for somebody: templated stanzas are filled in from `subject`, and left out where that cannot be.
+    pub fn of(namespace: &str, policies: Vec<Arc<Policy>>, subject: Option<&dyn Subject>) -> Self {
         let mut set = Self::default();
         for policy in &policies {
             if policy.name() == ROOT {
                 set.root = Some(namespace.to_owned());
             }
-            // A template that nothing can fill yet takes its stanza with it.
-            for stanza in policy.stanzas().iter().filter(|stanza| !stanza.templated) {
-                let pattern = stanza.pattern.below(namespace);
-                set.add(policy.name(), &Stanza { pattern, ..stanza.clone() });
+            for stanza in policy.stanzas() {
+                match stanza.pattern_for(subject) {
+                    Ok(pattern) => set.add(policy.name(), pattern.below(namespace), stanza),
+                    Err(reason) => set.left_out.push(LeftOut {
+                        policy: policy.name().to_owned(),
+                        pattern: stanza.pattern.to_string(),
+                        reason,
+                    }),
+                }
             }
         }
         let lengths: BTreeSet<usize> = set.prefixes.keys().map(String::len).collect();
@@ -71,22 +92,22 @@ impl PolicySet {
         set
     }
 
-    fn add(&mut self, policy: &str, stanza: &Stanza) {
-        let table = match stanza.pattern.kind() {
+    fn add(&mut self, policy: &str, pattern: Pattern, stanza: &Stanza) {
+        let table = match pattern.kind() {
             Kind::Exact => &mut self.exact,
             Kind::Prefix => &mut self.prefixes,
             Kind::Segments { .. } => {
-                match self.segments.iter_mut().find(|rule| rule.pattern == stanza.pattern) {
+                match self.segments.iter_mut().find(|rule| rule.pattern == pattern) {
                     Some(rule) => rule.merge(policy, stanza),
-                    None => self.segments.push(Rule::new(policy, stanza)),
+                    None => self.segments.push(Rule::new(policy, pattern, stanza)),
                 }
                 return;
             }
         };
-        match table.get_mut(stanza.pattern.text()) {
+        match table.get_mut(pattern.text()) {
             Some(rule) => rule.merge(policy, stanza),
             None => {
-                table.insert(stanza.pattern.text().to_owned(), Rule::new(policy, stanza));
+                table.insert(pattern.text().to_owned(), Rule::new(policy, pattern, stanza));
             }
         }
     }
@@ -139,11 +160,10 @@ impl PolicySet {
         let place: Place<'a> = mount.into();
         let mount = place.path;
         let grants = |rule: &Rule| rule.capabilities != Capabilities::NONE && !rule.capabilities.denies();
-        let all = || self.exact.values().chain(self.prefixes.values()).chain(&self.segments);
         let chosen = || self.choose(place, Operation::List);
         self.is_root(place)
             || chosen().is_some_and(grants)
-            || all().any(|rule| {
+            || self.rules().any(|rule| {
                 // A pattern that begins above the mount counts only if nothing more specific forbids the mount.
                 grants(rule)
                     && rule.pattern.names(place.namespace)
@@ -156,7 +176,7 @@ impl PolicySet {
     /// lists the better one of those with and without the final slash: a deny of `a/b/*` is not to be passed by a grant
     /// of `a/*` that matches `a/b`. The best pattern is the one that names the most, so where it does not name the
     /// namespace, no other does.
-    fn choose(&self, place: Place<'_>, operation: Operation) -> Option<&Rule> {
+    pub(crate) fn choose(&self, place: Place<'_>, operation: Operation) -> Option<&Rule> {
         let path = place.path.trim_start_matches('/');
         let bare = path.strip_suffix('/');
         let lists = matches!(operation, Operation::List | Operation::Scan);
@@ -167,6 +187,11 @@ impl PolicySet {
             found.max_by(|a, b| a.pattern.rank(&b.pattern))
         });
         chosen.filter(|rule| rule.pattern.names(place.namespace))
+    }
+
+    /// All rules.
+    pub(crate) fn rules(&self) -> impl Iterator<Item = &Rule> {
+        self.exact.values().chain(self.prefixes.values()).chain(&self.segments)
     }
 
     fn best(&self, path: &str) -> Option<&Rule> {
@@ -180,22 +205,22 @@ impl PolicySet {
 // === impl Rule ===
 
 impl Rule {
-    fn new(policy: &str, stanza: &Stanza) -> Self {
+    fn new(policy: &str, pattern: Pattern, stanza: &Stanza) -> Self {
         Self {
-            pattern: stanza.pattern.clone(),
+            pattern,
             capabilities: stanza.capabilities,
             allowed: stanza.allowed.clone(),
             denied: stanza.denied.clone(),
             required: stanza.required.clone(),
             min_wrapping_ttl: stanza.min_wrapping_ttl,
             max_wrapping_ttl: stanza.max_wrapping_ttl,
-            sources: vec![(policy.to_owned(), stanza.capabilities)],
+            sources: vec![Source::new(policy, stanza)],
         }
     }
 
     /// Deny wins; else capabilities add up, the smaller bound of each kind counts, parameter lists join.
     fn merge(&mut self, policy: &str, stanza: &Stanza) {
-        self.sources.push((policy.to_owned(), stanza.capabilities));
+        self.sources.push(Source::new(policy, stanza));
         if self.capabilities.denies() || stanza.capabilities.denies() {
             self.capabilities = Capabilities::DENY;
             return;
@@ -240,7 +265,13 @@ impl Rule {
 
     fn granting(&self, operation: Operation) -> Vec<(String, String)> {
         let needed = Capabilities::needed(operation);
-        let grants = self.sources.iter().filter(|(_, capabilities)| capabilities.holds(needed));
-        grants.map(|(policy, _)| (policy.clone(), self.pattern.to_string())).collect()
+        let grants = self.sources.iter().filter(|source| source.capabilities.holds(needed));
+        grants.map(|source| (source.policy.clone(), self.pattern.to_string())).collect()
+    }
+}
+
+impl Source {
+    fn new(policy: &str, stanza: &Stanza) -> Self {
+        Self { policy: policy.to_owned(), written: stanza.pattern.to_string().into(), capabilities: stanza.capabilities }
     }
 }
