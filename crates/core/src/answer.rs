@@ -1,5 +1,7 @@
 //! What the core answers, for the listener to write out.
 
+use std::time::Duration;
+
 use holdfast_api_types::Envelope;
 use holdfast_logical::Data;
 use serde_json::Value;
@@ -34,6 +36,8 @@ pub enum Answer {
         content_type: String,
         /// The body.
         body: Vec<u8>,
+        /// How long anybody may keep it; none: not at all.
+        max_age: Option<Duration>,
     },
     /// Nothing was done, or what was done was undone. The status table turns it into status and `errors`.
     Error(Error),
@@ -65,7 +69,8 @@ mod tests {
     #[test]
     fn debug_shows_no_body() {
         let bare = Answer::Bare { status: 200, body: Value::from("canary") };
-        let raw = Answer::Raw { status: 200, content_type: "text/plain".to_owned(), body: b"canary".to_vec() };
+        let raw =
+            Answer::Raw { status: 200, content_type: "text/plain".to_owned(), body: b"canary".to_vec(), max_age: None };
         assert_eq!(format!("{bare:?} {raw:?}"), r#"Bare(200) Raw(200, "text/plain")"#);
     }
 }

@@ -4,11 +4,17 @@ use std::{sync::Arc, time::Duration};
 
 use futures::future::BoxFuture;
 use holdfast_api_types::{AuthInfo, WrapInfo};
+use holdfast_identity::Standing;
 use holdfast_logical::{Namespace, PathTable, Request, Response, Row, table};
 use holdfast_policy::PolicySet;
 use holdfast_secret::SecretString;
 
-use crate::{Error, open::Open, token::Token};
+use crate::{
+    Error,
+    open::Open,
+    rights::{Rights, all_policies},
+    token::Token,
+};
 
 /// Paths of one noun and who answers them.
 pub struct Noun {
@@ -42,8 +48,12 @@ pub struct Holder {
     pub hash: String,
     /// Its entry, after the use that this request is.
     pub token: Token,
-    /// Its policies, compiled.
+    /// Its policies and those of its entity, compiled.
     pub policies: Arc<PolicySet>,
+    /// The entity behind it.
+    pub standing: Option<Arc<Standing>>,
+    /// Names of the policies of both, if the entity has any.
+    all: Option<Vec<String>>,
 }
 
 /// What a path answered, with what only the core can add.
@@ -85,6 +95,25 @@ pub struct Made {
     pub lease: Option<String>,
     /// Token hashes.
     pub tokens: Vec<String>,
+}
+
+impl Holder {
+    /// A token that came in, with what it may do.
+    pub fn new(id: SecretString, hash: String, token: Token, rights: Rights) -> Self {
+        let identity = rights.identity_policies();
+        let all = (!identity.is_empty()).then(|| all_policies(&token.policies, identity));
+        Self { id, hash, token, policies: rights.policies, standing: rights.standing, all }
+    }
+
+    /// Names of its policies and those of its entity, sorted.
+    pub fn all_policies(&self) -> &[String] {
+        self.all.as_deref().unwrap_or(&self.token.policies)
+    }
+
+    /// Policies that it has by its entity.
+    pub fn identity_policies(&self) -> &[String] {
+        self.standing.as_ref().map_or(&[], |standing| &standing.policies)
+    }
 }
 
 impl Call {

@@ -23,6 +23,7 @@ mod policies;
 pub mod quota;
 pub mod raw;
 pub mod registry;
+mod rights;
 mod storage;
 mod sys;
 mod tidying;

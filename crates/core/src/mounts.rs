@@ -4,12 +4,18 @@
 //! [`Router`] when it moved, so a mount made through another replica serves here with the next request.
 
 mod edit;
+mod identity;
 pub mod record;
 pub mod router;
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    sync::{Arc, Weak},
+    time::Duration,
+};
 
 use arc_swap::ArcSwap;
+use holdfast_identity::Identity;
 use holdfast_logical::{Backend, Clock, Entropy, MountInfo, Namespace, Revision, Services, StoreError, View};
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
@@ -43,28 +49,35 @@ pub struct MountParts {
     pub entropy: Arc<dyn Entropy>,
     /// (default, max) lease TTL of the system.
     pub ttls: (Duration, Duration),
+    /// Where clients reach the server.
+    pub api_addr: String,
 }
 
 /// The mounts of an unsealed server.
 pub struct Mounts {
+    this: Weak<Self>,
     parts: MountParts,
     view: View,
     current: ArcSwap<Router>,
     /// Live backends by uuid; only touched with `reload` held or for a mount that is not in the table yet.
     backends: Mutex<HashMap<String, Arc<dyn Backend>>>,
+    /// Identity stores by the uuid of their mount.
+    identities: Mutex<HashMap<String, Arc<Identity>>>,
     reload: tokio::sync::Mutex<()>,
 }
 
 impl Mounts {
     /// No mounts yet: [`Mounts::current`] reads them.
-    pub fn new(parts: MountParts) -> Self {
-        Self {
+    pub fn new(parts: MountParts) -> Arc<Self> {
+        Arc::new_cyclic(|this| Self {
+            this: this.clone(),
             view: View::clone(&parts.root).below("core"),
             parts,
             current: ArcSwap::default(),
             backends: Mutex::default(),
+            identities: Mutex::default(),
             reload: tokio::sync::Mutex::default(),
-        }
+        })
     }
 
     /// The mounts as they are now in the store.
@@ -114,6 +127,7 @@ impl Mounts {
         }
         let router = Arc::new(Router::new(stamp, mounts));
         self.backends.lock().retain(|uuid, _| router.by_uuid(uuid).is_some());
+        self.identities.lock().retain(|uuid, _| router.by_uuid(uuid).is_some());
         self.current.store(router.clone());
         Ok(router)
     }
@@ -128,7 +142,9 @@ impl Mounts {
 
     fn start(&self, record: Record) -> Arc<Mounted> {
         let info = self.info(&record);
+        let identity = identity::is_identity(&record).then(|| self.identity(&record, &info));
         let target = match (record.class, record.kind.as_str()) {
+            _ if let Some(identity) = &identity => Target::Engine(identity.backend()),
             (Class::Secret, "system") => Target::Core(sys::NOUNS),
             (Class::Auth, "token") => Target::Core(token::NOUNS),
             _ => match self.backend(&record, &info) {
@@ -139,7 +155,7 @@ impl Mounts {
                 }
             },
         };
-        Arc::new(Mounted { record, info, target })
+        Arc::new(Mounted { record, info, target, identity })
     }
 
     /// The live backend of a mount, made if there is none.

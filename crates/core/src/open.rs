@@ -77,15 +77,17 @@ impl Open {
     pub async fn load(core: Weak<Core>, config: Arc<CoreConfig>) -> Result<Arc<Self>, StoreError> {
         let store: Arc<dyn Store> = config.barrier.clone();
         let root = View::new(store, "");
-        let mounts = Arc::new(Mounts::new(MountParts {
+        let mounts = Mounts::new(MountParts {
             root: root.clone(),
             registry: config.registry.clone(),
             clock: config.clock.clone(),
             entropy: config.entropy.clone(),
             ttls: (config.default_lease_ttl, config.max_lease_ttl),
-        }));
+            api_addr: config.api_addr.clone(),
+        });
         let policies = Policies::new(root.clone());
         let cluster = cluster(&root, &config, &mounts, &policies).await?;
+        mounts.add_identity().await.map_err(|error| StoreError::Unavailable(error.to_string()))?;
         let router = mounts.current().await?;
         let backends = Arc::new(Lookup { mounts: mounts.clone(), tokens: OnceLock::new() });
         let leases = Leases::new(root.below("lease"), config.clock.clone(), config.entropy.clone(), backends.clone());

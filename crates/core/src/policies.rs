@@ -6,7 +6,7 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use holdfast_logical::{Check, Namespace, Revision, StoreError, Txn, View};
+use holdfast_logical::{Check, Namespace, Revision, StoreError, Subject, Txn, View};
 use holdfast_policy::{DEFAULT, DEFAULT_TEXT, Policy, PolicySet, RESPONSE_WRAPPING, RESPONSE_WRAPPING_TEXT, ROOT};
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
@@ -26,8 +26,20 @@ pub struct Policies {
 /// Parsed policies by namespace id and name.
 type Parsed = HashMap<(String, String), (Revision, Arc<Policy>)>;
 
-/// Compiled sets by namespace id and the names and revisions of their policies.
-type Sets = HashMap<(String, Vec<(String, Revision)>), Arc<PolicySet>>;
+/// Compiled sets by all that they depend on.
+type Sets = HashMap<SetKey, Arc<PolicySet>>;
+
+#[derive(PartialEq, Eq, Hash)]
+struct SetKey {
+    namespace: String,
+    /// Names and revisions.
+    policies: Vec<(String, Revision)>,
+    /// What templated stanzas became for whoever asks; empty if there are none, so that all others share a set.
+    filled: Vec<Option<String>>,
+}
+
+/// Parsed policies with the revisions that they were read at.
+pub type Found = Vec<(Revision, Arc<Policy>)>;
 
 #[derive(Serialize, Deserialize)]
 struct Stored {
@@ -120,20 +132,36 @@ impl Policies {
         if names.iter().any(|name| name == ROOT) {
             return Ok(Arc::new(PolicySet::below(&namespace.path, vec![Arc::new(Policy::root())])));
         }
-        let reads = names.iter().filter(|name| well_formed(name)).map(|name| self.one(namespace, name));
-        let found: Vec<_> = futures::future::try_join_all(reads).await?.into_iter().flatten().collect();
-        let revisions = found.iter().map(|(revision, policy)| (policy.name().to_owned(), *revision)).collect();
-        let key = (namespace.id.clone(), revisions);
+        Ok(self.compiled(namespace, self.read(namespace, names).await?, None))
+    }
+
+    /// These policies as they are now, without those that do not exist; `root` is none of them.
+    pub async fn read(&self, namespace: &Namespace, names: &[String]) -> Result<Found, StoreError> {
+        let names = names.iter().filter(|name| well_formed(name) && *name != ROOT);
+        let reads = names.map(|name| self.one(namespace, name));
+        Ok(futures::future::try_join_all(reads).await?.into_iter().flatten().collect())
+    }
+
+    /// The compiled set of these policies for somebody.
+    pub fn compiled(&self, namespace: &Namespace, found: Found, subject: Option<&dyn Subject>) -> Arc<PolicySet> {
+        let templated = found.iter().filter(|(_, policy)| policy.is_templated());
+        let filled = subject.map(|subject| templated.flat_map(|(_, policy)| policy.fill(subject)).collect());
+        let key = SetKey {
+            namespace: namespace.id.clone(),
+            policies: found.iter().map(|(revision, policy)| (policy.name().to_owned(), *revision)).collect(),
+            filled: filled.unwrap_or_default(),
+        };
         if let Some(set) = self.sets.lock().get(&key) {
-            return Ok(set.clone());
+            return set.clone();
         }
-        let set = Arc::new(PolicySet::below(&namespace.path, found.into_iter().map(|(_, policy)| policy).collect()));
+        let policies = found.into_iter().map(|(_, policy)| policy).collect();
+        let set = Arc::new(PolicySet::of(&namespace.path, policies, subject));
         let mut sets = self.sets.lock();
         if sets.len() >= SETS {
             sets.clear();
         }
         sets.insert(key, set.clone());
-        Ok(set)
+        set
     }
 
     async fn one(&self, namespace: &Namespace, name: &str) -> Result<Option<(Revision, Arc<Policy>)>, StoreError> {

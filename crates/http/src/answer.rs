@@ -21,10 +21,16 @@ pub fn write(answer: Answer) -> Response<Full<Bytes>> {
         Answer::Envelope { status, envelope, top_level: false } => json(status, &*envelope),
         Answer::Envelope { status, envelope, top_level: true } => json(status, &with_top_level(&envelope)),
         Answer::Bare { status, body } => json(status, &body),
-        Answer::Raw { status, content_type, body } => {
+        Answer::Raw { status, content_type, body, max_age } => {
             let content_type = HeaderValue::from_str(&content_type)
                 .unwrap_or_else(|_| HeaderValue::from_static("application/octet-stream"));
-            response(status, content_type, body)
+            let mut response = response(status, content_type, body);
+            if let Some(age) = max_age.map(|age| format!("public, max-age={}", age.as_secs()))
+                && let Ok(age) = HeaderValue::try_from(age)
+            {
+                response.headers_mut().insert(header::CACHE_CONTROL, age);
+            }
+            response
         }
         Answer::Error(error) => {
             let refusal = status::of(&error);

@@ -37,10 +37,12 @@ pub struct NewMount {
 }
 
 impl Mounts {
-    /// Writes the tables of a new server into `txn`: `sys/`, `cubbyhole/`, `auth/token/`.
+    /// Writes the tables of a new server into `txn`: `sys/`, `cubbyhole/`, `identity/`,
+    /// `auth/token/`.
     pub fn first_tables(&self, txn: &mut Txn) -> Result<(), StoreError> {
         let secret = [
             ("cubbyhole/", "cubbyhole", "per-token private secret storage"),
+            ("identity/", "identity", "identity store"),
             ("sys/", "system", "system endpoints used for control, policy and debugging"),
         ];
         let auth = [("token/", "token", "token based credentials")];
@@ -172,7 +174,7 @@ impl Mounts {
         .await
     }
 
-    async fn edit<T>(
+    pub(super) async fn edit<T>(
         &self,
         class: Class,
         change: impl Fn(&mut Table, &mut Txn) -> Result<T, Error>,
@@ -197,7 +199,7 @@ impl Mounts {
         Err(StoreError::Conflict.into())
     }
 
-    fn record(&self, new: NewMount) -> Record {
+    pub(super) fn record(&self, new: NewMount) -> Record {
         let entropy = self.parts.entropy.as_ref();
         Record {
             accessor: format!("{}_{}", new.kind, id::hex(entropy, 4)),

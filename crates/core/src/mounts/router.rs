@@ -1,7 +1,11 @@
 //! Which mount answers a path.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
 
+use holdfast_identity::Identity;
 use holdfast_logical::{Backend, MountInfo, Revision};
 
 use super::Record;
@@ -15,6 +19,8 @@ pub struct Router {
     mounts: BTreeMap<String, Arc<Mounted>>,
     /// Being unmounted: they serve nothing, but their leases are still to be revoked.
     leaving: Vec<Arc<Mounted>>,
+    /// Identity stores by the id of their namespace.
+    identities: HashMap<String, Arc<Identity>>,
 }
 
 /// A mount that serves.
@@ -25,6 +31,8 @@ pub struct Mounted {
     pub info: Arc<MountInfo>,
     /// Who answers.
     pub target: Target,
+    /// The store behind `identity/`.
+    pub identity: Option<Arc<Identity>>,
 }
 
 /// Who answers the requests of a mount.
@@ -40,9 +48,12 @@ pub enum Target {
 
 impl Router {
     pub(super) fn new(stamp: Revision, mounts: impl IntoIterator<Item = Arc<Mounted>>) -> Self {
+        let mounts: Vec<_> = mounts.into_iter().collect();
+        let stores = mounts.iter().filter_map(|mount| Some((mount.record.namespace.clone(), mount.identity.clone()?)));
+        let identities = stores.collect();
         let (leaving, mounts): (Vec<_>, Vec<_>) = mounts.into_iter().partition(|mount| mount.record.leaving);
         let mounts = mounts.into_iter().map(|mount| (mount.record.full_path(), mount)).collect();
-        Self { stamp, mounts, leaving }
+        Self { stamp, mounts, leaving, identities }
     }
 
     /// The mount that a path belongs to, and what is left of the path below it.
@@ -63,6 +74,11 @@ impl Router {
     /// The mount with this uuid, also one that is being unmounted.
     pub fn by_uuid(&self, uuid: &str) -> Option<&Arc<Mounted>> {
         self.mounts.values().chain(&self.leaving).find(|mount| mount.record.uuid == uuid)
+    }
+
+    /// The identity store of a namespace.
+    pub fn identity(&self, namespace: &str) -> Option<&Arc<Identity>> {
+        self.identities.get(namespace)
     }
 
     /// The mounts whose unmounting is not finished.

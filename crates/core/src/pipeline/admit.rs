@@ -14,6 +14,7 @@ use crate::{
     lease::Binding,
     mounts::{Mounted, Router, Target},
     open::Open,
+    rights::Rights,
     token::Token,
 };
 
@@ -105,7 +106,8 @@ pub async fn admit(
 
     let mut sudo = false;
     if let Some(holder) = &holder {
-        let decision = decide(holder, parsed, trail.operation, found.as_ref());
+        let rest = resolved.as_ref().map_or("", |(_, rest)| rest);
+        let decision = decide(holder, parsed, trail.operation, found.as_ref(), rest);
         let allowed = decision.allowed && (needed != Auth::Sudo || decision.sudo);
         sudo = decision.sudo;
         if !allowed {
@@ -141,16 +143,32 @@ pub async fn admit(
     Ok(Admitted { request, handler, holder, sudo, mounted, binding })
 }
 
-/// What the policies say. Handlers take `name/` for `name`, so a path with a slash at the end must be allowed both ways:
+/// What the policies say of the path as it was spelled and as it is acted on: names whose case does not matter are
+/// folded by their handlers, so a deny of `acl/guard` is not to be passed by a grant of `acl/*` and `acl/GUARD`.
+fn decide(holder: &Holder, parsed: &Parsed, operation: Operation, found: Option<&Found<'_>>, rest: &str) -> Decision {
+    let decision = decide_at(holder, parsed, operation, found, &parsed.path);
+    let folded = found.and_then(|(_, row, _)| row.folded(rest)).filter(|_| decision.allowed);
+    let Some((folded, before)) = folded.zip(parsed.path.strip_suffix(rest)) else { return decision };
+    let acted_on = decide_at(holder, parsed, operation, found, &format!("{before}{folded}"));
+    Decision { sudo: decision.sudo && acted_on.sudo, ..acted_on }
+}
+
+/// What the policies say of a path. Handlers take `name/` for `name`, so a path with a slash at the end must be allowed both ways:
 /// a deny of `creds/admin` is not to be passed by a grant of `creds/*` and a slash. Lists always end in one, and an
 /// engine that is given the rest of the path tells the two apart.
-fn decide(holder: &Holder, parsed: &Parsed, operation: Operation, found: Option<&Found<'_>>) -> Decision {
+fn decide_at(
+    holder: &Holder,
+    parsed: &Parsed,
+    operation: Operation,
+    found: Option<&Found<'_>>,
+    path: &str,
+) -> Decision {
     let decide = |path| holder.policies.decide(parsed.place_of(path), operation, &parsed.body, parsed.wrap_ttl);
-    let decision = decide(&parsed.path);
+    let decision = decide(path);
     let rest = found.is_some_and(|(handler, row, _)| {
         matches!(handler, Handler::Engine(_)) && row.pattern.rsplit('/').next().is_some_and(|end| end.starts_with('*'))
     });
-    match parsed.path.strip_suffix('/') {
+    match path.strip_suffix('/') {
         Some(bare) if decision.allowed && !rest && !matches!(operation, Operation::List | Operation::Scan) => {
             let sudo = decision.sudo;
             let bare = decide(bare.trim_end_matches('/'));
@@ -187,8 +205,8 @@ async fn identify(open: &Arc<Open>, parsed: &Parsed, found: Option<(String, Toke
     if token.uses.is_some() {
         token = Box::pin(open.tokens.take_use(&hash)).await?.ok_or_else(invalid)?;
     }
-    let policies = open.policies.set(&parsed.namespace, &token.policies).await?;
-    Ok(Arc::new(Holder { id: SecretString::duplicate(id), hash, token, policies }))
+    let rights = open.rights(&parsed.namespace, &token).await?;
+    Ok(Arc::new(Holder::new(SecretString::duplicate(id), hash, token, rights)))
 }
 
 fn request(
@@ -259,7 +277,8 @@ fn binding(parsed: &Parsed, holder: Option<&Holder>) -> Result<Option<Result<Bin
 impl Holder {
     /// The server itself, for `initialize`.
     pub(crate) fn server(policies: Arc<holdfast_policy::PolicySet>, now: holdfast_logical::Timestamp) -> Self {
-        Self { id: SecretString::default(), hash: String::new(), token: crate::token::Token::server(now), policies }
+        let rights = Rights { policies, standing: None };
+        Self::new(SecretString::default(), String::new(), Token::server(now), rights)
     }
 
     fn caller(&self) -> Caller {
@@ -267,8 +286,9 @@ impl Holder {
             display_name: self.token.display_name.clone(),
             accessor: self.token.accessor.clone(),
             token_hash: self.hash.clone(),
-            entity_id: self.token.entity_id.clone(),
-            policies: self.token.policies.clone(),
+            // Of one that was merged, the one that it was merged into.
+            entity_id: self.standing.as_ref().map(|standing| standing.entity.id.clone()).unwrap_or_default(),
+            policies: self.all_policies().to_vec(),
             metadata: self.token.metadata.clone().unwrap_or_default(),
             pod: self.token.pod.clone(),
         }

@@ -77,11 +77,12 @@ pub fn body(id: &str, reply: &mut Reply, mount_type: &str) -> Result<SecretBytes
 
 fn answer(trail: &Trail<'_>, mut reply: Reply) -> Answer {
     if let Some((content_type, body)) = reply.verbatim.take() {
-        return Answer::Raw { status: 200, content_type, body };
+        return Answer::Raw { status: 200, content_type, body, max_age: None };
     }
     if let Some(raw) = reply.response.raw.take() {
         let status = reply.response.status.unwrap_or(200);
-        return Answer::Raw { status, content_type: raw.content_type, body: raw.body };
+        let max_age = reply.response.max_age;
+        return Answer::Raw { status, content_type: raw.content_type, body: raw.body, max_age };
     }
     if let Some(status) = reply.bare {
         let body = reply.response.data.take().map_or(Value::Null, |data| Value::Object(data.into_map()));

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use holdfast_logical::{Check, Grant, Issue, Operation, Txn};
-use holdfast_policy::{DEFAULT, ROOT};
+use holdfast_policy::DEFAULT;
 
 use super::{admit::Admitted, parse::Parsed};
 use crate::{
@@ -14,6 +14,7 @@ use crate::{
     lease::{Binding, IssueContext, Leased},
     mounts::{Mounted, live_key},
     open::Open,
+    rights::granted,
     token::{Lifetime, NewToken, auth_info, seconds_up},
 };
 
@@ -110,9 +111,7 @@ impl Lend {
     }
 
     async fn login(self, open: &Arc<Open>, mut reply: Reply, grant: Grant) -> Result<Reply, Error> {
-        if grant.policies.iter().any(|policy| policy.trim().to_lowercase() == ROOT) {
-            return Err(Error::invalid("auth methods cannot create root tokens"));
-        }
+        let mut policies = granted(&grant.policies)?;
         let batch = self.mounted.record.tuning.makes_batch(grant.kind);
         cidr::check(&grant.bound_cidrs)?;
         let mount = &self.mounted.info;
@@ -127,14 +126,16 @@ impl Lend {
             age: Duration::ZERO,
         };
         let capped = lifetime.ttl().ok_or_else(|| Error::invalid("the TTL of the token would be zero"))?;
-        let mut policies = grant.policies.clone();
         if !grant.no_default_policy {
             policies.push(DEFAULT.to_owned());
         }
+        let entity_id = open.log_in(&self.mounted, &grant).await?;
+        let identity_policies = open.identity_policies(&mount.namespace.id, &entity_id).await?;
         let created = open
             .tokens
             .create(NewToken {
                 policies,
+                entity_id,
                 path: self.path,
                 metadata: (!grant.metadata.is_empty()).then(|| grant.metadata.clone()),
                 display_name: grant.display_name.clone(),
@@ -154,7 +155,7 @@ impl Lend {
             .await?;
         open.config.metrics.tokens_created.inc();
         reply.response.warnings.extend(capped.warnings);
-        reply.auth = Some(auth_info(&created.id, &created.token, open.tokens.now()));
+        reply.auth = Some(auth_info(&created.id, &created.token, &identity_policies, open.tokens.now()));
         reply.made.tokens.extend(Some(created.hash).filter(|hash| !hash.is_empty()));
         reply.display_name = created.token.display_name;
         Ok(reply)

@@ -116,9 +116,9 @@ impl<'p> Trail<'p> {
             client_token: Some(&holder.id).filter(|id| !id.is_empty()),
             accessor: &token.accessor,
             display_name: &token.display_name,
-            policies: &token.policies,
+            policies: holder.all_policies(),
             token_policies: &token.policies,
-            identity_policies: &[],
+            identity_policies: holder.identity_policies(),
             policy_results: self
                 .decision
                 .as_ref()

@@ -41,13 +41,13 @@ pub async fn handle(call: Call) -> Result<Reply, Error> {
         "capabilities" => {
             let id = SecretString::new(fields.required("token")?);
             let (_, token, _) = open.tokens.find(&id).await?.ok_or_else(|| Error::invalid("invalid token"))?;
-            open.policies.set(call.namespace(), &token.policies).await?
+            open.rights(call.namespace(), &token).await?.policies
         }
         "capabilities-accessor" => {
             let accessor = fields.required("accessor")?;
             let found = open.tokens.by_accessor(accessor).await?;
             let (_, token, _) = found.ok_or_else(|| Error::invalid("invalid accessor"))?;
-            open.policies.set(call.namespace(), &token.policies).await?
+            open.rights(call.namespace(), &token).await?.policies
         }
         _ => call.holder()?.policies.clone(),
     };

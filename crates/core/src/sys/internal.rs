@@ -69,8 +69,8 @@ async fn holder(call: &Call) -> Result<Option<Holder>, Error> {
     if token.uses.is_some() {
         token = call.open.tokens.take_use(&hash).await?.ok_or_else(Error::invalid_token)?;
     }
-    let policies = call.open.policies.set(call.namespace(), &token.policies).await?;
-    Ok(Some(Holder { id: id.duplicate(), hash, token, policies }))
+    let rights = call.open.rights(call.namespace(), &token).await?;
+    Ok(Some(Holder::new(id.duplicate(), hash, token, rights)))
 }
 
 fn show(mounted: &Mounted, known: bool) -> Value {

@@ -4,7 +4,7 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use holdfast_logical::{
     Auth, Field, Kind,
     Operation::{Create, Delete, List, Read, Update},
-    PathTable, Response,
+    PathTable, Response, fold,
 };
 use serde_json::{Value, json};
 
@@ -15,7 +15,7 @@ use crate::{
 };
 
 const POLICY: &[Field] = &[
-    Field::new("name", Kind::String, "Name of the policy; kept in lower case."),
+    Field::name("name", "Name of the policy; kept in lower case."),
     Field::new("policy", Kind::Any, "Text, HCL or JSON; may be in base64."),
     Field::new("rules", Kind::Any, "Old name of policy."),
 ];
@@ -38,7 +38,7 @@ pub async fn handle(call: Call) -> Result<Reply, Error> {
         })
         .into());
     };
-    let name = name.to_lowercase();
+    let name = fold(name);
     match call.request.operation {
         Read => {
             let text = policies.text(namespace, &name).await?.ok_or_else(Error::not_found)?;

@@ -3,12 +3,13 @@
 use holdfast_logical::{
     Auth, Field, Kind,
     Operation::{Create, Delete, List, Read, Update},
-    PathTable, Response, Row,
+    PathTable, Response, Row, fold,
 };
 use holdfast_secret::SecretString;
+use serde_json::{Map, Value};
 
 use super::{
-    auth_info,
+    Token, auth_info,
     batch::is_batch,
     create::{Way, create},
     roles::Role,
@@ -23,7 +24,7 @@ use crate::{
 pub const NOUNS: &[Noun] = &[Noun { rows: ROWS, handle: |call| Box::pin(handle(call)) }];
 
 const CREATE: &[Field] = &[
-    Field::new("role", Kind::String, "Token role."),
+    Field::name("role", "Token role."),
     Field::sensitive("id", Kind::String, "Id of the token, chosen by its creator; needs sudo."),
     Field::new("policies", Kind::StringList, "Policies; default: those of the parent."),
     Field::new("meta", Kind::StringMap, "Shown in lookup and audit."),
@@ -37,18 +38,22 @@ const CREATE: &[Field] = &[
     Field::new("display_name", Kind::String, "For people."),
     Field::new("num_uses", Kind::Int, "Uses; 0 is unlimited."),
     Field::new("period", Kind::Duration, "Renewals give this for ever; needs sudo."),
-    Field::new("entity_alias", Kind::String, "Not served yet."),
+    Field::new(
+        "entity_alias",
+        Kind::String,
+        "Alias of the entity that the token is for; only with a role that allows it.",
+    ),
 ];
 const TOKEN: Field = Field::sensitive("token", Kind::String, "The token; in the body, not in the path.");
 const ACCESSOR: Field = Field::new("accessor", Kind::String, "Accessor of the token.");
 const INCREMENT: Field = Field::new("increment", Kind::Duration, "Wanted TTL.");
 const ROLE: &[Field] = &[
-    Field::new("name", Kind::String, "Name of the role."),
+    Field::name("name", "Name of the role; kept in lower case."),
     Field::new("allowed_policies", Kind::StringList, "Policies that may be asked for."),
     Field::new("disallowed_policies", Kind::StringList, "Policies that may not."),
     Field::new("allowed_policies_glob", Kind::StringList, "The same with *."),
     Field::new("disallowed_policies_glob", Kind::StringList, "The same with *."),
-    Field::new("allowed_entity_aliases", Kind::StringList, "Kept and shown."),
+    Field::new("allowed_entity_aliases", Kind::StringList, "What entity_alias may be; with *."),
     Field::new("orphan", Kind::Bool, "Make orphans."),
     Field::new("renewable", Kind::Bool, "May they be renewed? Default: yes."),
     Field::new("path_suffix", Kind::String, "Appended to the path that lookup shows."),
@@ -98,17 +103,17 @@ const IRREVOCABLE: &str = "batch tokens cannot be revoked";
 async fn handle(call: Call) -> Result<Reply, Error> {
     let tokens = &call.open.tokens;
     match call.request.route {
-        "create" => created(&call, create(&call, Way::Plain).await?),
-        "create-orphan" => created(&call, create(&call, Way::Orphan).await?),
+        "create" => created(&call, create(&call, Way::Plain).await?).await,
+        "create-orphan" => created(&call, create(&call, Way::Orphan).await?).await,
         "create/:role" => {
-            let name = call.request.fields.required("role")?;
-            let role = tokens.role(name).await?.ok_or_else(|| Error::invalid(format!("unknown role {name}")))?;
-            created(&call, create(&call, Way::Role(Box::new(role))).await?)
+            let name = fold(call.request.fields.required("role")?);
+            let role = tokens.role(&name).await?.ok_or_else(|| Error::invalid(format!("unknown role {name}")))?;
+            created(&call, create(&call, Way::Role(Box::new(role))).await?).await
         }
         "lookup" | "lookup-self" => lookup(&call).await,
         "lookup-accessor" => {
             let (_, token, _) = by_accessor(&call).await?;
-            Ok(Response::data(token.show("", tokens.now())).into())
+            Ok(Response::data(shown(&call, "", &token).await?).into())
         }
         "renew" | "renew-self" | "renew-accessor" => renew(&call).await,
         "revoke" | "revoke-orphan" => {
@@ -146,11 +151,19 @@ async fn handle(call: Call) -> Result<Reply, Error> {
     }
 }
 
-fn created(call: &Call, (created, warnings): (Created, Vec<String>)) -> Result<Reply, Error> {
+/// A token as `lookup` shows it.
+async fn shown(call: &Call, id: &str, token: &Token) -> Result<Map<String, Value>, Error> {
+    let identity = call.open.identity_policies(&token.namespace, &token.entity_id).await?;
+    Ok(token.show(id, &identity, call.open.tokens.now()))
+}
+
+async fn created(call: &Call, (created, warnings): (Created, Vec<String>)) -> Result<Reply, Error> {
     call.open.config.metrics.tokens_created.inc();
+    let token = &created.token;
+    let identity = call.open.identity_policies(&token.namespace, &token.entity_id).await?;
     Ok(Reply {
         response: Response { warnings, ..Response::default() },
-        auth: Some(auth_info(&created.id, &created.token, call.open.tokens.now())),
+        auth: Some(auth_info(&created.id, token, &identity, call.open.tokens.now())),
         display_name: created.token.display_name,
         made: Made { lease: None, tokens: Some(created.hash).filter(|hash| !hash.is_empty()).into_iter().collect() },
         ..Reply::default()
@@ -169,7 +182,7 @@ async fn lookup(call: &Call) -> Result<Reply, Error> {
         }
         None => own,
     };
-    Ok(Response::data(token.show(id.expose(), tokens.now())).into())
+    Ok(Response::data(shown(call, id.expose(), &token).await?).into())
 }
 
 async fn renew(call: &Call) -> Result<Reply, Error> {
@@ -192,9 +205,11 @@ async fn renew(call: &Call) -> Result<Reply, Error> {
     let router = call.open.mounts.cached();
     let connection = &call.request.connection;
     let renewed = tokens.renew(&hash, fields.duration("increment"), &router, connection).await?;
+    call.open.refresh_identity(&renewed.token).await?;
+    let identity = call.open.identity_policies(&renewed.token.namespace, &renewed.token.entity_id).await?;
     Ok(Reply {
         response: Response { warnings: renewed.warnings, ..Response::default() },
-        auth: Some(auth_info(&id, &renewed.token, tokens.now())),
+        auth: Some(auth_info(&id, &renewed.token, &identity, tokens.now())),
         ..Reply::default()
     })
 }
@@ -207,7 +222,7 @@ async fn by_accessor(call: &Call) -> Result<(String, super::Token, i64), Error> 
 
 async fn role(call: &Call) -> Result<Reply, Error> {
     let (tokens, fields) = (&call.open.tokens, &call.request.fields);
-    let name = fields.required("name")?.to_lowercase();
+    let name = fold(fields.required("name")?);
     let stored = tokens.role(&name).await?;
     match call.request.operation {
         Read => Ok(Response::data(stored.ok_or_else(Error::not_found)?.show()).into()),

@@ -1,8 +1,9 @@
 //! The rules of `auth/token/create*`: what a token may give to its children.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
-use holdfast_logical::{Fields, MountInfo};
+use holdfast_identity::Login;
+use holdfast_logical::{Fields, MountInfo, PolicyName};
 use holdfast_policy::{DEFAULT, ROOT};
 use holdfast_secret::SecretString;
 
@@ -45,6 +46,12 @@ pub(super) async fn create(call: &Call, way: Way) -> Result<(Created, Vec<String
         }
         Way::Plain => false,
     };
+    let entity_id = match alias_asked_for(call, role).await? {
+        Some(entity) => entity,
+        // An orphan is nobody's.
+        None if orphan => String::new(),
+        None => parent.entity_id.clone(),
+    };
     let mut warnings = call.open.policies.missing(call.namespace(), &policies).await?;
     let num_uses = u64::try_from(fields.int("num_uses").unwrap_or(0))
         .map_err(|_| Error::invalid("number of uses cannot be negative"))?;
@@ -67,7 +74,7 @@ pub(super) async fn create(call: &Call, way: Way) -> Result<(Created, Vec<String
             Some(role) if !role.token_bound_cidrs.is_empty() => role.token_bound_cidrs.clone(),
             _ => parent.bound_cidrs.clone(),
         },
-        entity_id: parent.entity_id.clone(),
+        entity_id,
         role: role.map_or_else(String::new, |role| role.name.clone()),
         mount: call.request.mount.uuid.clone(),
         batch,
@@ -77,6 +84,24 @@ pub(super) async fn create(call: &Call, way: Way) -> Result<(Created, Vec<String
     let new = with_lifetime(call, role, new, root, &mut warnings)?;
     let created = call.open.tokens.create(new).await?;
     Ok((created, warnings))
+}
+
+/// The entity of `entity_alias`, an alias at the token mount itself; found or made, if the role allows it.
+async fn alias_asked_for(call: &Call, role: Option<&Role>) -> Result<Option<String>, Error> {
+    let alias = call.request.fields.string("entity_alias").unwrap_or_default().trim();
+    if alias.is_empty() {
+        return Ok(None);
+    }
+    let Some(role) = role else {
+        return Err(Error::invalid("'entity_alias' is only allowed in combination with token role"));
+    };
+    if !role.allows_alias(alias) {
+        return Err(Error::invalid("invalid 'entity_alias' value"));
+    }
+    let mount = &call.request.mount;
+    let identity = call.open.identity(&mount.namespace.id).ok_or_else(Error::denied)?;
+    let login = Login { accessor: &mount.accessor, alias, metadata: &BTreeMap::new(), groups: &[] };
+    Ok(Some(identity.login(login).await?))
 }
 
 /// The role decides, or with `default-…` its creator; without a role or a word it is a service token.
@@ -105,9 +130,8 @@ fn is_wanted_as_batch(fields: &Fields, role: Option<&Role>) -> Result<bool, Erro
 /// Wanted policies, or those of the role or the parent, within what these allow.
 fn policies(call: &Call, role: Option<&Role>) -> Result<Vec<String>, Error> {
     let (parent, fields) = (&call.holder()?.token, &call.request.fields);
-    let mut wanted: Vec<String> = fields.list("policies").unwrap_or_default();
-    wanted.iter_mut().for_each(|policy| *policy = policy.trim().to_lowercase());
-    wanted.retain(|policy| !policy.is_empty());
+    let asked_for = PolicyName::list(fields.list("policies").unwrap_or_default());
+    let mut wanted: Vec<String> = asked_for.iter().map(|name| name.as_str().to_owned()).collect();
     let asked = !wanted.is_empty();
     if !asked {
         wanted = match role {

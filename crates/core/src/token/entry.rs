@@ -136,7 +136,8 @@ impl Token {
     }
 
     /// As `lookup` shows it; `id` is empty when it is asked for by accessor.
-    pub fn show(&self, id: &str, now: Timestamp) -> Map<String, Value> {
+    /// `identity` are the policies that the token has by its entity.
+    pub fn show(&self, id: &str, identity: &[String], now: Timestamp) -> Map<String, Value> {
         let shown = json!({
             "id": id,
             "accessor": self.accessor,
@@ -160,6 +161,9 @@ impl Token {
         if let Some(renewed) = self.renewed {
             shown.insert("last_renewal".into(), json!(renewed.to_string()));
             shown.insert("last_renewal_time".into(), json!(renewed.as_second()));
+        }
+        if !identity.is_empty() {
+            shown.insert("identity_policies".into(), json!(identity));
         }
         if self.period > 0 {
             shown.insert("period".into(), json!(self.period));

@@ -12,6 +12,7 @@ use crate::{
     Error,
     lease::limits::{Capped, capped},
     mounts::{Router, Target},
+    rights::all_policies,
 };
 
 /// What a token's TTL follows from.
@@ -124,14 +125,14 @@ async fn limits(
     Ok((lifetime, Some(grant)))
 }
 
-/// `auth` of the envelope.
-pub fn auth_info(id: &SecretString, token: &Token, now: Timestamp) -> AuthInfo {
+/// `auth` of the envelope. `identity` are the policies that the token has by its entity.
+pub fn auth_info(id: &SecretString, token: &Token, identity: &[String], now: Timestamp) -> AuthInfo {
     AuthInfo {
         client_token: id.expose().to_owned(),
         accessor: token.accessor.clone(),
-        policies: token.policies.clone(),
+        policies: all_policies(&token.policies, identity),
         token_policies: token.policies.clone(),
-        identity_policies: Vec::new(),
+        identity_policies: identity.to_vec(),
         metadata: token.metadata.clone(),
         lease_duration: token.ttl_seconds(now),
         renewable: token.renewable,

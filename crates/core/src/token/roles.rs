@@ -1,6 +1,6 @@
 //! Token roles: limits that `auth/token/create/<role>` puts on what it makes.
 
-use holdfast_logical::Fields;
+use holdfast_logical::{Fields, fold};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -62,8 +62,7 @@ impl Role {
         ];
         for (name, list) in lists {
             if let Some(values) = fields.list(name) {
-                *list =
-                    values.iter().map(|value| value.trim().to_lowercase()).filter(|value| !value.is_empty()).collect();
+                *list = values.iter().map(|value| fold(value)).filter(|value| !value.is_empty()).collect();
             }
         }
         self.orphan = fields.bool("orphan").unwrap_or(self.orphan);
@@ -130,6 +129,12 @@ impl Role {
             || self.allowed_policies.iter().any(|allowed| allowed == policy)
             || self.allowed_policies_glob.iter().any(|glob| glob_matches(glob, policy));
         (unlimited || allowed) && !self.forbids(policy)
+    }
+
+    /// May tokens be made for this alias?
+    pub fn allows_alias(&self, alias: &str) -> bool {
+        let alias = fold(alias);
+        self.allowed_entity_aliases.iter().any(|allowed| glob_matches(allowed, &alias))
     }
 
     /// Does the role forbid this policy?

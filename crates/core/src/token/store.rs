@@ -6,7 +6,9 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use holdfast_base::id::base62;
-use holdfast_logical::{Check, Entropy, Grant, Namespace, PodIdentity, Revision, StoreError, Timestamp, Txn, View};
+use holdfast_logical::{
+    Check, Entropy, Grant, Namespace, PodIdentity, PolicyName, Revision, StoreError, Timestamp, Txn, View,
+};
 use holdfast_secret::{SecretBytes, SecretString};
 
 use super::{
@@ -245,11 +247,9 @@ impl Tokens {
     /// Makes a token.
     pub async fn create(&self, mut new: NewToken) -> Result<Created, Error> {
         let mut txn = std::mem::take(&mut new.with);
-        let mut policies: Vec<String> = new.policies.iter().map(|policy| policy.trim().to_lowercase()).collect();
-        policies.retain(|policy| !policy.is_empty());
-        policies.sort();
-        policies.dedup();
-        let root = policies.iter().any(|policy| policy == holdfast_policy::ROOT);
+        let names = PolicyName::list(&new.policies);
+        let root = names.iter().any(PolicyName::is_root);
+        let policies: Vec<String> = names.into_iter().map(|name| name.as_str().to_owned()).collect();
         // Whoever may make a root token says so by the exact name: another spelling has passed no check on its way here.
         if root && !new.policies.iter().any(|policy| policy == holdfast_policy::ROOT) {
             return Err(Error::invalid("the policy root cannot be given by another spelling"));
