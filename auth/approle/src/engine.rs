@@ -7,7 +7,7 @@ use std::{
 
 use async_trait::async_trait;
 use holdfast_logical::{
-    Backend, Connection, Error, Grant, MountInfo, Operation, PathTable, Request, Response, Services,
+    Backend, Connection, Error, Grant, MountInfo, Operation, PathTable, Request, Response, Services, fold,
 };
 use parking_lot::{Mutex, RwLock};
 
@@ -57,7 +57,7 @@ impl Backend for AppRole {
 
     async fn handle(&self, request: Request) -> Result<Response, Error> {
         let fields = &request.fields;
-        let name = fields.string("name").unwrap_or_default().to_lowercase();
+        let name = fold(fields.string("name").unwrap_or_default());
         match (request.route, request.operation) {
             ("login", _) => self.login(&request).await,
             ("roles", _) => self.list_roles().await,
@@ -82,7 +82,7 @@ impl Backend for AppRole {
 
     async fn exists(&self, request: &Request) -> Result<Option<bool>, Error> {
         match (request.route, request.fields.string("name")) {
-            ("role", Some(name)) => Ok(Some(self.role(&name.to_lowercase()).await?.is_some())),
+            ("role", Some(name)) => Ok(Some(self.role(&fold(name)).await?.is_some())),
             _ => Ok(None),
         }
     }

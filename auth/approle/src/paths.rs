@@ -2,7 +2,7 @@
 
 use holdfast_logical::{Auth, Field, Kind, Operation, PathTable, Row, with_token_fields};
 
-const NAME: Field = Field::new("name", Kind::String, "Name of the role; upper case counts as lower case.");
+const NAME: Field = Field::name("name", "Name of the role; upper case counts as lower case.");
 const ROLE_ID: Field = Field::new("role_id", Kind::String, "Role id; a random one if none is given.");
 const BIND: Field = Field::new("bind_secret_id", Kind::Bool, "Must logins bring a secret id? (true)");
 const CIDRS: Field = Field::new("secret_id_bound_cidrs", Kind::StringList, "Networks that logins may come from.");

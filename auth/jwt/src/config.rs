@@ -1,7 +1,7 @@
 //! `config`: whose tokens are taken.
 
 use holdfast_jose::Key;
-use holdfast_logical::{Error, Fields, Response};
+use holdfast_logical::{Error, Fields, Response, fold};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
@@ -52,7 +52,7 @@ impl Config {
             jwt_validation_pubkeys: list("jwt_validation_pubkeys"),
             bound_issuer: text("bound_issuer"),
             jwt_supported_algs: list("jwt_supported_algs"),
-            default_role: text("default_role").to_lowercase(),
+            default_role: fold(&text("default_role")),
             oidc_client_id,
             oidc_client_secret,
             oidc_response_mode: text("oidc_response_mode"),

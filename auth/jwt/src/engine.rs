@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use holdfast_fetch::Fetcher;
 use holdfast_jose::KeyCache;
-use holdfast_logical::{Backend, Connection, Error, Grant, Operation, PathTable, Request, Response, Services};
+use holdfast_logical::{Backend, Connection, Error, Grant, Operation, PathTable, Request, Response, Services, fold};
 
 use crate::paths::PATHS;
 
@@ -29,7 +29,7 @@ impl Backend for Jwt {
 
     async fn handle(&self, request: Request) -> Result<Response, Error> {
         let fields = &request.fields;
-        let name = fields.string("name").unwrap_or_default().to_lowercase();
+        let name = fold(fields.string("name").unwrap_or_default());
         match (request.route, request.operation) {
             ("config", Operation::Read) => self.read_config().await,
             ("config", _) => self.write_config(fields).await,
@@ -47,7 +47,7 @@ impl Backend for Jwt {
 
     async fn exists(&self, request: &Request) -> Result<Option<bool>, Error> {
         match (request.route, request.fields.string("name")) {
-            ("role", Some(name)) => Ok(Some(self.role(&name.to_lowercase()).await?.is_some())),
+            ("role", Some(name)) => Ok(Some(self.role(&fold(name)).await?.is_some())),
             _ => Ok(None),
         }
     }

@@ -1,7 +1,7 @@
 //! `login`, and the renewal of the tokens it gave.
 
 use holdfast_jose::Token;
-use holdfast_logical::{Error, Grant, Request, Response, cidr};
+use holdfast_logical::{Error, Grant, Request, Response, cidr, fold};
 use serde_json::{Map, Value};
 
 use crate::{
@@ -21,7 +21,7 @@ impl Jwt {
         let config = self.config().await?.ok_or_else(|| Error::invalid("could not load configuration"))?;
         let name = match fields.string("role").unwrap_or_default() {
             "" => config.default_role.clone(),
-            name => name.to_lowercase(),
+            name => fold(name),
         };
         if name.is_empty() {
             return Err(Error::invalid("missing role"));
@@ -76,6 +76,7 @@ fn granted(name: &str, role: &Role, person: Person, mount: &str) -> Response {
     metadata.insert("role".to_owned(), name.to_owned());
     let grant = role.token.grant(Grant {
         alias: person.user.clone(),
+        alias_metadata: metadata.clone(),
         groups: person.groups,
         display_name: format!("{mount}-{}", person.user),
         metadata,

@@ -2,7 +2,7 @@
 
 use holdfast_logical::{Auth, Field, Kind, Operation, PathTable, Row, with_token_fields};
 
-const NAME: Field = Field::new("name", Kind::String, "Name of the role; upper case counts as lower case.");
+const NAME: Field = Field::name("name", "Name of the role; upper case counts as lower case.");
 
 const CONFIG: &[Field] = &[
     Field::new("oidc_discovery_url", Kind::String, "Issuer whose keys are found by OpenID discovery."),

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use holdfast_logical::{
-    Auth, Backend, Connection, Error, Field, Grant, Kind, Operation, PathTable, Request, Response, Row, Services,
+    Auth, Backend, Connection, Error, Field, Grant, Kind, Operation, PathTable, Request, Response, Row, Services, fold,
     with_token_fields,
 };
 
@@ -18,7 +18,7 @@ pub(crate) struct Kubernetes {
     pub keys: Keys,
 }
 
-const NAME: Field = Field::new("name", Kind::String, "Name of the role.");
+const NAME: Field = Field::name("name", "Name of the role.");
 
 const ROLE_FIELDS: [Field; 22] = with_token_fields(&[
     NAME,
@@ -95,7 +95,7 @@ impl Backend for Kubernetes {
     }
 
     async fn handle(&self, request: Request) -> Result<Response, Error> {
-        let name = request.fields.string("name").unwrap_or_default().to_lowercase();
+        let name = fold(request.fields.string("name").unwrap_or_default());
         let fields = &request.fields;
         match (request.route, request.operation) {
             ("config", Operation::Read) => self.read_config().await,
@@ -111,7 +111,7 @@ impl Backend for Kubernetes {
 
     async fn exists(&self, request: &Request) -> Result<Option<bool>, Error> {
         match (request.route, request.fields.string("name")) {
-            ("role", Some(name)) => Ok(Some(self.role(&name.to_lowercase()).await?.is_some())),
+            ("role", Some(name)) => Ok(Some(self.role(&fold(name)).await?.is_some())),
             _ => Ok(None),
         }
     }

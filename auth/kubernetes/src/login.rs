@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use holdfast_logical::{Error, Fields, Grant, Response};
+use holdfast_logical::{Error, Fields, Grant, Response, fold};
 use serde_json::{Map, Value};
 
 use crate::{
@@ -36,7 +36,7 @@ impl Kubernetes {
     /// the token's namespace; without a name, the one that it made for the account. The token is not verified yet; a
     /// wrong one is refused afterwards, whatever role it chose.
     async fn resolve(&self, name: &str, token: &str) -> Result<(String, Role), Error> {
-        let name = name.to_lowercase();
+        let name = fold(name);
         if !name.is_empty()
             && let Some(role) = self.role(&name).await?
         {
@@ -46,7 +46,7 @@ impl Kubernetes {
             "" => format!("k8s:{}:sa:{}", claims.namespace, claims.account),
             name => format!("k8s:{}:policy:{name}", claims.namespace),
         });
-        if let Some(made) = made.map(|made| made.to_lowercase()).filter(|made| !made.contains('/')) {
+        if let Some(made) = made.map(|made| fold(&made)).filter(|made| !made.contains('/')) {
             if let Some(role) = self.role(&made).await? {
                 return Ok((made, role));
             }

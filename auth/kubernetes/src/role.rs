@@ -95,6 +95,15 @@ impl Role {
             alias,
             display_name: format!("kubernetes-{}-{}", claims.namespace, claims.account),
             pod: claims.pod.clone(),
+            alias_metadata: [
+                ("service_account_uid", &claims.account_uid),
+                ("service_account_name", &claims.account),
+                ("service_account_namespace", &claims.namespace),
+                ("service_account_secret_name", &claims.secret),
+            ]
+            .into_iter()
+            .map(|(key, value)| (key.to_owned(), value.clone()))
+            .collect(),
             ..Grant::default()
         })
     }

@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 use holdfast_logical::{
-    Auth, Backend, Connection, Error, Field, Grant, Kind, Operation, PathTable, Request, Response, Row, Services,
+    Auth, Backend, Connection, Error, Field, Grant, Kind, Operation, PathTable, Request, Response, Row, Services, fold,
     with_token_fields,
 };
 
@@ -14,7 +14,7 @@ pub(crate) struct UserPass {
     pub bcrypt: Bcrypt,
 }
 
-const USERNAME: Field = Field::new("username", Kind::String, "Name; upper case counts as lower case.");
+const USERNAME: Field = Field::name("username", "Name; upper case counts as lower case.");
 const PASSWORD: Field = Field::sensitive("password", Kind::String, "Password, up to 72 bytes.");
 const HASH: Field = Field::sensitive("password_hash", Kind::String, "bcrypt hash, instead of the password.");
 
@@ -81,7 +81,7 @@ impl Backend for UserPass {
 
     async fn handle(&self, request: Request) -> Result<Response, Error> {
         let fields = &request.fields;
-        let name = fields.string("username").unwrap_or_default().to_lowercase();
+        let name = fold(fields.string("username").unwrap_or_default());
         match (request.route, request.operation) {
             ("users", _) => self.list_users().await,
             ("user", Operation::Read) => self.read_user(&name).await,
@@ -96,14 +96,14 @@ impl Backend for UserPass {
 
     async fn exists(&self, request: &Request) -> Result<Option<bool>, Error> {
         match (request.route, request.fields.string("username")) {
-            ("user", Some(name)) => Ok(Some(self.user(&name.to_lowercase()).await?.is_some())),
+            ("user", Some(name)) => Ok(Some(self.user(&fold(name)).await?.is_some())),
             _ => Ok(None),
         }
     }
 
     async fn login_alias(&self, request: &Request) -> Result<Option<String>, Error> {
         let name = request.fields.string("username").filter(|_| request.route == "login");
-        Ok(name.map(str::to_lowercase))
+        Ok(name.map(fold))
     }
 
     async fn renew_grant(&self, grant: Grant, _connection: &Connection) -> Result<Grant, Error> {

@@ -293,7 +293,12 @@ const DOOR: &PathTable = &[Row {
     id: "login",
     pattern: "login",
     operations: &[Operation::Update],
-    fields: &[Field::new("pod", Kind::String, "Uid of the pod.")],
+    fields: &[
+        Field::new("pod", Kind::String, "Uid of the pod."),
+        Field::new("alias", Kind::String, "Who; orders unless given."),
+        Field::new("groups", Kind::StringList, "Groups."),
+        Field::new("policies", Kind::StringList, "Policies; app unless given."),
+    ],
     auth: Auth::None,
     help: "Lets everyone in.",
 }];
@@ -315,9 +320,10 @@ impl Backend for Door {
             namespace: "shop".to_owned(),
         });
         let grant = Grant {
-            alias: "orders".to_owned(),
+            alias: request.fields.string("alias").unwrap_or("orders").to_owned(),
+            groups: request.fields.list("groups").unwrap_or_default(),
             display_name: "door-orders".to_owned(),
-            policies: vec!["app".to_owned()],
+            policies: request.fields.list("policies").unwrap_or_else(|| vec!["app".to_owned()]),
             ttl: Some(Duration::from_secs(3600)),
             max_ttl: Some(Duration::from_secs(7200)),
             renewable: true,

@@ -5,6 +5,7 @@
 mod audit;
 mod batch;
 mod bench;
+mod identity;
 mod lifecycle;
 mod lockout;
 mod mounts;

@@ -41,7 +41,7 @@ impl Identity {
     }
 
     async fn groups_stamp(&self) -> Result<Revision, StoreError> {
-        Ok(self.view().get(keys::GROUPS).await?.map_or(0, |entry| entry.revision))
+        Ok(self.view().revision(keys::GROUPS).await?.unwrap_or_default())
     }
 
     async fn load_groups(&self, stamp: Revision, known: &Groups) -> Result<Groups, StoreError> {

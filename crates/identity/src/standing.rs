@@ -59,23 +59,19 @@ impl Identity {
 
     async fn standing_of(&self, id: &str) -> Result<Option<Arc<Standing>>, StoreError> {
         let key = keys::entity(id);
-        let (entry, groups) = futures::try_join!(self.view().get(&key), self.groups())?;
-        let Some(entry) = entry else {
-            self.standings.0.lock().remove(id);
-            return Ok(None);
-        };
+        let (revision, groups) = futures::try_join!(self.view().revision(&key), self.groups())?;
         if let Some(kept) = self.standings.0.lock().get(id)
-            && kept.entity == entry.revision
+            && Some(kept.entity) == revision
             && kept.groups == groups.stamp
         {
             return Ok(Some(kept.standing.clone()));
         }
-        let entity: Entity = serde_json::from_slice(entry.value.expose()).map_err(|_| StoreError::Corrupt {
-            path: self.view().path(&key),
-            reason: "not a stored entity".to_owned(),
-        })?;
+        let Some((entity, revision)) = self.view().get_json::<Entity>(&key).await? else {
+            self.standings.0.lock().remove(id);
+            return Ok(None);
+        };
         let standing = Arc::new(Standing::new(entity, &groups));
-        let kept = Kept { entity: entry.revision, groups: groups.stamp, standing: standing.clone() };
+        let kept = Kept { entity: revision, groups: groups.stamp, standing: standing.clone() };
         let mut standings = self.standings.0.lock();
         if standings.len() >= KEPT {
             standings.clear();

@@ -51,7 +51,7 @@ pub async fn handle(call: Call) -> Result<Reply, Error> {
     let (class, from, to) = (from.0, from.1, to.1);
     let router = call.open.mounts.cached();
     let mounted = router.at(class, from).ok_or_else(|| Error::invalid(format!("no matching mount at \"{from}/\"")))?;
-    if ["system", "cubbyhole", "token"].contains(&mounted.record.kind.as_str()) {
+    if ["system", "cubbyhole", "identity", "token"].contains(&mounted.record.kind.as_str()) {
         return Err(Error::invalid(format!("cannot remount \"{from}/\"")));
     }
     call.open.empty_mount(&mounted.record).await?;
