@@ -272,6 +272,10 @@ impl Rule {
 
 impl Source {
     fn new(policy: &str, stanza: &Stanza) -> Self {
-        Self { policy: policy.to_owned(), written: stanza.pattern.to_string().into(), capabilities: stanza.capabilities }
+        Self {
+            policy: policy.to_owned(),
+            written: stanza.pattern.to_string().into(),
+            capabilities: stanza.capabilities,
+        }
     }
 }
