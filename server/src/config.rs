@@ -8,6 +8,7 @@ mod initialize;
 mod listener;
 mod lockout;
 mod seal;
+mod stand_in;
 mod stanza;
 mod storage;
 
@@ -26,6 +27,7 @@ pub use self::{
     initialize::InitializeRequest,
     listener::{Address, ListenerConfig, TlsConfig, UnixSocket, resolve},
     seal::{KeySource, SealConfig, StaticKey},
+    stand_in::StandIn,
     stanza::Stanza,
     storage::{EtcdConfig, StorageConfig},
 };
@@ -152,6 +154,11 @@ impl Config {
             }
         }
         config.add_environment(environment)?;
+        if let Some(StorageConfig::StandIn(stand_in)) =
+            config.storage.take_if(|found| matches!(found, StorageConfig::StandIn(_)))
+        {
+            config.storage = Some(stand_in.resolve(environment, &mut config.warnings));
+        }
         Ok(config)
     }
 
@@ -184,6 +191,11 @@ impl Config {
         }
         self.default_lease_ttl = top.duration("default_lease_ttl")?.unwrap_or(self.default_lease_ttl);
         self.max_lease_ttl = top.duration("max_lease_ttl")?.unwrap_or(self.max_lease_ttl);
+        if let Some(longest) = top.duration("default_max_request_duration")?.filter(|longest| !longest.is_zero()) {
+            let usual = holdfast_http::Limits::default().request;
+            let unset = self.listeners.iter_mut().filter(|listener| listener.limits.request == usual);
+            unset.for_each(|listener| listener.limits.request = longest);
+        }
         if self.default_lease_ttl > self.max_lease_ttl {
             let limit = duration::format(self.max_lease_ttl);
             return Err(top.wrong("default_lease_ttl", format!("it is more than max_lease_ttl, which is {limit}")));
@@ -195,8 +207,17 @@ impl Config {
         self.pid_file = top.path("pid_file")?.or(self.pid_file.take());
         // There is no leader to announce, no swap to lock against without the capability, no plug-in to load.
         top.ignore(&["cluster_addr", "disable_mlock", "disable_clustering", "ui", "disable_cache", "cache_size"]);
-        top.ignore(&["plugin_directory", "disable_performance_standby", "disable_sealwrap", "telemetry"]);
-        top.not_yet(&["ha_storage", "service_registration", "log_file", "raw_storage_endpoint"], &mut self.warnings);
+        top.ignore(&["plugin_directory", "plugin_tmpdir", "plugin_file_uid", "plugin_file_permissions", "telemetry"]);
+        top.ignore(&["disable_performance_standby", "disable_sealwrap", "disable_indexing", "license_path"]);
+        top.ignore(&["enable_response_header_hostname", "enable_response_header_raft_node_id", "reporting"]);
+        for (labels, _) in top.blocks("ha_storage", 1)? {
+            let kind = &labels[0];
+            self.warnings.push(format!("ha_storage {kind:?} is not needed: servers that share a storage all serve"));
+        }
+        top.not_yet(
+            &["service_registration", "log_file", "raw_storage_endpoint", "introspection_endpoint"],
+            &mut self.warnings,
+        );
         top.finish(&mut self.warnings);
         Ok(())
     }

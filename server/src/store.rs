@@ -24,7 +24,16 @@ const FILE: &str = "holdfast.redb";
 pub async fn open_storage(config: &StorageConfig) -> anyhow::Result<Arc<dyn Storage>> {
     match config {
         StorageConfig::Inmem => Ok(Arc::new(MemoryStorage::new())),
+        StorageConfig::StandIn(_) => anyhow::bail!("no storage"),
         StorageConfig::File { path } => {
+            if let Some(found) =
+                ["core", "logical", "sys", "raft", "vault.db"].iter().find(|name| path.join(name).exists())
+            {
+                warn!(
+                    "{} holds data of another server ({found}); it is not read: copy secrets by the API",
+                    path.display()
+                );
+            }
             make_folder(path).with_context(|| format!("storage \"file\": {}", path.display()))?;
             Ok(Arc::new(FileStorage::open(path.join(FILE)).context("storage \"file\"")?))
         }

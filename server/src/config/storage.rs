@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use holdfast_secret::SecretString;
 
-use super::{Error, Stanza};
+use super::{Error, StandIn, Stanza};
 
 /// Where data is kept.
 #[derive(Clone, Debug)]
@@ -19,6 +19,8 @@ pub enum StorageConfig {
     },
     /// Memory; gone when the process ends.
     Inmem,
+    /// Of another server; [`Config::load`](super::Config::load) puts one of the others in its place.
+    StandIn(StandIn),
 }
 
 /// How to reach etcd.
@@ -44,7 +46,10 @@ impl StorageConfig {
     /// Reads the stanza.
     pub fn read(kind: &str, stanza: &Stanza<'_>, warnings: &mut Vec<String>) -> Result<Self, Error> {
         let storage = match kind {
-            "inmem" | "inmem_ha" | "inmem_transactional" => Self::Inmem,
+            "inmem" | "inmem_ha" | "inmem_transactional" => {
+                warnings.push(format!("storage {kind:?} is the memory of this process: all is gone when it ends"));
+                Self::Inmem
+            }
             "file" => Self::File { path: PathBuf::from(stanza.required("path")?) },
             "raft" => {
                 let path = PathBuf::from(stanza.required("path")?);
@@ -53,9 +58,17 @@ impl StorageConfig {
                     path.display()
                 ));
                 stanza.ignore(&["node_id", "retry_join", "performance_multiplier", "trailing_logs", "max_entry_size"]);
-                stanza.ignore(&["snapshot_threshold", "autopilot_reconcile_interval"]);
+                stanza.ignore(&["snapshot_threshold", "autopilot_reconcile_interval", "snapshot_interval"]);
+                stanza.ignore(&["autopilot_update_interval", "autopilot_redundancy_zone", "autopilot_upgrade_version"]);
+                stanza.ignore(&[
+                    "retry_join_as_non_voter",
+                    "raft_wal",
+                    "raft_log_verifier_enabled",
+                    "max_mount_and_namespace_table_entry_size",
+                ]);
                 Self::File { path }
             }
+            "consul" => Self::StandIn(StandIn::consul(stanza)?),
             "etcd" => Self::Etcd(Box::new(EtcdConfig::read(stanza)?)),
             other => {
                 return Err(stanza.wrong("", format!("{other:?} is not supported; use etcd, file or inmem")));

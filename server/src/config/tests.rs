@@ -71,7 +71,7 @@ fn json_as_hvac_and_the_chart_write_it() {
                 {"a": {"operation": "update", "path": "/sys/audit/file", "data": {"options": {"file_path": "x"}}}}]}}}"#,
     )
     .unwrap();
-    assert_eq!(config.warnings, Vec::<String>::new());
+    assert_eq!(config.warnings, ["storage \"inmem\" is the memory of this process: all is gone when it ends"]);
     assert!(matches!(config.storage, Some(StorageConfig::Inmem)));
     let names: Vec<&str> = config.initialize.iter().map(|request| request.name.as_str()).collect();
     assert_eq!(names, ["z", "a"]);
@@ -106,6 +106,7 @@ fn what_is_unknown_is_a_warning_that_names_it() {
     assert_eq!(
         config.warnings,
         [
+            "storage \"inmem\" is the memory of this process: all is gone when it ends",
             "holdfast.hcl: storage \"inmem\": unknown key \"pth\" in line 2 is ignored",
             "holdfast.hcl: unknown key \"lisener_typo\" in line 1 is ignored",
         ]
@@ -201,4 +202,36 @@ fn limits_headers_and_unix_sockets_of_listeners() {
         let error = read(text).unwrap_err().to_string();
         assert!(error.contains(expected), "{error}");
     }
+}
+
+#[test]
+fn storage_of_other_servers_is_mapped() {
+    let folder = tempfile::TempDir::new().unwrap();
+    let load = |text: &str, environment: &[(&str, &str)]| {
+        let file = folder.path().join("vault.hcl");
+        std::fs::write(&file, text).unwrap();
+        let environment: std::collections::HashMap<&str, &str> = environment.iter().copied().collect();
+        Config::load(&[file], &|name| environment.get(name).map(|value| (*value).to_owned())).unwrap()
+    };
+    let file = |config: &Config| match &config.storage {
+        Some(StorageConfig::File { path }) => path.display().to_string(),
+        other => panic!("{other:?}"),
+    };
+    let raft = load("storage \"raft\" { path = \"/opt/vault\" node_id = \"a\" }", &[]);
+    assert_eq!((file(&raft).as_str(), raft.warnings.len()), ("/opt/vault", 1));
+
+    let consul =
+        |path: &str| format!("backend \"consul\" {{ address = \"127.0.0.1:8500\" path = {path:?} token = \"s\" }}");
+    let data = [("HOLDFAST_DATA_DIR", "/data")];
+    let one = load(&consul("vault_a/"), &data);
+    assert!(file(&one).starts_with("/data/consul-"), "{}", file(&one));
+    assert!(one.warnings[0].contains("HOLDFAST_ETCD_ENDPOINTS"), "{:?}", one.warnings);
+    assert_eq!(file(&one), file(&load(&consul("vault_a"), &data)), "the same place");
+    assert_ne!(file(&one), file(&load(&consul("vault_b"), &data)), "another place");
+    assert!(file(&load(&consul("a"), &[("HOME", "/home/u")])).starts_with("/home/u/.local/state/holdfast/consul-"));
+
+    let shared = load(&consul("vault_a/"), &[("HOLDFAST_ETCD_ENDPOINTS", "http://a:2379, http://b:2379")]);
+    let Some(StorageConfig::Etcd(etcd)) = &shared.storage else { panic!("{:?}", shared.storage) };
+    assert_eq!(etcd.endpoints, ["http://a:2379", "http://b:2379"]);
+    assert!(etcd.prefix.starts_with("holdfast-consul/"), "{}", etcd.prefix);
 }
