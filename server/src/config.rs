@@ -107,6 +107,8 @@ pub struct Config {
     pub log_level: Option<String>,
     /// Text or JSON.
     pub log_format: LogFormat,
+    /// Serve `sys/raw`.
+    pub raw_storage: bool,
     /// File that holds the process id while the server runs.
     pub pid_file: Option<PathBuf>,
     /// What the first start does by itself.
@@ -133,6 +135,7 @@ impl Default for Config {
             lockouts: Lockouts::default(),
             log_level: None,
             log_format: LogFormat::Text,
+            raw_storage: false,
             pid_file: None,
             initialize: Vec::new(),
             audit: AuditConfig::default(),
@@ -204,6 +207,7 @@ impl Config {
         if let Some(format) = top.string("log_format")? {
             self.log_format = format.parse().map_err(|error| top.wrong("log_format", error))?;
         }
+        self.raw_storage = top.bool("raw_storage_endpoint")?.unwrap_or(self.raw_storage);
         self.pid_file = top.path("pid_file")?.or(self.pid_file.take());
         // There is no leader to announce, no swap to lock against without the capability, no plug-in to load.
         top.ignore(&["cluster_addr", "disable_mlock", "disable_clustering", "ui", "disable_cache", "cache_size"]);
@@ -214,10 +218,7 @@ impl Config {
             let kind = &labels[0];
             self.warnings.push(format!("ha_storage {kind:?} is not needed: servers that share a storage all serve"));
         }
-        top.not_yet(
-            &["service_registration", "log_file", "raw_storage_endpoint", "introspection_endpoint"],
-            &mut self.warnings,
-        );
+        top.not_yet(&["service_registration", "log_file", "introspection_endpoint"], &mut self.warnings);
         top.finish(&mut self.warnings);
         Ok(())
     }

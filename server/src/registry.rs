@@ -8,6 +8,7 @@ pub fn registry() -> Registry {
         .with(Class::Secret, "kv", holdfast_engine_kv::factory)
         .with(Class::Secret, "generic", holdfast_engine_kv::factory)
         .with(Class::Secret, "database", holdfast_engine_database::factory)
+        .with_database("postgresql-database-plugin")
         .with(Class::Auth, "approle", holdfast_auth_approle::factory)
         .with(Class::Auth, "cert", holdfast_auth_cert::factory)
         .with(Class::Auth, "jwt", holdfast_auth_jwt::factory)

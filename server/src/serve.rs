@@ -10,6 +10,7 @@ use holdfast_http::{Certificate, Handle};
 use holdfast_runtime::{Shutdown, init_logs, set_log_filter};
 use tokio::{
     signal::unix::{SignalKind, signal},
+    sync::{mpsc, oneshot},
     task::JoinSet,
 };
 use tokio_util::sync::CancellationToken;
@@ -17,6 +18,7 @@ use tracing::{error, info, warn};
 
 use crate::{
     arguments::Arguments,
+    around::Around,
     config::{Config, InitializeRequest, ListenerConfig, StorageConfig, resolve},
     dev,
     front::Front,
@@ -43,8 +45,11 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let shutdown = Shutdown::on_signals()?;
     let entropy: Arc<dyn Entropy> = Arc::new(SystemEntropy);
     let metrics = Arc::new(Metrics::new());
-    let core = make_core(&config, &metrics, &entropy).await?;
-    let handle: Arc<dyn Handle> = Arc::new(Front { core: core.clone(), metrics });
+    let api_addr = config.api_addr.clone().or_else(|| config.listeners.first().map(ListenerConfig::url));
+    let around =
+        Around::new(metrics.clone(), &config, api_addr.as_deref().unwrap_or_default(), log_level(&arguments, &config));
+    let core = make_core(&config, api_addr.unwrap_or_default(), &around, &metrics, &entropy).await?;
+    let handle: Arc<dyn Handle> = Arc::new(Front { core: core.clone(), metrics: metrics.clone() });
     let listeners = listeners::bind(&config.listeners, &handle, &entropy).await?;
     info!(version = env!("CARGO_PKG_VERSION"), "holdfast server started");
     if arguments.dev {
@@ -52,7 +57,7 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
         let address = config.listeners.first().map(ListenerConfig::url);
         print!("{}", dev::greeting(&address.unwrap_or_default(), &ready));
     }
-    serve(core, listeners, arguments, shutdown).await
+    serve(core, listeners, &around, arguments, shutdown).await
 }
 
 fn configure(arguments: &Arguments) -> anyhow::Result<Config> {
@@ -93,15 +98,19 @@ fn environment(name: &str) -> Option<String> {
     std::env::var(name).ok()
 }
 
-async fn make_core(config: &Config, metrics: &Metrics, entropy: &Arc<dyn Entropy>) -> anyhow::Result<Arc<Core>> {
+async fn make_core(
+    config: &Config,
+    api_addr: String,
+    around: &Arc<Around>,
+    metrics: &Metrics,
+    entropy: &Arc<dyn Entropy>,
+) -> anyhow::Result<Arc<Core>> {
     let storage_config = config.storage.as_ref().context("no storage")?;
     let seal = open_seal(&config.seal, &environment, entropy.clone())?;
     let storage = open_storage(storage_config).await?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let storage_kind = storage.kind().to_owned();
     let barrier = Barrier::open(storage, clock.clone(), entropy.clone());
-    let first = config.listeners.first();
-    let api_addr = config.api_addr.clone().or_else(|| first.map(ListenerConfig::url)).unwrap_or_default();
     Ok(Core::new(CoreConfig {
         barrier,
         seal,
@@ -110,6 +119,8 @@ async fn make_core(config: &Config, metrics: &Metrics, entropy: &Arc<dyn Entropy
         clock,
         entropy: entropy.clone(),
         audit: config.audit.clone(),
+        process: around.clone(),
+        raw_storage: config.raw_storage,
         metrics: metrics.core(),
         default_lease_ttl: config.default_lease_ttl,
         max_lease_ttl: config.max_lease_ttl,
@@ -146,10 +157,16 @@ fn step(request: &InitializeRequest) -> InitStep {
 
 /// Serves until a signal or a failure. The order of the end: no new connections, running requests to their end, then
 /// the core's own work, then the keys out of memory.
-async fn serve(core: Arc<Core>, listeners: Listeners, arguments: Arguments, shutdown: Shutdown) -> anyhow::Result<()> {
+async fn serve(
+    core: Arc<Core>,
+    listeners: Listeners,
+    around: &Around,
+    arguments: Arguments,
+    shutdown: Shutdown,
+) -> anyhow::Result<()> {
     let Listeners { sockets, certificates } = listeners;
     tokio::spawn(listeners::watch_certificates(certificates.clone(), shutdown.clone()));
-    tokio::spawn(reload_on_hangup(core.clone(), certificates, arguments, shutdown.clone()));
+    tokio::spawn(reload_on_hangup(core.clone(), certificates, around.reloads(), arguments, shutdown.clone()));
 
     let end_of_core = CancellationToken::new();
     let mut running = tokio::spawn(core.clone().run(end_of_core.clone()));
@@ -177,10 +194,11 @@ async fn serve(core: Arc<Core>, listeners: Listeners, arguments: Arguments, shut
     failure.map_or(Ok(()), Err)
 }
 
-/// SIGHUP: certificates, log level and audit files anew.
+/// SIGHUP or a request: certificates, log level and audit files anew.
 async fn reload_on_hangup(
     core: Arc<Core>,
     certificates: Vec<Arc<Certificate>>,
+    mut asked: mpsc::Receiver<oneshot::Sender<()>>,
     arguments: Arguments,
     shutdown: Shutdown,
 ) {
@@ -189,10 +207,11 @@ async fn reload_on_hangup(
         Err(error) => return warn!(%error, "SIGHUP will not reload anything"),
     };
     loop {
-        tokio::select! {
-            _ = hangups.recv() => {}
+        let done = tokio::select! {
+            _ = hangups.recv() => None,
+            done = asked.recv() => done,
             () = shutdown.cancelled() => return,
-        }
+        };
         info!("reloading certificates, log level and audit files");
         certificates.iter().for_each(|certificate| certificate.reload_or_warn());
         match configure(&arguments) {
@@ -205,5 +224,9 @@ async fn reload_on_hangup(
             Err(error) => warn!(error = format!("{error:#}"), "the configuration cannot be read again"),
         }
         core.reopen_audit().await;
+        if let Some(done) = done {
+            // Who asked may have gone.
+            let _ = done.send(());
+        }
     }
 }

@@ -13,6 +13,7 @@ mod file;
 mod flood;
 mod hvac;
 mod initialize;
+mod reference;
 mod shutdown;
 mod startup;
 mod tls;

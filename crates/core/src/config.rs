@@ -7,7 +7,7 @@ use holdfast_logical::{Clock, Entropy};
 use holdfast_seal::Seal;
 use serde_json::{Map, Value};
 
-use crate::{Metrics, Registry, Verb, audit::AuditConfig, lockout::Lockouts};
+use crate::{Metrics, Process, Registry, Verb, audit::AuditConfig, lockout::Lockouts};
 
 /// Everything that a core is made of. Nothing is read from files or the environment below here.
 pub struct CoreConfig {
@@ -25,6 +25,10 @@ pub struct CoreConfig {
     pub open_audit: OpenAudit,
     /// Audit devices of the configuration, and where files may be.
     pub audit: AuditConfig,
+    /// What the core asks of the process.
+    pub process: Arc<dyn Process>,
+    /// Serve `sys/raw`.
+    pub raw_storage: bool,
     /// Counters and gauges, registered by the server.
     pub metrics: Metrics,
     /// TTL of leases and tokens that ask for none; Vault's default is 768 h.

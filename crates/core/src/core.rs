@@ -12,7 +12,7 @@ use arc_swap::ArcSwapOption;
 use tokio::sync::{Mutex, Notify};
 use tokio_util::sync::CancellationToken;
 
-use crate::{CoreConfig, Error, Metrics, audit::Early, lifecycle::Ceremony, open::Open};
+use crate::{CoreConfig, Error, Metrics, audit::Early, in_flight::InFlight, lifecycle::Ceremony, open::Open};
 
 /// The server. One per process.
 pub struct Core {
@@ -28,6 +28,7 @@ pub struct Core {
     /// The audit of what happens while it is sealed.
     pub(crate) early: Arc<Early>,
     wake: Notify,
+    in_flight: Arc<InFlight>,
 }
 
 /// Waits between attempts to unseal.
@@ -38,6 +39,7 @@ impl Core {
     pub fn new(config: CoreConfig) -> Arc<Self> {
         Arc::new_cyclic(|this| Self {
             early: Arc::new(Early::new(&config)),
+            in_flight: InFlight::new(config.metrics.in_flight.clone()),
             config: Arc::new(config),
             this: this.clone(),
             open: ArcSwapOption::empty(),
@@ -56,6 +58,11 @@ impl Core {
     /// The same, to be kept.
     pub(crate) fn shared_config(&self) -> Arc<CoreConfig> {
         self.config.clone()
+    }
+
+    /// What it is serving now.
+    pub(crate) fn in_flight(&self) -> &Arc<InFlight> {
+        &self.in_flight
     }
 
     /// Its counters.

@@ -21,6 +21,12 @@ pub struct Metrics {
     requests: Family<RequestLabels, Counter>,
     /// 1 when unsealed.
     pub unsealed: Gauge,
+    /// Requests that are being served.
+    pub in_flight: Gauge,
+    /// Milliseconds that requests took, logins apart.
+    pub handle_request: Milliseconds,
+    /// Milliseconds that logins took.
+    pub handle_login_request: Milliseconds,
     /// Tokens made by this replica since its start.
     pub tokens_created: Counter,
     /// Leases stored, as of the last count.
@@ -66,6 +72,23 @@ impl Default for AuditMetrics {
     }
 }
 
+/// How long something took, from a quarter of a millisecond to half a minute.
+#[derive(Clone, Debug)]
+pub struct Milliseconds(Histogram);
+
+impl Default for Milliseconds {
+    fn default() -> Self {
+        Self(Histogram::new(exponential_buckets(0.25, 2.0, 18)))
+    }
+}
+
+impl Milliseconds {
+    /// Adds one.
+    pub fn observe(&self, took: std::time::Duration) {
+        self.0.observe(took.as_secs_f64() * 1000.0);
+    }
+}
+
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct RequestLabels {
     operation: OperationLabel,
@@ -98,6 +121,19 @@ impl Metrics {
         let metrics = Self::default();
         registry.register("holdfast_core_requests", "Requests by operation and outcome", metrics.requests.clone());
         registry.register("vault_core_unsealed", "1 when this replica is unsealed", metrics.unsealed.clone());
+        // Every replica that is unsealed is active.
+        registry.register("vault_core_active", "1 when this replica serves", metrics.unsealed.clone());
+        registry.register("vault_core_in_flight_requests", "Requests being served", metrics.in_flight.clone());
+        registry.register(
+            "vault_core_handle_request",
+            "Milliseconds that requests took, logins apart",
+            metrics.handle_request.0.clone(),
+        );
+        registry.register(
+            "vault_core_handle_login_request",
+            "Milliseconds that logins took",
+            metrics.handle_login_request.0.clone(),
+        );
         registry.register("vault_token_creation", "Tokens made by this replica", metrics.tokens_created.clone());
         registry.register("vault_expire_num_leases", "Leases stored, as of the last count", metrics.leases.clone());
         registry.register(

@@ -7,7 +7,7 @@ use std::{
 
 use async_trait::async_trait;
 use holdfast_base::id;
-use holdfast_logical::{Backend, Check, MountInfo, Namespace, Store, StoreError, Txn, View};
+use holdfast_logical::{Backend, Check, MountInfo, Namespace, Store, StoreError, Timestamp, Txn, View};
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
@@ -62,6 +62,17 @@ pub struct Cluster {
     pub name: String,
 }
 
+/// A version of the server that has served the store.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Version {
+    /// When it was first started.
+    pub installed: Timestamp,
+    /// From its build.
+    pub build_date: String,
+    /// Version before it, if there was one.
+    pub previous: Option<String>,
+}
+
 /// Time between two rounds of [`Backend::tick`] and of finishing what was interrupted.
 const TICK: Duration = Duration::from_secs(60);
 
@@ -108,6 +119,7 @@ impl Open {
         let _ = backends.tokens.set(Arc::downgrade(&tokens));
         let early = core.upgrade().map_or_else(|| Arc::new(Early::new(&config)), |core| core.early.clone());
         let audit = Audit::new(root.below("core"), &config, early)?;
+        remember_version(&root, &config).await?;
         let front = Front::load(root.below("core"), config.clock.clone()).await?;
         let shutdown = CancellationToken::new();
         let lockout = Lockout::new(root.below("lockout"), config.clock.clone(), config.lockouts.clone());
@@ -271,6 +283,23 @@ async fn cluster(
             Err(error) => return Err(error),
         }
     }
+}
+
+/// Adds this version to the history of the store, if it is not there.
+async fn remember_version(root: &View, config: &CoreConfig) -> Result<(), StoreError> {
+    let view = root.below("core").below("versions");
+    if view.get(&config.version).await?.is_some() {
+        return Ok(());
+    }
+    let mut known: Vec<(Timestamp, String)> = Vec::new();
+    for name in view.list("", "", 0).await? {
+        if let Some((version, _)) = view.get_json::<Version>(&name).await? {
+            known.push((version.installed, name));
+        }
+    }
+    let previous = known.into_iter().max().map(|(_, name)| name);
+    let version = Version { installed: config.clock.now(), build_date: config.build_date.clone(), previous };
+    view.put_json(&config.version, &version).await.map(drop)
 }
 
 /// What leases need of mounts and tokens.

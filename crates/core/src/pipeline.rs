@@ -5,6 +5,7 @@
 //! audited like the rest, and an answer that cannot be audited takes back what was made for it.
 
 mod admit;
+mod common;
 mod finish;
 mod lend;
 mod parse;
@@ -19,6 +20,7 @@ use holdfast_logical::{Namespace, Operation, Response};
 
 use self::{
     admit::{Admitted, Ground, Handler, admit},
+    common::Common,
     parse::{Parsed, parse},
     trail::Trail,
 };
@@ -29,6 +31,7 @@ use crate::{
     lifecycle,
     mounts::Mounted,
     open::Open,
+    openapi,
 };
 
 /// An engine has this long; the client has given up by then.
@@ -39,7 +42,11 @@ impl Core {
     pub async fn handle(self: &Arc<Self>, raw: Raw) -> Answer {
         let (core, verb) = (self.clone(), raw.verb);
         let (request_id, path) = (raw.id.clone(), raw.path.clone());
+        let started = self.config().clock.boottime();
+        let flying = self.in_flight().enter(&raw, self.config().clock.now());
+        let login = path.starts_with("auth/") && path.split('/').any(|segment| segment == "login");
         let work = tokio::spawn(holdfast_barrier::one_request(async move {
+            let _flying = flying;
             // In a box, as what few requests need would be part of the size of each.
             let early = match lifecycle::paths::concerns(&raw) {
                 true => Box::pin(lifecycle::paths::serve(&core, &raw)).await,
@@ -58,6 +65,11 @@ impl Core {
             && error.is_ours()
         {
             tracing::warn!(request_id, path, %error, "a request failed");
+        }
+        let took = self.config().clock.boottime().saturating_sub(started);
+        match login {
+            true => self.metrics().handle_login_request.observe(took),
+            false => self.metrics().handle_request.observe(took),
         }
         self.metrics().request(verb, &answer);
         answer
@@ -110,9 +122,10 @@ async fn carry_out(open: &Arc<Open>, parsed: &Parsed, admitted: Admitted) -> Res
 async fn engine(open: &Arc<Open>, parsed: &Parsed, admitted: Admitted) -> Result<Reply, Error> {
     let Admitted { request, handler, holder, sudo, mounted, .. } = admitted;
     let read = matches!(request.operation, Operation::Read | Operation::List | Operation::Scan);
+    let common = Common::of(&request);
     let reply = match handler {
-        Handler::Help(text) => {
-            let response = Response::data(serde_json::json!({ "help": text, "see_also": "" }));
+        Handler::Help(row) => {
+            let response = Response::data(openapi::help(&open.config.version, &request.mount.kind, row));
             Reply { response, bare: Some(200), ..Reply::default() }
         }
         Handler::Engine(backend) if logs_in(&mounted, holder.as_deref()) => {
@@ -125,7 +138,7 @@ async fn engine(open: &Arc<Open>, parsed: &Parsed, admitted: Admitted) -> Result
             (noun.handle)(Call { open, request, holder, sudo, wrap_ttl, presented }).await?
         }
     };
-    if read && reply.is_empty() { Err(Error::not_found()) } else { Ok(reply) }
+    if read && reply.is_empty() { Err(Error::not_found()) } else { Ok(common.apply(reply)) }
 }
 
 /// May the request be a login? Those come without a token.

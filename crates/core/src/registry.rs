@@ -18,6 +18,7 @@ pub enum Class {
 #[derive(Clone, Debug, Default)]
 pub struct Registry {
     factories: BTreeMap<(Class, String), Factory>,
+    databases: Vec<String>,
 }
 
 impl Registry {
@@ -30,6 +31,17 @@ impl Registry {
     pub fn with(mut self, class: Class, kind: &str, factory: Factory) -> Self {
         self.factories.insert((class, kind.to_owned()), factory);
         self
+    }
+
+    /// Adds the name of a kind of database that the database engine knows, for the catalog of plug-ins.
+    pub fn with_database(mut self, name: &str) -> Self {
+        self.databases.push(name.to_owned());
+        self
+    }
+
+    /// Kinds of databases.
+    pub fn databases(&self) -> &[String] {
+        &self.databases
     }
 
     /// The factory of a type.

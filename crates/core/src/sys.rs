@@ -9,9 +9,12 @@ mod leases;
 mod locked_users;
 mod mounts;
 mod passwords;
+mod plugins;
 mod policies;
 mod quotas;
+mod raw;
 mod remount;
+mod server;
 mod tools;
 mod wire;
 mod wrapping;
@@ -36,6 +39,9 @@ pub const NOUNS: &[Noun] = &[
     Noun { rows: tools::ROWS, handle: |call| Box::pin(tools::handle(call)) },
     Noun { rows: quotas::ROWS, handle: |call| Box::pin(quotas::handle(call)) },
     Noun { rows: wire::ROWS, handle: |call| Box::pin(wire::handle(call)) },
+    Noun { rows: server::ROWS, handle: |call| Box::pin(server::handle(call)) },
+    Noun { rows: plugins::ROWS, handle: |call| Box::pin(plugins::handle(call)) },
+    Noun { rows: raw::ROWS, handle: |call| Box::pin(raw::handle(call)) },
     Noun { rows: internal::ROWS, handle: |call| Box::pin(internal::handle(call)) },
 ];
 

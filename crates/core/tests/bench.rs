@@ -65,6 +65,8 @@ pub fn core(storage: &Arc<MemoryStorage>, clock: &Arc<ManualClock>, make: Make) 
         clock: clock.clone(),
         entropy,
         audit: make.audit,
+        process: Arc::new(holdfast_core::NoProcess),
+        raw_storage: false,
         metrics: Metrics::default(),
         default_lease_ttl: SYSTEM_TTL,
         max_lease_ttl: SYSTEM_TTL,

@@ -11,6 +11,7 @@ mod lockout;
 mod mounts;
 mod policies;
 mod quotas;
+mod server;
 mod tidy;
 mod tokens;
 mod trees;

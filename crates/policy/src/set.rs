@@ -155,6 +155,12 @@ impl PolicySet {
         self.choose(place, Operation::List).map_or(Capabilities::NONE, |rule| rule.capabilities).names()
     }
 
+    /// All rules: pattern and capabilities.
+    pub fn rules(&self) -> impl Iterator<Item = (String, Capabilities)> {
+        let rules = self.exact.values().chain(self.prefixes.values()).chain(&self.segments);
+        rules.map(|rule| (rule.pattern.to_string(), rule.capabilities))
+    }
+
     /// May anything be done at or below a mount (`secret/`)? For `sys/internal/ui/mounts`.
     pub fn touches<'a>(&self, mount: impl Into<Place<'a>>) -> bool {
         let place: Place<'a> = mount.into();

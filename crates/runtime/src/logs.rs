@@ -1,10 +1,13 @@
 //! Logs to standard error, as text or as one JSON object a line.
 
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 use tracing_subscriber::{EnvFilter, Registry, fmt, layer::SubscriberExt, reload, util::SubscriberInitExt};
 
 static FILTER: OnceLock<reload::Handle<EnvFilter, Registry>> = OnceLock::new();
+
+/// The text of the filter in use.
+static TEXT: Mutex<String> = Mutex::new(String::new());
 
 /// Shape of a log line.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -31,7 +34,10 @@ impl std::str::FromStr for LogFormat {
 /// Starts logging. `filter` is a level (`trace`, `debug`, `info`, `warn`, `error`) or a tracing filter
 /// (`info,holdfast_core=debug`); what cannot be read counts as `info`.
 pub fn init_logs(format: LogFormat, filter: &str) {
-    let filter = EnvFilter::try_new(filter).unwrap_or_else(|_| EnvFilter::new("info"));
+    let (filter, text) = match EnvFilter::try_new(filter) {
+        Ok(read) => (read, filter),
+        Err(_) => (EnvFilter::new("info"), "info"),
+    };
     let (filter, handle) = reload::Layer::new(filter);
     let registry = tracing_subscriber::registry().with(filter);
     // A second call finds logging started, as tests in one process do.
@@ -44,6 +50,7 @@ pub fn init_logs(format: LogFormat, filter: &str) {
     if started.is_ok() {
         // The first start is the only one that gets here.
         let _ = FILTER.set(handle);
+        remember(text);
     }
 }
 
@@ -51,7 +58,22 @@ pub fn init_logs(format: LogFormat, filter: &str) {
 /// answer says whether the filter is in use now.
 pub fn set_log_filter(filter: &str) -> bool {
     match (FILTER.get(), EnvFilter::try_new(filter)) {
-        (Some(handle), Ok(filter)) => handle.reload(filter).is_ok(),
+        (Some(handle), Ok(read)) => {
+            let changed = handle.reload(read).is_ok();
+            if changed {
+                remember(filter);
+            }
+            changed
+        }
         _ => false,
     }
+}
+
+/// The filter in use, as it was given; empty before [`init_logs`].
+pub fn log_filter() -> String {
+    TEXT.lock().unwrap_or_else(PoisonError::into_inner).clone()
+}
+
+fn remember(filter: &str) {
+    filter.clone_into(&mut TEXT.lock().unwrap_or_else(PoisonError::into_inner));
 }

@@ -8,7 +8,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::audited;
-use crate::{Answer, Core, Error, Raw, Verb};
+use crate::{Answer, Core, Error, Raw, Verb, openapi};
 
 /// All of them, without `sys/` in front.
 pub const ROWS: &PathTable = &[
@@ -87,7 +87,7 @@ async fn judged(
     captures: &BTreeMap<&'static str, &str>,
 ) -> Result<Answer, Error> {
     if raw.verb == Verb::Help {
-        return Ok(bare(200, &json!({ "help": row.help, "see_also": "" })));
+        return Ok(bare(200, &openapi::help(&core.config().version, "system", row)));
     }
     if let Some(fault) = &raw.fault {
         return Err(fault.duplicate());

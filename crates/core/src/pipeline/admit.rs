@@ -41,7 +41,7 @@ pub enum Handler {
     /// A plug-in.
     Engine(Arc<dyn Backend>),
     /// The row itself.
-    Help(&'static str),
+    Help(&'static Row),
 }
 
 /// The row of a path, and who serves it.
@@ -132,7 +132,7 @@ pub async fn admit(
         return Err(holdfast_logical::Error::NotFound(Some("unsupported path".to_owned())).into());
     };
     let handler = match request.operation {
-        Operation::Help => Handler::Help(row.help),
+        Operation::Help => Handler::Help(row),
         operation if !row.serves(operation) => return Err(holdfast_logical::Error::UnsupportedOperation.into()),
         _ => handler,
     };

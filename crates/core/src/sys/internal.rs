@@ -1,4 +1,5 @@
-//! `sys/internal/ui/*`: what clients ask before they act, above all whether a kv mount is version 1 or 2.
+//! `sys/internal/*`: what clients ask before they act, above all whether a kv mount is version 1 or 2, and the OpenAPI
+//! document of it all.
 
 use holdfast_logical::{Auth, Error as Logical, Field, Kind, Operation::Read, PathTable, Response, Row};
 use serde_json::{Map, Value, json};
@@ -9,6 +10,8 @@ use crate::{
     call::{Call, Holder, Reply},
     cidr,
     mounts::Mounted,
+    openapi::{Document, Place},
+    reference,
 };
 
 pub const ROWS: &PathTable = &[
@@ -22,18 +25,32 @@ pub const ROWS: &PathTable = &[
         auth: Auth::None,
         help: "The mount that a path belongs to.",
     },
+    row("internal/ui/resultant-acl", &[Read], &[], Auth::Token, "What the policies of the token grant, by path."),
+    row(
+        "internal/specs/openapi",
+        &[Read],
+        &[
+            Field::new("generic_mount_paths", Kind::Bool, "Parameters instead of the paths of mounts."),
+            Field::new("context", Kind::String, "Ignored."),
+        ],
+        Auth::None,
+        "The OpenAPI document of the mounts that the token may touch.",
+    ),
 ];
 
 pub async fn handle(call: Call) -> Result<Reply, Error> {
+    if call.request.route == "internal/ui/resultant-acl" {
+        return resultant_acl(&call);
+    }
     let holder = holder(&call).await?;
+    if call.request.route == "internal/specs/openapi" {
+        return Ok(openapi(&call, holder.as_ref()));
+    }
     let router = call.open.mounts.cached();
     if call.request.route == "internal/ui/mounts" {
         let mut shown = Map::new();
         for (class, name) in [(Class::Auth, "auth"), (Class::Secret, "secret")] {
-            let rows = router.of(class).filter(|mounted| {
-                mounted.record.tuning.listing_visibility == "unauth"
-                    || holder.as_ref().is_some_and(|holder| holder.policies.touches(&mounted.info.path))
-            });
+            let rows = router.of(class).filter(|mounted| known(mounted, holder.as_ref()));
             let rows = rows.map(|mounted| (mounted.record.path.clone(), show(mounted, holder.is_some())));
             shown.insert(name.to_owned(), Value::Object(rows.collect()));
         }
@@ -56,6 +73,12 @@ pub async fn handle(call: Call) -> Result<Reply, Error> {
         shown.insert("path".to_owned(), json!(mounted.info.path));
     }
     Ok(Response::data(shown).into())
+}
+
+/// May the caller know of the mount?
+fn known(mounted: &Mounted, holder: Option<&Holder>) -> bool {
+    mounted.record.tuning.listing_visibility == "unauth"
+        || holder.is_some_and(|holder| holder.policies.touches(&mounted.info.path))
 }
 
 /// The path is open, so the pipeline did not look at the token; one that is sent must be good.
@@ -96,4 +119,49 @@ fn show(mounted: &Mounted, known: bool) -> Value {
         "type": record.kind,
         "uuid": record.uuid,
     })
+}
+
+/// The document of all mounts that the caller may know of.
+fn openapi(call: &Call, holder: Option<&Holder>) -> Reply {
+    let generic = call.request.fields.bool("generic_mount_paths").unwrap_or(false);
+    let mut document = Document::new(&call.open.config.version);
+    let router = call.open.mounts.cached();
+    for mounted in router.all().filter(|mounted| known(mounted, holder)) {
+        let (kind, path) = (mounted.record.kind.as_str(), mounted.record.path.as_str());
+        let fixed = matches!(kind, "system" | "cubbyhole" | "identity" | "token");
+        let parameter = format!("{}_mount_path", kind.replace('-', "_"));
+        let prefix = match (generic && !fixed, mounted.record.class) {
+            (true, Class::Auth) => format!("auth/{{{parameter}}}/"),
+            (true, Class::Secret) => format!("{{{parameter}}}/"),
+            (false, _) => mounted.info.path.clone(),
+        };
+        let tag = match (kind, mounted.record.class) {
+            ("system", _) => "system",
+            ("identity", _) => "identity",
+            (_, Class::Auth) => "auth",
+            (_, Class::Secret) => "secrets",
+        };
+        let version = mounted.record.options.get("version").filter(|_| kind == "kv");
+        let name = version.map_or_else(|| kind.to_owned(), |version| format!("{kind}-v{version}"));
+        let default = path.trim_end_matches('/');
+        let mount = (generic && !fixed).then_some((parameter.as_str(), default));
+        document.add(&Place { prefix: &prefix, kind: &name, tag, mount }, reference::rows(mounted));
+    }
+    let response = Response::data(document.finish());
+    Reply { response, bare: Some(200), ..Reply::default() }
+}
+
+fn resultant_acl(call: &Call) -> Result<Reply, Error> {
+    let policies = &call.holder()?.policies;
+    let root = policies.capabilities("sys/") == ["root"];
+    let (mut exact, mut globs) = (Map::new(), Map::new());
+    for (pattern, capabilities) in policies.rules() {
+        let shown = json!({ "capabilities": capabilities.names() });
+        match pattern.strip_suffix('*') {
+            Some(prefix) => globs.insert(prefix.to_owned(), shown),
+            None => exact.insert(pattern, shown),
+        };
+    }
+    let data = json!({ "root": root, "exact_paths": exact, "glob_paths": globs, "chroot_namespace": "" });
+    Ok(Response::data(data).into())
 }

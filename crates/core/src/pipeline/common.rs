@@ -1,0 +1,78 @@
+//! What all paths have in common and no handler should care about: parameters that nobody reads are pointed out, lists
+//! are paged (`after` and `limit`, as OpenBao has them).
+
+use holdfast_logical::{Data, Operation, Request};
+use serde_json::{Map, Value};
+
+use crate::call::Reply;
+
+/// What is to be done with the answer, from what was asked.
+#[derive(Default)]
+pub struct Common {
+    unknown: Vec<String>,
+    page: Option<Page>,
+}
+
+struct Page {
+    after: String,
+    /// 0: all.
+    limit: usize,
+}
+
+impl Common {
+    /// Takes it from a request whose handler takes only the fields of its row.
+    pub fn of(request: &Request) -> Self {
+        let unknown = request.fields.unknown();
+        match request.operation {
+            // What is wrapped is what was sent.
+            Operation::Create | Operation::Update | Operation::Patch if request.route != "wrapping/wrap" => {
+                Self { unknown: unknown.keys().cloned().collect(), page: None }
+            }
+            Operation::List | Operation::Scan => Self { page: Page::of(unknown), ..Self::default() },
+            _ => Self::default(),
+        }
+    }
+
+    /// Changes the answer. Warnings go only with an answer that has something in it: a 204 stays one.
+    pub fn apply(mut self, mut reply: Reply) -> Reply {
+        if let Some(page) = self.page {
+            reply.response.data = reply.response.data.map(|data| page.cut(data));
+        }
+        if !self.unknown.is_empty() && !reply.is_empty() && reply.bare.is_none() {
+            self.unknown.sort();
+            let unknown = self.unknown.join(" ");
+            reply.response.warnings.push(format!("Endpoint ignored these unrecognized parameters: [{unknown}]"));
+        }
+        reply
+    }
+}
+
+impl Page {
+    fn of(parameters: &Map<String, Value>) -> Option<Self> {
+        let text = |name: &str| match parameters.get(name)? {
+            Value::String(text) => Some(text.clone()),
+            Value::Number(number) => Some(number.to_string()),
+            _ => None,
+        };
+        let (after, limit) = (text("after"), text("limit"));
+        if after.is_none() && limit.is_none() {
+            return None;
+        }
+        // Less than one means all, as no number does.
+        let limit = limit.and_then(|limit| limit.parse::<usize>().ok()).unwrap_or(0);
+        Some(Self { after: after.unwrap_or_default(), limit })
+    }
+
+    fn cut(self, data: Data) -> Data {
+        let mut map = data.into_map();
+        let Some(Value::Array(keys)) = map.remove("keys") else { return Data::from(map) };
+        let most = if self.limit == 0 { usize::MAX } else { self.limit };
+        let after = |key: &Value| key.as_str().is_none_or(|key| key > self.after.as_str());
+        let kept: Vec<Value> = keys.into_iter().filter(after).take(most).collect();
+        if let Some(Value::Object(info)) = map.get_mut("key_info") {
+            info.retain(|key, _| kept.iter().any(|kept| kept.as_str() == Some(key)));
+        }
+        map.insert("keys".to_owned(), Value::Array(kept));
+        Data::from(map)
+    }
+}

@@ -1,0 +1,96 @@
+//! What Vault's API has that is not served, and what is served in another way. Kept by hand; a test holds that nothing
+//! stands here that is served after all.
+
+/// Paths of Vault and OpenBao that are not served, and why.
+pub const NOT_SERVED: &[(&[&str], &str)] = &[
+    (&["sys/license/status", "sys/license/*"], "there is no licence"),
+    (&["sys/managed-keys/:type/:name"], "Vault Enterprise; the seals keep keys outside"),
+    (&["sys/sync/*"], "Vault Enterprise; the operator writes Kubernetes Secrets instead (SecretEngine targets)"),
+    (&["sys/policies/rgp/:name", "sys/policies/egp/:name"], "Vault Enterprise (Sentinel)"),
+    (
+        &["sys/control-group/authorize", "sys/control-group/request"],
+        "Vault Enterprise and OpenBao; no approvals by several people yet",
+    ),
+    (&["sys/mfa/*", "identity/mfa/*"], "login MFA comes later"),
+    (
+        &["identity/oidc/provider/*", "identity/oidc/client/*", "identity/oidc/scope/*", "identity/oidc/assignment/*"],
+        "the OIDC provider comes later",
+    ),
+    (
+        &["sys/replication/dr/*", "sys/replication/performance/*"],
+        "Vault Enterprise; replicas share one store. The status is answered",
+    ),
+    (
+        &[
+            "sys/storage/raft/join",
+            "sys/storage/raft/configuration",
+            "sys/storage/raft/remove-peer",
+            "sys/storage/raft/autopilot/*",
+        ],
+        "there is no raft: etcd has its members",
+    ),
+    (
+        &["sys/storage/raft/snapshot-auto/*"],
+        "Vault Enterprise; run `holdfast operator raft snapshot save` on a schedule",
+    ),
+    (&["sys/pprof/*"], "profiles hold memory, and with it secrets"),
+    (&["sys/monitor"], "read the log of the process; `sys/loggers` changes its level"),
+    (
+        &["sys/config/group-policy-application", "sys/seal-backend-status", "sys/config/ui/custom-messages/*"],
+        "Vault Enterprise",
+    ),
+    (&["sys/internal/inspect/*"], "the router is shown by sys/mounts, the rest by sys/raw when it is on"),
+    (&["sys/internal/counters/activity/*", "sys/internal/counters/config"], "no client counting: nothing is billed"),
+    (
+        &["sys/plugins/pins/*", "sys/plugins/runtimes/catalog/*", "sys/plugins/reload/:type/:name"],
+        "plug-ins are compiled in",
+    ),
+    (&["sys/experiments", "sys/config/state/feature-flags"], "there are no experiments"),
+    (&["sys/decode-token"], "the command line decodes: `holdfast operator generate-root -decode`"),
+];
+
+/// What differs, by type of mount and pattern of the row.
+const DIFFERENCES: &[(&str, &str, &str)] = &[
+    ("system", "plugins/catalog/:type/:name", "plug-ins are compiled in; a registration is refused"),
+    ("system", "plugins/reload/backend", "accepted; there is nothing to reload"),
+    ("system", "config/ui/headers/:header", "kept and shown; there is no user interface to send them with"),
+    ("system", "config/reload/:subsystem", "`all` does what SIGHUP does"),
+    (
+        "system",
+        "quotas/lease-count/:name",
+        "in every edition; leases of secrets are counted exactly over all replicas, tokens are not counted; no `role`",
+    ),
+    (
+        "system",
+        "quotas/rate-limit/:name",
+        "a quota with a role counts beside the one of the path; `group_by` is `ip` or `none`; an IPv6 client is its /64",
+    ),
+    ("system", "step-down", "every replica serves: answered, nothing happens"),
+    ("system", "leader", "each replica says that it leads"),
+    ("system", "metrics", "names of the metrics that dashboards use; buckets are in the Prometheus format only"),
+    ("system", "host-info", "no disks"),
+    ("system", "internal/counters/:what", "`tokens` and `requests`; the others are 404"),
+    ("system", "version-history", "versions of Holdfast"),
+    ("system", "fsck", "Holdfast's own: reads and decrypts everything"),
+];
+
+/// What differs on the wire.
+pub const WIRE: &[&str] = &[
+    "`X-Vault-Wrap-Format: jwt` is not looked at: wrapping tokens are ordinary ones.",
+    "`X-Vault-Policy-Override`, `X-Vault-Forward`, `X-Vault-Index` and `X-Vault-Inconsistent` are not looked at: every replica reads its own writes.",
+    "`X-Vault-Inline-Auth-*` (OpenBao) is not served.",
+    "A body may nest 64 deep and have 100000 values (`max_json_depth`, `max_json_values`), without a token 1 MiB (`max_anonymous_request_size`); a path may be 1024 bytes long (414).",
+    "When all bodies together take 128 MiB, more of them are a 503 with `Retry-After`.",
+    "`after` and `limit` (OpenBao) page through every list.",
+];
+
+/// How a row differs from Vault's.
+pub fn difference(kind: &str, pattern: &str) -> Option<&'static str> {
+    let found = DIFFERENCES.iter().find(|(of, row, _)| *of == kind && *row == pattern);
+    found.map(|(_, _, how)| *how)
+}
+
+/// The rows that [`difference`] knows: type and pattern.
+pub fn differing() -> impl Iterator<Item = (&'static str, &'static str)> {
+    DIFFERENCES.iter().map(|(kind, pattern, _)| (*kind, *pattern))
+}
