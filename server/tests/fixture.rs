@@ -115,6 +115,12 @@ impl Server {
         self.wait()
     }
 
+    /// The same for a server that is still to be named.
+    pub fn stop_in_place(&mut self) {
+        self.signal("-TERM");
+        assert!(self.wait().success());
+    }
+
     /// SIGKILL.
     pub fn kill(mut self) {
         self.child.kill().unwrap();

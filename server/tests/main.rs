@@ -4,6 +4,7 @@
 
 mod fixture;
 
+mod audit;
 mod cli;
 mod crash;
 mod database;

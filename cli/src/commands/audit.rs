@@ -1,5 +1,7 @@
 //! `audit`
 
+mod verify;
+
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
@@ -22,6 +24,8 @@ pub enum Audit {
         /// Path of the device.
         path: String,
     },
+    /// Check audit files: was anything changed, added, removed or moved?
+    Verify(verify::Verify),
     /// Show how a device hashes a text, to search its log for it.
     Hash {
         /// Path of the device.
@@ -51,9 +55,9 @@ pub struct Enable {
     /// Accepted for Vault's sake.
     #[arg(long, hide = true)]
     local: bool,
-    /// Type: file.
+    /// Type: file, socket or syslog.
     kind: String,
-    /// Options, key=value: file_path=/var/log/holdfast/audit.log …
+    /// Options, key=value: file_path=/var/log/holdfast/audit.log, address=…, required=true …
     options: Vec<String>,
 }
 
@@ -85,6 +89,7 @@ impl Audit {
                 session.say(&format!("Success! Disabled audit device (if it was enabled) at: {path}/"));
                 Ok(())
             }
+            Self::Verify(verify) => verify.run(session).await,
             Self::Hash { path, input } => {
                 let body = json!({ "input": input::text(&input)? });
                 let envelope = api.write(&format!("sys/audit-hash/{}", path.trim_matches('/')), body).await;

@@ -213,15 +213,12 @@ impl Chain {
 
     /// Lines of our own have the outline of an entry, so that a reader of entries does not stumble.
     fn own(&mut self, kind: &str, body: serde_json::Value) -> String {
-        let path = format!("sys/audit/{}", self.id.device.trim_matches('/'));
-        let line = serde_json::json!({
-            "time": self.clock.now(),
-            "type": kind,
-            "auth": {},
-            "request": { "id": "", "operation": kind, "namespace": { "id": "root" }, "path": path },
-            kind: body,
-        });
-        self.stamp(&Record::own(line.to_string()))
+        let path = serde_json::Value::from(format!("sys/audit/{}", self.id.device.trim_matches('/')));
+        let line = format!(
+            r#"{{"time":"{}","type":"{kind}","auth":{{}},"request":{{"id":"","operation":"{kind}","namespace":{{"id":"root"}},"path":{path}}},"{kind}":{body}}}"#,
+            self.clock.now()
+        );
+        self.stamp(&Record::own(line))
     }
 }
 

@@ -10,10 +10,10 @@ use std::{
 
 use async_trait::async_trait;
 use holdfast_audit::{Device, DeviceSpec, OpenError, Record, Sink, SinkError};
-use holdfast_core::{Error, Raw, Verb};
+use holdfast_core::{AuditConfig, ConfiguredDevice, Error, Raw, Verb};
 use serde_json::{Value, json};
 
-use crate::bench::{Bench, outside};
+use crate::bench::{self, Bench, Make, outside};
 
 /// A device that takes everything until [`break_traps`] is called.
 struct Trap;
@@ -128,4 +128,234 @@ async fn what_was_made_for_an_answer_that_cannot_be_written_is_taken_back() {
     let refused = bench.fails(&bench.root, Verb::Read, "probe/creds/break-audit", json!({})).await;
     assert!(matches!(refused, Error::Audit("response")), "{refused}");
     assert!(outside(&uuid).is_empty(), "the credential was taken back");
+}
+
+fn configured(file: &Path) -> Make {
+    let options = [("file_path", file.to_str().unwrap()), ("sync", "none")];
+    let device = ConfiguredDevice {
+        path: "main".to_owned(),
+        kind: "file".to_owned(),
+        description: String::new(),
+        options: options.map(|(name, value)| (name.to_owned(), value.to_owned())).into(),
+    };
+    Make { audit: AuditConfig { devices: vec![device], folders: None }, ..Make::default() }
+}
+
+fn kinds(lines: &[Value]) -> Vec<String> {
+    let shown =
+        |line: &Value| format!("{} {}", line["type"].as_str().unwrap(), line["request"]["path"].as_str().unwrap());
+    lines.iter().map(shown).collect()
+}
+
+#[tokio::test]
+async fn devices_of_the_configuration_see_everything_from_init_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("audit.log");
+    let mut bench = Bench::new();
+    bench.core = bench::core(&bench.storage, &bench.clock, configured(&file));
+    let body = bench.bare(Verb::Write, "sys/init", json!({"secret_shares": 1, "secret_threshold": 1})).await.1;
+    bench.root = body["root_token"].as_str().unwrap().to_owned();
+    let share = body["keys_base64"][0].as_str().unwrap().to_owned();
+    bench.bare(Verb::Read, "sys/seal-status", json!({})).await;
+    bench.bare(Verb::Write, "sys/unseal", json!({ "key": share })).await;
+    bench.bare(Verb::Read, "sys/health", json!({})).await;
+    bench.read("sys/mounts").await;
+    bench.write("sys/seal", json!({})).await;
+    let answer = bench.answer("", Verb::Write, "sys/unseal", json!({ "key": "no share" })).await;
+    assert!(matches!(answer, holdfast_core::Answer::Error(_)));
+    let text = std::fs::read_to_string(&file).unwrap();
+    assert!(!text.contains(&share) && !text.contains(&bench.root), "a share or token is in clear");
+    let entries: Vec<Value> = lines(&file).into_iter().filter(|line| line["type"] != "checkpoint").collect();
+    let expected = [
+        "start sys/audit/main",
+        "request sys/init",
+        "response sys/init",
+        "request sys/unseal",
+        "start sys/audit/main",
+        "response sys/unseal",
+        "request sys/mounts",
+        "response sys/mounts",
+        "request sys/seal",
+        "response sys/seal",
+        "start sys/audit/main",
+        "request sys/unseal",
+        "response sys/unseal",
+    ];
+    // The device of the sealed server may be faster than the answer of the seal.
+    let (mut found, mut wanted) = (kinds(&entries), expected.map(str::to_owned).to_vec());
+    assert_eq!(found[..8], wanted[..8]);
+    found.sort();
+    wanted.sort();
+    assert_eq!(found, wanted);
+    assert!(entries.last().unwrap()["error"].as_str().unwrap().contains("key"), "{entries:?}");
+    // What a sealed server wrote is named by the next start.
+    assert_eq!(entries[4]["start"]["previous"]["seq"], 4);
+    // It is not the API's to take away, or to make twice.
+    bench.unseal_with(&share).await;
+    let refused = bench.fails(&bench.root, Verb::Delete, "sys/audit/main", json!({})).await;
+    assert!(refused.to_string().contains("configuration"), "{refused}");
+    let refused = bench.fails(&bench.root, Verb::Write, "sys/audit/main", json!({"type": "trap"})).await;
+    assert!(refused.to_string().contains("already in use"), "{refused}");
+}
+
+#[tokio::test]
+async fn a_configured_device_that_fails_stops_an_init() {
+    let bench = Bench::new();
+    let core = bench::core(&bench.storage, &bench.clock, configured(Path::new("/dev/full")));
+    let raw = bench.raw("", Verb::Write, "sys/init", json!({"secret_shares": 1, "secret_threshold": 1}));
+    assert!(matches!(core.handle(raw).await, holdfast_core::Answer::Error(Error::Audit("request"))));
+    assert!(!core.is_initialized().await.unwrap());
+}
+
+#[tokio::test]
+async fn devices_of_the_table_are_told_what_happened_before_them() {
+    let bench = Bench::open().await;
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("audit.log");
+    enable(&bench, &file).await;
+    let found = kinds(&lines(&file));
+    for path in ["sys/init", "sys/unseal"] {
+        let requests = found.iter().filter(|line| **line == format!("request {path}")).count();
+        let responses = found.iter().filter(|line| **line == format!("response {path}")).count();
+        assert!(requests == responses && requests > 0, "{found:?}");
+    }
+}
+
+#[tokio::test]
+async fn headers_that_are_configured_reach_the_log() {
+    let bench = Bench::open().await;
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("audit.log");
+    enable(&bench, &file).await;
+    let headers = "sys/config/auditing/request-headers";
+    bench.write(&format!("{headers}/X-Request-Id"), json!({"hmac": false})).await;
+    bench.write(&format!("{headers}/x-secret"), json!({"hmac": true})).await;
+    assert_eq!(
+        bench.read(headers).await["headers"],
+        json!({"X-Request-Id": {"hmac": false}, "x-secret": {"hmac": true}})
+    );
+    assert_eq!(bench.read(&format!("{headers}/X-REQUEST-ID")).await["X-Request-Id"]["hmac"], false);
+    let refused = bench.fails(&bench.root, Verb::Write, &format!("{headers}/X-Vault-Token"), json!({})).await;
+    assert!(refused.to_string().contains("credential"), "{refused}");
+    let send = async || {
+        let mut raw = bench.raw(&bench.root, Verb::Read, "sys/mounts", json!({}));
+        for (name, value) in
+            [("x-request-id", "canary-open"), ("x-secret", "canary-hidden"), ("x-other", "canary-other")]
+        {
+            raw.headers.insert(name.to_owned(), value.to_owned());
+        }
+        raw.headers.insert("traceparent".to_owned(), format!("00-{}-b7ad6b7169203331-01", "4bf92f35".repeat(4)));
+        bench.core.handle(raw).await;
+        lines(&file).pop().unwrap()
+    };
+    let line = send().await;
+    assert_eq!(line["request"]["headers"]["x-request-id"], json!(["canary-open"]));
+    assert!(line["request"]["headers"]["x-secret"][0].as_str().unwrap().starts_with("hmac-sha256:"));
+    assert_eq!(line["hf"]["trace_id"], "4bf92f35".repeat(4));
+    let text = std::fs::read_to_string(&file).unwrap();
+    assert!(!text.contains("canary-hidden") && !text.contains("canary-other"));
+    bench.ok(&bench.root, Verb::Delete, &format!("{headers}/X-Secret"), json!({})).await;
+    assert!(send().await["request"]["headers"].get("x-secret").is_none());
+    let keys = bench.ok(&bench.root, Verb::List, headers, json!({})).await.data.unwrap().to_map();
+    assert_eq!(keys["keys"], json!(["X-Request-Id"]));
+}
+
+#[tokio::test]
+async fn raw_entries_of_one_device_do_not_leak_into_another() {
+    let bench = Bench::open().await;
+    let folder = tempfile::tempdir().unwrap();
+    let (file, raw) = (folder.path().join("audit.log"), folder.path().join("raw.log"));
+    enable(&bench, &file).await;
+    let options = json!({"file_path": raw.to_str().unwrap(), "log_raw": "true"});
+    bench.write("sys/audit/raw", json!({"type": "file", "options": options})).await;
+    bench.write("sys/mounts/probe", json!({"type": "probe"})).await;
+    bench.write("probe/data/x", json!({"password": "canary"})).await;
+    assert!(std::fs::read_to_string(&raw).unwrap().contains("canary"));
+    assert!(!std::fs::read_to_string(&file).unwrap().contains("canary"), "cve_2024_0831");
+}
+
+#[tokio::test]
+async fn help_has_its_id_and_every_entry_the_fields_of_vault() {
+    let bench = Bench::open().await;
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("audit.log");
+    enable(&bench, &file).await;
+    bench.write("sys/mounts/probe", json!({"type": "probe"})).await;
+    bench.write("probe/data/x", json!({"password": "canary"})).await;
+    bench.answer(&bench.root, Verb::Help, "probe/data/x", json!({})).await;
+    bench.read("probe/creds/app").await;
+    let found: Vec<Value> = lines(&file)
+        .into_iter()
+        .filter(|line| line["request"]["path"].as_str().unwrap().starts_with("probe/"))
+        .map(|mut line| {
+            shape(&mut line);
+            line
+        })
+        .collect();
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/audit_entries.json");
+    if std::env::var_os("HOLDFAST_UPDATE").is_some() {
+        std::fs::write(&golden, serde_json::to_string_pretty(&found).unwrap() + "\n").unwrap();
+    }
+    let wanted: Value = serde_json::from_str(&std::fs::read_to_string(&golden).unwrap()).unwrap();
+    assert_eq!(json!(found), wanted, "HOLDFAST_UPDATE=1 writes it anew: is each field still what Vault calls it?");
+}
+
+/// What differs from run to run becomes a word.
+fn shape(value: &mut Value) {
+    match value {
+        Value::String(text) if text.starts_with("hmac-sha256:") => *text = "<hash>".to_owned(),
+        Value::Object(map) => {
+            for (key, value) in map {
+                match key.as_str() {
+                    "mac"
+                    | "prev"
+                    | "duration_us"
+                    | "seq"
+                    | "mount_accessor"
+                    | "lease_id"
+                    | "mount_running_version"
+                    | "mount_running_plugin_version" => *value = json!(format!("<{key}>")),
+                    _ => shape(value),
+                }
+            }
+        }
+        Value::Array(list) => list.iter_mut().for_each(shape),
+        _ => {}
+    }
+}
+
+/// A word of its own in every place of a request: none is in the log.
+#[tokio::test]
+async fn cve_2024_8365_no_secret_of_any_field_reaches_the_log() {
+    let bench = Bench::open().await;
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("audit.log");
+    enable(&bench, &file).await;
+    bench.write("sys/mounts/probe", json!({"type": "probe"})).await;
+    let body = json!({"count": "canary-count", "a": "canary-a", "deep": {"b": ["canary-b", {"c": "canary-c"}]}});
+    for (token, path) in [
+        (bench.root.as_str(), "probe/data/x"),
+        ("hvs.canary-token", "probe/data/x"),
+        ("canary-token", "sys/wrapping/unwrap"),
+        (bench.root.as_str(), "sys/wrapping/lookup"),
+        ("", "sys/unseal"),
+        ("", "sys/generate-root/update"),
+        ("", "auth/token/lookup"),
+        (bench.root.as_str(), "auth/token/revoke-accessor"),
+    ] {
+        let mut body = body.as_object().unwrap().clone();
+        for key in ["key", "token", "accessor", "nonce", "otp", "id"] {
+            body.insert(key.to_owned(), json!(format!("canary-{key}")));
+        }
+        let mut raw = bench.raw(token, Verb::Write, path, Value::Object(body));
+        raw.headers.insert("x-header".to_owned(), "canary-header".to_owned());
+        bench.core.handle(raw).await;
+        let mut raw = bench.raw(token, Verb::Write, path, json!({}));
+        raw.fault = Some(Error::invalid("bad JSON"));
+        raw.raw_body = b"canary-raw".to_vec().into();
+        bench.core.handle(raw).await;
+    }
+    let text = std::fs::read_to_string(&file).unwrap();
+    let hit = text.lines().find(|line| line.contains("canary"));
+    assert!(hit.is_none(), "{hit:?}");
 }

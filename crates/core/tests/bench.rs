@@ -108,6 +108,11 @@ impl Bench {
         assert!(self.core.is_unsealed());
     }
 
+    pub async fn unseal_with(&self, share: &str) {
+        let (status, _) = self.bare(Verb::Write, "sys/unseal", json!({ "key": share })).await;
+        assert!(status == 200 && self.core.is_unsealed());
+    }
+
     /// A new process over the same store.
     pub async fn restart(&mut self) {
         self.core = core(&self.storage, &self.clock, Make::default());

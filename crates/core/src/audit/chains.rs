@@ -124,7 +124,7 @@ impl Chains {
 
     pub async fn show(&self) -> Result<Value, Error> {
         let mut heads: Vec<Head> = Vec::new();
-        for name in self.view.list(FOLDER, "", usize::MAX).await? {
+        for name in self.view.list(&format!("{FOLDER}/"), "", 0).await? {
             let stored: Option<(Stored, _)> = self.view.get_json(&format!("{FOLDER}/{name}")).await?;
             heads.extend(stored.map(|(stored, _)| stored.heads).unwrap_or_default());
         }

@@ -40,7 +40,8 @@ pub async fn audited(
         error: text.as_deref(),
         ..audit::ResponseEntry::default()
     };
-    match core.open() {
+    // Where an open server has no device yet, the first one will be told.
+    match core.open().filter(|open| !open.audit.is_idle()) {
         None => core.early.response(&entry).await,
         Some(open) => match open.audit.response(&entry).await {
             Err(_) if matches!(route, "init" | "unseal") => open.audit.keep(&entry),
@@ -56,12 +57,13 @@ async fn request(core: &Core, raw: &Raw, serial: &str) -> Result<(), Error> {
         request: asked(core, raw, serial),
         ..audit::RequestEntry::default()
     };
-    match core.open() {
+    let open = core.open();
+    if let Some(open) = &open {
+        open.audit.sync().await?;
+    }
+    match open.filter(|open| !open.audit.is_idle()) {
         None => core.early.request(&entry).await,
-        Some(open) => {
-            open.audit.sync().await?;
-            open.audit.request(&entry).await
-        }
+        Some(open) => open.audit.request(&entry).await,
     }
 }
 
