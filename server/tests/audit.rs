@@ -92,7 +92,7 @@ async fn work(port: u16, root: String, next: Arc<AtomicUsize>, until: usize, ans
         }
         let request = request(n, &root);
         let Ok((status, _)) = ask(&mut connection, &request).await else { return };
-        assert!(status >= 200 && status < 500, "{status} {request:?}");
+        assert!((200..500).contains(&status), "{status} {request:?}");
         answered.lock().push(request.1);
     }
 }
@@ -250,18 +250,18 @@ async fn the_public_key_is_enough_after_the_server_is_gone() {
         client.write(&format!("secret/{n}"), json!({"n": n})).await.unwrap();
     }
     let file = home.path().join("audit.log");
-    assert_whole(&verify(&server, &made.root_token, &[], &[file.clone()]));
+    assert_whole(&verify(&server, &made.root_token, &[], std::slice::from_ref(&file)));
     let chain = client.read("sys/audit-chain").await.unwrap().unwrap().data.unwrap();
     let key = chain["public_key"].as_str().unwrap().to_owned();
     server.stop_in_place();
     let offline = ["-offline", "-public-key", key.as_str()];
-    let output = verify(&server, "", &offline, &[file.clone()]);
+    let output = verify(&server, "", &offline, std::slice::from_ref(&file));
     assert_whole(&output);
     let chains = report(&output)["chains"].as_array().unwrap().clone();
     let last = chains.last().unwrap();
     assert_eq!(last["signed"].as_u64().unwrap() + 1, last["last"].as_u64().unwrap(), "all of it is signed: {last}");
     let text = std::fs::read_to_string(&file).unwrap();
     std::fs::write(&file, text.replacen("secret/3", "secret/4", 1)).unwrap();
-    assert_eq!(verify(&server, "", &offline, &[file.clone()]).status.code(), Some(3));
+    assert_eq!(verify(&server, "", &offline, std::slice::from_ref(&file)).status.code(), Some(3));
     assert_eq!(verify(&server, "", &["-offline"], &[file]).status.code(), Some(1));
 }
