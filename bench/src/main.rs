@@ -2,6 +2,8 @@
 //! and an etcd that takes conditional puts with nobody in front of it.
 
 mod bare;
+mod barrier;
+mod latency;
 mod puts;
 
 use clap::{Parser, Subcommand};
@@ -21,6 +23,8 @@ enum Limit {
     },
     /// Put 300 bytes under two compares for some seconds: the limit of the write rows. Prints puts/s, p50 and p99 in ms.
     Etcd(puts::Arguments),
+    /// Read and put 300 bytes through the barrier, without a server around it. Prints requests/s, p50 and p99 in ms.
+    Barrier(barrier::Arguments),
 }
 
 #[tokio::main]
@@ -28,5 +32,6 @@ async fn main() -> anyhow::Result<()> {
     match Arguments::parse().limit {
         Limit::Http { port } => bare::serve(port).await,
         Limit::Etcd(arguments) => puts::measure(arguments).await,
+        Limit::Barrier(arguments) => barrier::measure(arguments).await,
     }
 }

@@ -10,6 +10,8 @@ use bytes::Bytes;
 use holdfast_storage::{Compare, Condition, Op, Storage, Txn};
 use holdfast_storage_etcd::{Config, EtcdStorage};
 
+use crate::latency::Latencies;
+
 /// How to measure.
 #[derive(clap::Args)]
 pub struct Arguments {
@@ -35,16 +37,11 @@ pub async fn measure(arguments: Arguments) -> anyhow::Result<()> {
     let end = Instant::now() + Duration::from_secs(seconds);
     let lanes: Vec<_> =
         (0..in_flight / nested).map(|lane| tokio::spawn(put(storage.clone(), lane, nested, end))).collect();
-    let mut latencies = Vec::new();
+    let mut latencies = Latencies::default();
     for lane in lanes {
-        latencies.extend(lane.await??);
+        latencies.add(lane.await??);
     }
-    latencies.sort_unstable();
-    let at = |share: f64| {
-        latencies.get((latencies.len() as f64 * share) as usize).map_or(0.0, |time| time.as_secs_f64() * 1e3)
-    };
-    let puts = latencies.len() * nested;
-    println!("{:.0} {:.2} {:.2}", puts as f64 / seconds as f64, at(0.5), at(0.99));
+    println!("{}", latencies.summary(Duration::from_secs(seconds), nested));
     Ok(())
 }
 

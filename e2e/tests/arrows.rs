@@ -40,7 +40,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("csi", &["api-types", "client", "crd-types", "runtime", "template"]),
     ("webhook", &["agent", "crd-types", "runtime", "template"]),
     ("agent", &["api-types", "client", "runtime", "template"]),
-    ("bench", &["storage", "storage-etcd"]),
+    ("bench", &["barrier", "storage", "storage-etcd"]),
     ("e2e", &["api-types", "client", "runtime"]),
 ];
 
