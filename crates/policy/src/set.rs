@@ -156,7 +156,7 @@ impl PolicySet {
     }
 
     /// All rules: pattern and capabilities.
-    pub fn rules(&self) -> impl Iterator<Item = (String, Capabilities)> {
+    pub fn granted(&self) -> impl Iterator<Item = (String, Capabilities)> {
         let rules = self.exact.values().chain(self.prefixes.values()).chain(&self.segments);
         rules.map(|rule| (rule.pattern.to_string(), rule.capabilities))
     }

@@ -155,7 +155,7 @@ fn resultant_acl(call: &Call) -> Result<Reply, Error> {
     let policies = &call.holder()?.policies;
     let root = policies.capabilities("sys/") == ["root"];
     let (mut exact, mut globs) = (Map::new(), Map::new());
-    for (pattern, capabilities) in policies.rules() {
+    for (pattern, capabilities) in policies.granted() {
         let shown = json!({ "capabilities": capabilities.names() });
         match pattern.strip_suffix('*') {
             Some(prefix) => globs.insert(prefix.to_owned(), shown),
