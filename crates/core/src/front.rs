@@ -148,14 +148,40 @@ impl Core {
 }
 
 impl Open {
+    /// The refusal of a login by the rate limit of its role, which is known only when the body was read.
+    pub(crate) async fn limit_role(self: &Arc<Self>, raw: &Raw) -> Option<Error> {
+        let settings = self.front.known();
+        if settings.quotas.rate_limits.values().all(|limit| limit.scope.role.is_empty()) {
+            return None;
+        }
+        let path = raw.full_path();
+        let router = self.mounts.cached();
+        let (mounted, rest) = router.resolve(&path)?;
+        let role = match rest.strip_prefix("login") {
+            Some("") => raw.body.get("role").and_then(serde_json::Value::as_str),
+            Some(name) => name.strip_prefix('/'),
+            None => None,
+        };
+        let mount = mounted.record.full_path();
+        let asked = quota::Asked { path: &path, mount: &mount, role: Some(role.filter(|role| !role.is_empty())?) };
+        let (name, limit) = settings.quotas.rate_limit(&asked)?;
+        let verdict = self.front.limiter.ask(name, limit, raw.connection.remote, self.config.clock.boottime());
+        let refusal = verdict.refused().then(|| quota::refusal(&path))?;
+        self.config.metrics.rate_limit_violations.inc();
+        if settings.quotas.config.enable_rate_limit_audit_logging {
+            pipeline::audit_refusal(self, raw, Some(&refusal)).await;
+        }
+        Some(refusal)
+    }
+
     fn limit(&self, quotas: &quota::Quotas, raw: &Raw) -> Greeting {
         let path = raw.full_path();
         if quotas.exempt(&path) {
             return Greeting::default();
         }
         let router = self.mounts.cached();
-        let mount = router.resolve(&path).map_or("", |(mounted, _)| mounted.info.path.as_str());
-        let asked = quota::Asked { path: &path, mount, role: None };
+        let mount = router.resolve(&path).map(|(mounted, _)| mounted.record.full_path()).unwrap_or_default();
+        let asked = quota::Asked { path: &path, mount: &mount, role: None };
         let Some((name, limit)) = quotas.rate_limit(&asked) else { return Greeting::default() };
         let verdict = self.front.limiter.ask(name, limit, raw.connection.remote, self.config.clock.boottime());
         Greeting {

@@ -55,7 +55,10 @@ impl Core {
             match early {
                 Some(answer) => answer.unwrap_or_else(Answer::Error),
                 None => match core.open() {
-                    Some(open) => serve(&open, parse(raw), None).await,
+                    Some(open) => match open.limit_role(&raw).await {
+                        None => serve(&open, parse(raw), None).await,
+                        Some(refusal) => Answer::Error(refusal),
+                    },
                     None => Answer::Error(Error::Sealed),
                 },
             }

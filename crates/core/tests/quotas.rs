@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use holdfast_core::{Error, Greeting, Raw, Verb};
+use holdfast_core::{Answer, Error, Greeting, Raw, Verb};
 use holdfast_logical::{Connection, Error as Logical};
 use serde_json::{Value, json};
 
@@ -145,7 +145,7 @@ async fn of_many_at_once_on_two_replicas_exactly_as_many_as_may_get_one() {
         .map(|at| {
             let core = if at % 2 == 0 { Arc::clone(&bench.core) } else { other.clone() };
             let raw = bench.raw(&token, Verb::Read, "db/creds/a", json!({}));
-            tokio::spawn(async move { matches!(core.handle(raw).await, holdfast_core::Answer::Envelope { .. }) })
+            tokio::spawn(async move { matches!(core.handle(raw).await, Answer::Envelope { .. }) })
         })
         .collect();
     let mut got = 0;
@@ -186,4 +186,20 @@ async fn headers_for_a_user_interface_are_kept() {
     bench.fails(&bench.root, Verb::Write, "sys/config/ui/headers/X-Vault-Token", json!({"values": "a"})).await;
     bench.ok(&bench.root, Verb::Delete, "sys/config/ui/headers/X-Own", json!({})).await;
     bench.fails(&bench.root, Verb::Read, "sys/config/ui/headers/X-Own", json!({})).await;
+}
+
+#[tokio::test]
+async fn a_role_has_a_limit_of_its_own() {
+    let bench = Bench::open().await;
+    bench.write("sys/auth/door", json!({"type": "door"})).await;
+    let quota = json!({"rate": 1, "interval": 60, "path": "auth/door/", "role": "web"});
+    bench.write("sys/quotas/rate-limit/web", quota).await;
+    let login = async |role: &str| bench.answer("", Verb::Write, "auth/door/login", json!({ "role": role })).await;
+    assert!(!matches!(login("web").await, Answer::Error(_)));
+    let Answer::Error(error) = login("web").await else { panic!("let in") };
+    assert!(error.to_string().contains("rate limit quota exceeded"), "{error}");
+    for _ in 0..3 {
+        assert!(!matches!(login("other").await, Answer::Error(_)), "other roles are free");
+        assert!(asks(&bench, "auth/door/login", "10.0.0.1").await, "so is the path");
+    }
 }
