@@ -131,6 +131,25 @@ impl Api {
         absent(self.secret(Method::GET, path.trim_end_matches('/'), "list=true", None).await)
     }
 
+    /// SCAN; `None` when there is nothing.
+    pub async fn scan(
+        &self,
+        path: &str,
+        after: Option<&str>,
+        limit: Option<u64>,
+    ) -> Result<Option<Envelope>, ApiError> {
+        let mut query = "scan=true".to_owned();
+        if let Some(after) = after {
+            let escaped = after.bytes().map(|byte| format!("%{byte:02X}"));
+            query.push_str("&after=");
+            query.extend(escaped);
+        }
+        if let Some(limit) = limit {
+            query.push_str(&format!("&limit={limit}"));
+        }
+        absent(self.secret(Method::GET, path.trim_end_matches('/'), &query, None).await)
+    }
+
     /// A call whose answer is an object that is no envelope.
     pub async fn bare(&self, method: Method, path: &str, body: Option<Value>) -> Result<Map<String, Value>, ApiError> {
         let answer = self.call(method, path, "", body).await?;

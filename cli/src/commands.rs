@@ -36,6 +36,7 @@ pub async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Patch(command) => command.run(session).await,
         Command::Delete(command) => command.run(session).await,
         Command::List(command) => command.run(session).await,
+        Command::Scan(command) => command.run(session).await,
         Command::Login(command) => command.run(session).await,
         Command::Status => status::run(session).await,
         Command::Unwrap(command) => command.run(session).await,

@@ -74,6 +74,8 @@ pub(crate) enum Command {
     Delete(commands::delete::Delete),
     /// List what is there.
     List(commands::list::List),
+    /// List everything below a folder.
+    Scan(commands::list::Scan),
     /// Log in, and keep the token.
     Login(commands::login::Login),
     /// Show whether the server is sealed (exit code 2 if so).
@@ -146,6 +148,9 @@ mod tests {
             "holdfast secrets disable db/",
             "holdfast secrets list -detailed",
             "holdfast auth enable kubernetes",
+            "holdfast auth tune -user-lockout-threshold=3 -user-lockout-disable=false users/",
+            "holdfast scan -after=a -limit=2 secret/metadata",
+            "holdfast kv metadata patch -remove-custom-metadata=team secret/app",
             "holdfast policy write app -",
             "holdfast policy write -format=json app app.hcl",
             "holdfast token create -policy=a -policy=b -ttl=1h -orphan",

@@ -1,7 +1,7 @@
 //! `auth`
 
 use clap::{Args, Subcommand};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::mounts::{self, Columns, Tuning};
 use crate::{
@@ -24,7 +24,9 @@ pub enum Auth {
     /// Change settings of a method.
     Tune {
         #[command(flatten)]
-        tuning: Tuning,
+        tuning: Box<Tuning>,
+        #[command(flatten)]
+        lockout: Lockout,
         /// Path of the method.
         path: String,
     },
@@ -36,6 +38,37 @@ pub struct List {
     /// With TTLs, options and ids.
     #[arg(long)]
     detailed: bool,
+}
+
+/// What failed logins of users lead to.
+#[derive(Args)]
+pub struct Lockout {
+    /// Failed logins in a row that lock a user out.
+    #[arg(long, value_name = "NUMBER")]
+    user_lockout_threshold: Option<u64>,
+    /// How long a user is locked out.
+    #[arg(long, value_name = "DURATION")]
+    user_lockout_duration: Option<String>,
+    /// Failed logins are forgotten after this long.
+    #[arg(long, value_name = "DURATION")]
+    user_lockout_counter_reset_duration: Option<String>,
+    /// Lock nobody out.
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
+    user_lockout_disable: Option<bool>,
+}
+
+impl Lockout {
+    /// `user_lockout_config`, if anything was said.
+    fn config(self) -> Option<Value> {
+        let said = [
+            ("lockout_threshold", self.user_lockout_threshold.map(Value::from)),
+            ("lockout_duration", self.user_lockout_duration.map(Value::from)),
+            ("lockout_counter_reset_duration", self.user_lockout_counter_reset_duration.map(Value::from)),
+            ("lockout_disable", self.user_lockout_disable.map(Value::from)),
+        ];
+        let config: Map<_, _> = said.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?))).collect();
+        (!config.is_empty()).then_some(Value::Object(config))
+    }
 }
 
 /// Enable a method.
@@ -74,9 +107,11 @@ impl Auth {
                 session.say(&format!("Success! Disabled the auth method (if it existed) at: {path}/"));
                 Ok(())
             }
-            Self::Tune { tuning, path } => {
+            Self::Tune { tuning, lockout, path } => {
                 let path = path.trim_matches('/');
-                let tuned = api.write(&format!("sys/auth/{path}/tune"), Value::Object(tuning.tune()?)).await;
+                let mut body = tuning.tune()?;
+                body.extend(lockout.config().map(|config| ("user_lockout_config".to_owned(), config)));
+                let tuned = api.write(&format!("sys/auth/{path}/tune"), Value::Object(body)).await;
                 tuned.during(format_args!("tuning auth method {path}/"))?;
                 session.say(&format!("Success! Tuned the auth method at: {path}/"));
                 Ok(())

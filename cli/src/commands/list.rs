@@ -25,6 +25,27 @@ impl List {
     }
 }
 
+/// List everything below a folder.
+#[derive(Args)]
+pub struct Scan {
+    /// Only what sorts after this.
+    #[arg(long, value_name = "KEY")]
+    after: Option<String>,
+    /// At most so many.
+    #[arg(long, value_name = "NUMBER")]
+    limit: Option<u64>,
+    /// Path.
+    path: String,
+}
+
+impl Scan {
+    pub(crate) async fn run(self, session: &Session) -> Result<(), Failure> {
+        let path = self.path.trim_matches('/');
+        let envelope = session.api().scan(path, self.after.as_deref(), self.limit).await;
+        print(session, envelope.during(format_args!("scanning {path}"))?, path)
+    }
+}
+
 /// The keys of a list answer below `Keys`.
 pub(crate) fn print(session: &Session, envelope: Option<Envelope>, path: &str) -> Result<(), Failure> {
     let nothing = || Failure::Nothing(format!("No value found at {path}"));

@@ -19,7 +19,7 @@ pub enum Metadata {
     /// Write it.
     Put(Put),
     /// Change some of it.
-    Patch(Put),
+    Patch(Patch),
     /// Delete the secret with all its versions, for ever.
     Delete(Place),
 }
@@ -43,6 +43,16 @@ pub struct Put {
     place: Place,
 }
 
+/// Change some metadata.
+#[derive(Args)]
+pub struct Patch {
+    /// Custom key to remove; may be repeated.
+    #[arg(long, value_name = "KEY", value_delimiter = ',')]
+    remove_custom_metadata: Vec<String>,
+    #[command(flatten)]
+    put: Put,
+}
+
 impl Metadata {
     pub(crate) async fn run(self, session: &Session) -> Result<(), Failure> {
         match self {
@@ -58,8 +68,10 @@ impl Metadata {
                 session.print(&shown(&path, envelope.data.unwrap_or_default()));
                 Ok(())
             }
-            Self::Put(put) => put.send(session, Method::PUT).await,
-            Self::Patch(put) => put.send(session, Method::PATCH).await,
+            Self::Put(put) => put.send(session, Method::PUT, &[]).await,
+            Self::Patch(Patch { remove_custom_metadata, put }) => {
+                put.send(session, Method::PATCH, &remove_custom_metadata).await
+            }
             Self::Delete(place) => {
                 let kv = place.find(session).await?;
                 kv.need_versions("Metadata")?;
@@ -73,7 +85,7 @@ impl Metadata {
 }
 
 impl Put {
-    async fn send(self, session: &Session, method: Method) -> Result<(), Failure> {
+    async fn send(self, session: &Session, method: Method, remove: &[String]) -> Result<(), Failure> {
         let kv = self.place.find(session).await?;
         kv.need_versions("Metadata")?;
         let mut body = Map::new();
@@ -86,9 +98,10 @@ impl Put {
         if let Some(after) = self.delete_version_after {
             body.insert("delete_version_after".to_owned(), after.into());
         }
-        if !self.custom_metadata.is_empty() {
+        if !self.custom_metadata.is_empty() || !remove.is_empty() {
             let custom = input::texts(&self.custom_metadata)?.into_iter().map(|(key, value)| (key, value.into()));
-            body.insert("custom_metadata".to_owned(), Value::Object(custom.collect()));
+            let removed = remove.iter().map(|key| (key.clone(), Value::Null));
+            body.insert("custom_metadata".to_owned(), Value::Object(custom.chain(removed).collect()));
         }
         let path = kv.api("metadata");
         let written = session.api().secret(method, &path, "", Some(Value::Object(body))).await;
