@@ -15,7 +15,7 @@ pub enum Auth {
     /// Show the methods that are enabled.
     List(List),
     /// Enable a method.
-    Enable(Enable),
+    Enable(Box<Enable>),
     /// Disable a method: tokens that it gave are revoked.
     Disable {
         /// Path of the method.
@@ -91,7 +91,8 @@ impl Auth {
                 let columns = if detailed { Columns::Detailed } else { Columns::Auth };
                 mounts::list(session, "sys/auth", columns).await
             }
-            Self::Enable(Enable { path, tuning, kind }) => {
+            Self::Enable(enable) => {
+                let Enable { path, tuning, kind } = *enable;
                 let path = path.unwrap_or_else(|| kind.clone());
                 let path = path.trim_matches('/');
                 let body = Value::Object(tuning.enable(&kind)?);
