@@ -31,6 +31,11 @@ async fn a_mount_lives_is_tuned_and_takes_its_leases_along() {
     assert_eq!((&tuned["max_lease_ttl"], &tuned["default_lease_ttl"]), (&json!(7200), &json!(3600)));
     bench.fails(&bench.root, Verb::Write, "sys/mounts/k8s/shop/db/tune", json!({"default_lease_ttl": "9h"})).await;
 
+    // The way on which Vault's Go client tunes auth methods.
+    bench.write("sys/mounts/auth/token/tune", json!({"max_lease_ttl": "3h"})).await;
+    assert_eq!(bench.read("sys/mounts/auth/token/tune").await["max_lease_ttl"], 10800);
+    assert_eq!(bench.read("sys/auth/token/tune").await["max_lease_ttl"], 10800);
+
     let uuid = row["uuid"].as_str().unwrap();
     bench.read("k8s/shop/db/creds/app").await;
     assert_eq!(outside(uuid).len(), 1);

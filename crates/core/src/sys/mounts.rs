@@ -61,6 +61,12 @@ pub async fn handle(call: Call) -> Result<Reply, Error> {
     if path.is_empty() {
         return list(&call, class);
     }
+    // Vault's Go client tunes auth methods here: sys/mounts/auth/<path>/tune.
+    let (class, path) =
+        match path.strip_prefix("auth/").filter(|auth| class == Class::Secret && auth.ends_with("/tune")) {
+            Some(auth) => (Class::Auth, auth.to_owned()),
+            None => (class, path),
+        };
     match (path.strip_suffix("/tune"), call.request.operation) {
         (Some(path), Read) => show_tuning(&call, class, path),
         (Some(path), Create | Update) => tune(&call, class, path).await,
