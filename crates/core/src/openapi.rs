@@ -180,7 +180,7 @@ fn camel(id: &str) -> String {
 pub fn help(version: &str, kind: &str, row: &Row) -> Value {
     let mut document = Document::new(version);
     document.add(&Place { prefix: "", kind, tag: kind, mount: None }, [row]);
-    json!({ "help": row.help, "see_also": "", "openapi": document.finish() })
+    json!({ "help": row.help, "see_also": null, "openapi": document.finish() })
 }
 
 #[cfg(test)]
