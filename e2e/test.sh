@@ -20,6 +20,7 @@ chart() {
 }
 if [ "$WHAT" != cluster ]; then
   stage "tools" "$HERE/cluster/tools.sh" unit
+  stage "clients" "$HERE/clients/setup.sh"
   stage "formatting" cargo fmt --all --check
   stage "lints" cargo clippy --workspace --all-targets -- -D warnings
   stage "unit and integration tests, csi-sanity" cargo test --workspace --exclude holdfast-e2e

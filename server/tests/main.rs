@@ -6,13 +6,13 @@ mod fixture;
 
 mod audit;
 mod cli;
+mod clients;
 mod crash;
 mod database;
 mod dev;
 mod etcd;
 mod file;
 mod flood;
-mod hvac;
 mod initialize;
 mod reference;
 mod shutdown;

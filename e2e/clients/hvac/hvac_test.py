@@ -1,7 +1,8 @@
 """What people do with hvac, against a running server.
 
-HVAC_ADDR says where it is; HVAC_TOKEN is its root token (without one the server is initialised and unsealed here);
-HVAC_CA, HVAC_CERT and HVAC_KEY are for TLS; HVAC_DATABASE is user:password@host:port of a PostgreSQL administrator.
+CLIENT_ADDR says where it is; CLIENT_TOKEN is its root token (without one the server is initialised and unsealed here);
+CLIENT_CA, CLIENT_CERT and CLIENT_KEY are for TLS; CLIENT_DATABASE is user:password@host:port of a PostgreSQL
+administrator; CLIENT_AUDIT a file that the server may write. Prints a line for each call that was answered.
 """
 
 import os
@@ -9,20 +10,33 @@ import sys
 import unittest
 
 import hvac
-from hvac import exceptions
+from hvac import adapters, exceptions
 
 ENV = os.environ
 
 
+class Loud(adapters.JSONAdapter):
+    """Prints every request that was answered."""
+
+    calls = 0
+
+    def request(self, method, url, **kwargs):
+        try:
+            return super().request(method, url, **kwargs)
+        finally:
+            Loud.calls += 1
+            print(f"ok {Loud.calls} {method.upper()} {url}", flush=True)
+
+
 def connect(token=None):
-    cert = (ENV["HVAC_CERT"], ENV["HVAC_KEY"]) if "HVAC_CERT" in ENV else None
-    return hvac.Client(url=ENV["HVAC_ADDR"], token=token, verify=ENV.get("HVAC_CA", True), cert=cert)
+    cert = (ENV["CLIENT_CERT"], ENV["CLIENT_KEY"]) if "CLIENT_CERT" in ENV else None
+    return hvac.Client(url=ENV["CLIENT_ADDR"], token=token, verify=ENV.get("CLIENT_CA", True), cert=cert, adapter=Loud)
 
 
 def prepare():
     """A client with a root token; initialises and unseals a new server."""
-    if "HVAC_TOKEN" in ENV:
-        return connect(ENV["HVAC_TOKEN"])
+    if "CLIENT_TOKEN" in ENV:
+        return connect(ENV["CLIENT_TOKEN"])
     client = connect()
     assert not client.sys.is_initialized()
     made = client.sys.initialize(secret_shares=5, secret_threshold=3)
@@ -93,6 +107,30 @@ class System(Base):
         before = self.root.sys.get_encryption_key_status()["data"]["term"]
         self.root.sys.rotate_encryption_key()
         self.assertGreater(self.root.sys.get_encryption_key_status()["data"]["term"], before)
+
+
+    def test_seal_and_health(self):
+        health = self.root.sys.read_health_status(method="GET")
+        self.assertEqual((health["initialized"], health["sealed"]), (True, False))
+        self.assertIn("token/", self.root.sys.list_auth_methods()["data"])
+        self.assertEqual(self.root.sys.read_seal_status()["progress"], 0)
+
+    def test_capabilities(self):
+        self.assertEqual(self.root.sys.get_capabilities(["sys/mounts"])["data"]["sys/mounts"], ["root"])
+
+    def test_audit(self):
+        if "CLIENT_AUDIT" not in ENV:
+            self.skipTest("no CLIENT_AUDIT")
+        self.root.sys.enable_audit_device("file", path="log", options={"path": ENV["CLIENT_AUDIT"]})
+        self.addCleanup(self.root.sys.disable_audit_device, "log")
+        self.assertEqual(self.root.sys.list_enabled_audit_devices()["data"]["log/"]["type"], "file")
+        self.assertTrue(self.root.sys.calculate_hash("log", "x")["hash"].startswith("hmac-sha256:"))
+
+    def test_quotas(self):
+        self.root.sys.create_or_update_quota("slow", rate=1000.0)
+        self.addCleanup(self.root.sys.delete_quota, "slow")
+        self.assertEqual(self.root.sys.read_quota("slow")["data"]["rate"], 1000)
+        self.assertIn("slow", self.root.sys.list_quotas()["data"]["keys"])
 
 
 class KvTwo(Base):
@@ -358,11 +396,11 @@ class UserPass(Login):
             client.auth.token.renew_self()
 
 
-@unittest.skipUnless("HVAC_DATABASE" in ENV, "the caller gives no database")
+@unittest.skipUnless("CLIENT_DATABASE" in ENV, "the caller gives no database")
 class Database(Base):
     def test_credential(self):
         self.mount("db", "database")
-        login, host = ENV["HVAC_DATABASE"].split("@")
+        login, host = ENV["CLIENT_DATABASE"].split("@")
         user, password = login.split(":")
         database = self.root.secrets.database
         database.configure(
