@@ -29,6 +29,9 @@ demo-shell: ## a shell with kubectl and helm set to the demo's cluster
 test: ## every test: formatting, lints, unit, integration, csi-sanity, chart, end to end
 	@e2e/test.sh
 
+audit-soak: ## 100,000 mixed requests with kills in between: each has its audit entries, and the chain holds
+	HOLDFAST_AUDIT_REQUESTS=100000 cargo test -p holdfast-server --test main audit::every -- --nocapture
+
 build: ## all binaries, as tests and images use them
 	cargo build $(SHIPPED)
 
@@ -54,4 +57,4 @@ cluster-tools:
 release: ## optimised binaries
 	cargo build --release $(SHIPPED)
 
-.PHONY: help demo demo-down demo-shell test build fmt lint docs crds deny cluster-tools release
+.PHONY: help demo demo-down demo-shell test audit-soak build fmt lint docs crds deny cluster-tools release

@@ -148,7 +148,7 @@ fn assert_whole(output: &Output) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_answer_has_its_entries_and_the_chain_holds_after_every_kill() {
-    let count = std::env::var("HOLDFAST_AUDIT_REQUESTS").ok().and_then(|text| text.parse().ok()).unwrap_or(3000);
+    let count = std::env::var("HOLDFAST_AUDIT_REQUESTS").ok().and_then(|text| text.parse().ok()).unwrap_or(5000);
     let kills = (count / 2000).clamp(3, 20);
     let (home, port) = (folder(), free_port());
     let configuration = configuration(home.path());
