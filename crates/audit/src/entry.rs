@@ -86,6 +86,8 @@ pub struct Auth<'a> {
 pub struct PolicyResults<'a> {
     /// May it be done?
     pub allowed: bool,
+    /// Id of the namespace of these policies; `root` where empty.
+    pub namespace_id: &'a str,
     /// Policies that grant it, with the pattern of the stanza.
     pub granting: &'a [(String, String)],
 }

@@ -108,8 +108,10 @@ impl Output for FileOutput {
         }
         let cut = now.len() < *length;
         if cut {
-            (*length, *torn) = (now.len(), 0);
+            *torn = 0;
         }
+        // It may also have grown: another server on this machine that writes to the same file.
+        *length = now.len();
         cut
     }
 

@@ -6,7 +6,8 @@ use holdfast_base::Timestamp;
 use serde::Serialize;
 
 use crate::{
-    Auth, Hasher, Header, More, RawBody, Request, RequestEntry, Response, ResponseAuth, ResponseEntry, WrapInfo,
+    Auth, Hasher, Header, More, PolicyResults, RawBody, Request, RequestEntry, Response, ResponseAuth, ResponseEntry,
+    WrapInfo,
     hasher::{Hashed, HashedData},
 };
 
@@ -87,7 +88,7 @@ impl Hasher {
             identity_policies: auth.identity_policies,
             policy_results: auth.policy_results.as_ref().map(|results| ResultsOut {
                 allowed: results.allowed,
-                granting_policies: results.granting.iter().map(granting).collect(),
+                granting_policies: results.granting.iter().map(|rule| granting(results, rule)).collect(),
             }),
             metadata: auth.metadata.filter(|metadata| !metadata.is_empty()),
             remaining_uses: auth.remaining_uses,
@@ -184,15 +185,16 @@ impl Hasher {
     }
 }
 
-fn granting((name, pattern): &(String, String)) -> GrantingOut<'_> {
-    GrantingOut { name, namespace_id: "root", kind: "acl", pattern }
+fn granting<'a>(results: &PolicyResults<'a>, (name, pattern): &'a (String, String)) -> GrantingOut<'a> {
+    GrantingOut { name, namespace_id: or_root(results.namespace_id), kind: "acl", pattern }
+}
+
+fn or_root(namespace_id: &str) -> &str {
+    if namespace_id.is_empty() { "root" } else { namespace_id }
 }
 
 fn namespace<'a>(request: &Request<'a>) -> NamespaceOut<'a> {
-    NamespaceOut {
-        id: if request.namespace_id.is_empty() { "root" } else { request.namespace_id },
-        path: request.namespace,
-    }
+    NamespaceOut { id: or_root(request.namespace_id), path: request.namespace }
 }
 
 // === what stands in a line ===

@@ -19,7 +19,7 @@ fn a_line_has_vaults_names_and_no_secret() {
         display_name: "kubernetes-shop",
         policies: &policies,
         token_policies: &policies,
-        policy_results: Some(PolicyResults { allowed: true, granting: &granting }),
+        policy_results: Some(PolicyResults { allowed: true, namespace_id: "", granting: &granting }),
         token_type: "service",
         token_ttl: 3600,
         ..Auth::default()

@@ -248,6 +248,7 @@ impl Backend for Probe {
     async fn handle(&self, request: Request) -> Result<Response, Logical> {
         match (request.route, request.operation) {
             ("creds", _) => {
+                assert_ne!(request.fields.string("name"), Some("panic"), "asked for");
                 let name = holdfast_base::id::hex(self.services.entropy.as_ref(), 8);
                 let (uuid, made) = (self.uuid.clone(), name.clone());
                 let breaks = request.fields.string("name") == Some("break-audit");

@@ -119,10 +119,11 @@ impl<'p> Trail<'p> {
             policies: holder.all_policies(),
             token_policies: &token.policies,
             identity_policies: holder.identity_policies(),
-            policy_results: self
-                .decision
-                .as_ref()
-                .map(|decision| audit::PolicyResults { allowed: decision.allowed, granting: &decision.granting }),
+            policy_results: self.decision.as_ref().map(|decision| audit::PolicyResults {
+                allowed: decision.allowed,
+                namespace_id: &token.namespace,
+                granting: &decision.granting,
+            }),
             metadata: token.metadata.as_ref(),
             entity_id: &token.entity_id,
             token_type: token.kind(),
