@@ -115,11 +115,11 @@ pub struct Request<'a> {
     pub client_token: Option<&'a SecretString>,
     /// Hashed, unless the device says otherwise.
     pub client_token_accessor: &'a str,
-    /// Id of the namespace; `root` where empty.
-    pub namespace_id: &'a str,
     /// Path of the namespace; empty for the root namespace.
     pub namespace: &'a str,
-    /// Full path without `/v1/`.
+    /// Its id; empty for the root namespace.
+    pub namespace_id: &'a str,
+    /// Path within the namespace, without `/v1/`.
     pub path: &'a str,
     /// Body and query; every string in it is hashed.
     pub data: Option<&'a Map<String, Value>>,

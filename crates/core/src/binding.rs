@@ -8,7 +8,7 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use holdfast_barrier::view::{Check, StoreError, Txn, View};
-use holdfast_logical::Data;
+use holdfast_logical::{Data, Namespace};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -48,13 +48,39 @@ pub(crate) fn check(binding: &Binding) -> Result<(), Error> {
 }
 
 fn check_owner(owner: &str) -> Result<(), Error> {
-    let fine = |part: &str| {
-        let known = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b':');
-        (1..=128).contains(&part.len()) && part.bytes().all(known) && part != "." && part != ".."
-    };
     match owner.split_once('/') {
-        Some((kind, uid)) if fine(kind) && fine(uid) => Ok(()),
-        _ => Err(Error::BadBinding("the owner of a binding must be kind/uid, each of letters, digits and - _ . :")),
+        Some((kind, uid)) if is_fine(kind.split('@').next().unwrap_or_default()) && is_fine(uid) => Ok(()),
+        _ => Err(bad_owner()),
+    }
+}
+
+fn is_fine(part: &str) -> bool {
+    let known = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b':');
+    (1..=128).contains(&part.len()) && part.bytes().all(known) && part != "." && part != ".."
+}
+
+fn bad_owner() -> Error {
+    Error::BadBinding("the owner of a binding must be kind/uid, each of letters, digits and - _ . :")
+}
+
+/// The owner as leases know it: the same name in another namespace is somebody else.
+pub(crate) fn scoped(namespace: &Namespace, owner: &str) -> Result<String, Error> {
+    match owner.split_once('/') {
+        Some((kind, uid)) if is_fine(kind) && is_fine(uid) => Ok(format!("{}/{uid}", scoped_kind(namespace, kind))),
+        _ => Err(bad_owner()),
+    }
+}
+
+/// The same for the kind alone.
+pub(crate) fn scoped_kind(namespace: &Namespace, kind: &str) -> String {
+    if namespace.is_root() { kind.to_owned() } else { format!("{kind}@{}", namespace.id) }
+}
+
+/// The owner as it is shown in its namespace.
+pub(crate) fn shown(owner: &str) -> String {
+    match owner.split_once('/') {
+        Some((kind, uid)) => format!("{}/{uid}", kind.split('@').next().unwrap_or(kind)),
+        None => owner.to_owned(),
     }
 }
 
@@ -117,9 +143,15 @@ impl Leases {
         Ok(items)
     }
 
-    /// Kinds of owners that have leases, each with a trailing `/`.
-    pub async fn owner_kinds(&self) -> Result<Vec<String>, Error> {
-        Ok(self.names("own/").await?)
+    /// Kinds of owners of a namespace that have leases, each with a trailing `/`.
+    pub async fn owner_kinds(&self, namespace: &Namespace) -> Result<Vec<String>, Error> {
+        let own = (!namespace.is_root()).then_some(namespace.id.as_str());
+        let names = self.names("own/").await?;
+        let split = names.iter().map(|name| match name.trim_end_matches('/').split_once('@') {
+            Some((kind, id)) => (kind, Some(id)),
+            None => (name.trim_end_matches('/'), None),
+        });
+        Ok(split.filter(|(_, id)| *id == own).map(|(kind, _)| format!("{kind}/")).collect())
     }
 
     /// Uids of the owners of a kind that have leases.
@@ -157,7 +189,7 @@ impl Leases {
         match found {
             Some(leased) if replace != Some(leased.lease_id.as_str()) && made_by(&leased.lease_id, path) => {
                 if self.view().get(&tombstone_path(&binding.owner)).await?.is_some() {
-                    return Err(Error::Released(binding.owner.clone()));
+                    return Err(Error::Released(shown(&binding.owner)));
                 }
                 Ok(Held::Found(Box::new(leased)))
             }
@@ -208,6 +240,17 @@ impl Leases {
                 Err(error) => return Err(error.into()),
             }
         }
+    }
+
+    /// Removes a tombstone before its time: nobody can ask for the owner any more.
+    pub(crate) async fn exhume(&self, owner: &str) -> Result<(), StoreError> {
+        let path = tombstone_path(owner);
+        let Some((tombstone, revision)) = self.view().get_json::<Tombstone>(&path).await? else { return Ok(()) };
+        let mut txn = Txn::new();
+        txn.check(self.view().path(&path), Check::At(revision));
+        txn.delete(self.view().path(&path));
+        Due::Tombstone(owner.to_owned()).delete(self.view(), &mut txn, tombstone.until);
+        self.view().commit(txn).await.map(drop)
     }
 
     /// Removes a tombstone whose time is over.

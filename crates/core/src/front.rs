@@ -162,7 +162,7 @@ impl Open {
             Some(name) => name.strip_prefix('/'),
             None => None,
         };
-        let mount = mounted.record.full_path();
+        let mount = mounted.info.full_path();
         let asked = quota::Asked { path: &path, mount: &mount, role: Some(role.filter(|role| !role.is_empty())?) };
         let (name, limit) = settings.quotas.rate_limit(&asked)?;
         let verdict = self.front.limiter.ask(name, limit, raw.connection.remote, self.config.clock.boottime());
@@ -180,7 +180,7 @@ impl Open {
             return Greeting::default();
         }
         let router = self.mounts.cached();
-        let mount = router.resolve(&path).map(|(mounted, _)| mounted.record.full_path()).unwrap_or_default();
+        let mount = router.resolve(&path).map(|(mounted, _)| mounted.info.full_path()).unwrap_or_default();
         let asked = quota::Asked { path: &path, mount: &mount, role: None };
         let Some((name, limit)) = quotas.rate_limit(&asked) else { return Greeting::default() };
         let verdict = self.front.limiter.ask(name, limit, raw.connection.remote, self.config.clock.boottime());

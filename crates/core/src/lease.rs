@@ -29,7 +29,7 @@ use holdfast_logical::{Backend, Data, MountInfo};
 use parking_lot::Mutex;
 
 pub use self::{
-    list::LeaseInfo,
+    list::{Folder, LeaseInfo},
     revoke::{Revocations, Revoked},
 };
 use self::{record::Record, time::Time};
@@ -54,7 +54,7 @@ pub struct IssueContext {
     pub mount: Arc<MountInfo>,
     /// For the intent, so that an audit entry can be found from it.
     pub request_id: String,
-    /// Full path with the mount's: `database/creds/app`. The lease id begins with it.
+    /// Path within the namespace, with the mount's: `database/creds/app`. The lease id begins with it.
     pub request_path: String,
     /// Owner token; the lease dies with it. Not used for bound leases, which outlive logins.
     pub token_hash: Option<String>,
@@ -73,7 +73,7 @@ pub struct IssueContext {
 /// Whose credential, and which of theirs.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 pub struct Binding {
-    /// `kind/uid`: `pod/<uid>`, `dcred/<uid>`.
+    /// `kind/uid`: `pod/<uid>`, `dcred/<uid>`; in other namespaces than the root one `kind@<namespace id>/uid`.
     pub owner: String,
     /// Chosen by the client, stable over restarts; any text up to 1,024 bytes.
     pub item: String,
@@ -82,7 +82,7 @@ pub struct Binding {
 /// A credential and its lease, ready to be answered.
 #[derive(Debug)]
 pub struct Leased {
-    /// `<request path>/<24 base62>`.
+    /// `<request path>/<24 base62>`, with `.<namespace id>` unless that is the root namespace.
     pub lease_id: String,
     /// Time left.
     pub ttl: Duration,

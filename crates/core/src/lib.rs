@@ -18,6 +18,7 @@ pub mod lockout;
 pub mod metrics;
 mod metrics_json;
 pub mod mounts;
+pub mod namespaces;
 pub mod open;
 pub mod openapi;
 pub mod passwords;

@@ -1,4 +1,4 @@
-//! The mount tables: secret engines in one key, auth methods in another, each changed by compare.
+//! The mount tables: secret engines in one key, auth methods in another, two for each namespace, each changed by compare.
 //!
 //! The tables in the store are the truth. [`Mounts::current`] reads the revision of their stamp and rebuilds the
 //! [`Router`] when it moved, so a mount made through another replica serves here with the next request.
@@ -10,13 +10,15 @@ pub mod router;
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Weak},
+    sync::{Arc, OnceLock, Weak},
     time::Duration,
 };
 
 use arc_swap::ArcSwap;
 use holdfast_identity::Identity;
-use holdfast_logical::{Backend, Clock, Entropy, MountInfo, Namespace, Revision, Services, StoreError, View};
+use holdfast_logical::{
+    Backend, Check, Clock, Entropy, MountInfo, Namespace, Revision, Services, StoreError, Txn, View,
+};
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
@@ -25,7 +27,12 @@ pub use self::{
     record::{Record, Tuning},
     router::{Mounted, Router, Target},
 };
-use crate::{Class, Registry, cubbyhole, passwords::PasswordPolicies, sys, token};
+use crate::{
+    Class, Registry, cubbyhole,
+    namespaces::{self, Namespaces},
+    passwords::PasswordPolicies,
+    sys, token,
+};
 
 /// What one key holds.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -59,6 +66,8 @@ pub struct Mounts {
     parts: MountParts,
     view: View,
     current: ArcSwap<Router>,
+    /// What the cubbyholes of all namespaces are in: tokens of all of them are told apart by their hashes.
+    cubbyhole: OnceLock<View>,
     /// Live backends by uuid; only touched with `reload` held or for a mount that is not in the table yet.
     backends: Mutex<HashMap<String, Arc<dyn Backend>>>,
     /// Identity stores by the uuid of their mount.
@@ -74,6 +83,7 @@ impl Mounts {
             view: View::clone(&parts.root).below("core"),
             parts,
             current: ArcSwap::default(),
+            cubbyhole: OnceLock::new(),
             backends: Mutex::default(),
             identities: Mutex::default(),
             reload: tokio::sync::Mutex::default(),
@@ -110,38 +120,72 @@ impl Mounts {
         self.parts.ttls
     }
 
-    pub(crate) async fn table(&self, class: Class) -> Result<(Table, Revision), StoreError> {
-        Ok(self.view.get_json(key(class)).await?.unwrap_or_default())
+    /// A table, and the check that holds as long as it is the same.
+    pub(crate) async fn table(&self, namespace: &str, class: Class) -> Result<(Table, Check), StoreError> {
+        Ok(match self.folder(namespace).get_json(key(class)).await? {
+            Some((table, revision)) => (table, Check::At(revision)),
+            None => (Table::default(), Check::Absent),
+        })
+    }
+
+    /// Path of a table in the whole key space.
+    pub(crate) fn table_key(&self, namespace: &str, class: Class) -> String {
+        self.folder(namespace).path(key(class))
+    }
+
+    fn folder(&self, namespace: &str) -> View {
+        match namespace == Namespace::root().id {
+            true => self.view.clone(),
+            false => namespaces::home(&self.parts.root, namespace),
+        }
+    }
+
+    /// Lets every replica read the tables anew after the commit.
+    pub(crate) fn touch(&self, txn: &mut Txn) -> Result<(), StoreError> {
+        txn.put_json(self.view.path(STAMP), &())?;
+        Ok(())
     }
 
     /// The tables may be newer than the stamp that was read before them; then the next look finds a newer stamp.
     async fn rebuild(&self, old: &Router, stamp: Revision) -> Result<Arc<Router>, StoreError> {
-        let (secret, auth) = futures::try_join!(self.table(Class::Secret), self.table(Class::Auth))?;
+        let (table, revision) = self.view.get_json(namespaces::KEY).await?.unwrap_or_default();
+        let namespaces = Namespaces::new(table, revision);
+        let all = [Namespace::root()].into_iter().chain(namespaces.all().map(|known| known.namespace.clone()));
+        let tables = all.flat_map(|namespace| [Class::Secret, Class::Auth].map(|class| (namespace.clone(), class)));
+        let tables = tables.map(|(namespace, class)| async move {
+            Ok::<_, StoreError>((self.table(&namespace.id, class).await?.0, namespace))
+        });
         let mut mounts = Vec::new();
-        for record in secret.0.mounts.into_iter().chain(auth.0.mounts) {
-            mounts.push(match old.by_uuid(&record.uuid) {
-                Some(mounted) if mounted.record == record => mounted.clone(),
-                Some(_) => self.retune(record).await,
-                None => self.start(record),
-            });
+        for (table, namespace) in futures::future::try_join_all(tables).await? {
+            for record in table.mounts {
+                if namespace.is_root() && record.kind == "cubbyhole" {
+                    let _ = self.cubbyhole.set(self.storage(&record));
+                }
+                mounts.push(match old.by_uuid(&record.uuid) {
+                    Some(mounted) if mounted.record == record => mounted.clone(),
+                    Some(_) => self.retune(record, &namespace).await,
+                    None => self.start(record, &namespace),
+                });
+            }
         }
-        let router = Arc::new(Router::new(stamp, mounts));
+        let router = Arc::new(Router::new(stamp, namespaces, mounts));
         self.backends.lock().retain(|uuid, _| router.by_uuid(uuid).is_some());
+        self.identities.lock().retain(|uuid, _| router.by_uuid(uuid).is_some());
         self.identities.lock().retain(|uuid, _| router.by_uuid(uuid).is_some());
         self.current.store(router.clone());
         Ok(router)
     }
 
-    async fn retune(&self, record: Record) -> Arc<Mounted> {
-        let mounted = self.start(record);
+    async fn retune(&self, record: Record, namespace: &Arc<Namespace>) -> Arc<Mounted> {
+        let mounted = self.start(record, namespace);
         if let Target::Engine(backend) = &mounted.target {
             backend.tuned(mounted.info.clone()).await;
         }
         mounted
     }
 
-    fn start(&self, record: Record) -> Arc<Mounted> {
-        let info = self.info(&record);
+    fn start(&self, record: Record, namespace: &Arc<Namespace>) -> Arc<Mounted> {
+        let info = self.info(&record, namespace);
         let identity = identity::is_identity(&record).then(|| self.identity(&record, &info));
         let target = match (record.class, record.kind.as_str()) {
             _ if let Some(identity) = &identity => Target::Engine(identity.backend()),
@@ -180,15 +224,25 @@ impl Mounts {
 
     /// The storage of a mount.
     pub fn storage(&self, record: &Record) -> View {
-        self.parts.root.below(folder(record.class)).below(&record.uuid)
+        if record.kind == "cubbyhole"
+            && let Some(view) = self.cubbyhole.get()
+        {
+            return view.clone();
+        }
+        self.storage_of(record.class, &record.uuid)
     }
 
-    fn info(&self, record: &Record) -> Arc<MountInfo> {
+    /// The storage of a mount that may be gone, by its uuid.
+    pub fn storage_of(&self, class: Class, uuid: &str) -> View {
+        self.parts.root.below(folder(class)).below(uuid)
+    }
+
+    fn info(&self, record: &Record, namespace: &Arc<Namespace>) -> Arc<MountInfo> {
         let (default_ttl, max_ttl) = record.tuning.effective(self.parts.ttls);
         Arc::new(MountInfo {
             kind: record.kind.clone(),
             path: record.full_path(),
-            namespace: Namespace::root(),
+            namespace: namespace.clone(),
             accessor: record.accessor.clone(),
             uuid: record.uuid.clone(),
             options: record.options.clone(),

@@ -15,7 +15,7 @@ use crate::{
     Class, Core, CoreConfig, Error,
     audit::{Audit, Early},
     front::Front,
-    lease::{Backends, Leases},
+    lease::{Backends, Folder, Leases},
     lockout::Lockout,
     mounts::{MountParts, Mounts, Record, Target},
     policies::Policies,
@@ -108,7 +108,8 @@ impl Open {
             batch: config.barrier.derive_key("batch token")?,
             cluster: cluster.id.clone(),
         };
-        let cubbyhole = router.at(Class::Secret, "cubbyhole").map(|mounted| mounts.storage(&mounted.record));
+        let cubbyhole =
+            router.at(&Namespace::root(), Class::Secret, "cubbyhole").map(|mounted| mounts.storage(&mounted.record));
         let tokens = Arc::new(Tokens::new(
             &root,
             cubbyhole.unwrap_or_else(|| root.below("cubbyhole")),
@@ -180,14 +181,20 @@ impl Open {
         if let Err(error) = self.tokens.resume_revocations().await {
             tracing::warn!(%error, "revocations of tokens are not finished; trying again");
         }
-        for mounted in self.mounts.cached().leaving() {
+        self.finish_deletions().await;
+        let router = self.mounts.cached();
+        let goes = |id: &String| router.namespaces().is_leaving(id);
+        for mounted in router.leaving().iter().filter(|mounted| !goes(&mounted.record.namespace)) {
             if let Err(error) = self.finish_unmount(&mounted.record).await {
                 tracing::warn!(mount = %mounted.info.path, %error, "an interrupted unmount is not finished; trying again");
             }
         }
-        for class in [Class::Secret, Class::Auth] {
-            if let Err(error) = self.mounts.empty_trash(class).await {
-                tracing::warn!(%error, "storage of an unmounted mount is not wiped; trying again");
+        let serving = router.namespaces().all().filter(|known| !known.record.leaving);
+        for namespace in [Namespace::root()].iter().chain(serving.map(|known| &known.namespace)) {
+            for class in [Class::Secret, Class::Auth] {
+                if let Err(error) = self.mounts.empty_trash(&namespace.id, class).await {
+                    tracing::warn!(%error, "storage of an unmounted mount is not wiped; trying again");
+                }
             }
         }
         for mounted in self.mounts.cached().all() {
@@ -201,16 +208,16 @@ impl Open {
 
     /// Sets the gauge. Walks all leases, so it is done now and then only.
     async fn count_leases(&self) {
-        match self.leases.count("").await {
-            Ok(count) => {
-                self.config.metrics.leases.set(i64::try_from(count).unwrap_or(i64::MAX));
+        match self.leases.all_ids().await {
+            Ok(ids) => {
+                self.config.metrics.leases.set(i64::try_from(ids.len()).unwrap_or(i64::MAX));
             }
             Err(error) => tracing::debug!(%error, "leases cannot be counted"),
         }
     }
 
     async fn tidy_lockouts(&self) {
-        for mounted in self.mounts.cached().of(Class::Auth) {
+        for mounted in self.mounts.cached().all().filter(|mounted| mounted.record.class == Class::Auth) {
             if let Err(error) = self.lockout.tidy(mounted).await {
                 tracing::debug!(%error, "failed logins that do not count any more are not removed yet");
             }
@@ -221,7 +228,11 @@ impl Open {
     pub async fn empty_mount(&self, record: &Record) -> Result<(), Error> {
         let path = record.full_path();
         self.tokens.revoke_mount(&record.uuid).await?;
-        let done = self.leases.revoke_prefix(&path, false).await.map_err(holdfast_logical::Error::from)?;
+        let done = self
+            .leases
+            .revoke_prefix(Folder { namespace: &record.namespace, path: &path }, false)
+            .await
+            .map_err(holdfast_logical::Error::from)?;
         if done.queued > 0 {
             let text = format!(
                 "{} leases below {path} could not be revoked ({}); they are being retried. sys/leases/revoke-force forgets them",
@@ -242,7 +253,11 @@ impl Open {
 
     /// Makes a root token that never ends.
     pub async fn root_token(&self, id: Option<holdfast_secret::SecretString>) -> Result<crate::token::Created, Error> {
-        let mount = self.mounts.cached().at(Class::Auth, "token").map(|mounted| mounted.record.uuid.clone());
+        let mount = self
+            .mounts
+            .cached()
+            .at(&Namespace::root(), Class::Auth, "token")
+            .map(|mounted| mounted.record.uuid.clone());
         self.tokens
             .create(NewToken {
                 id,
@@ -276,7 +291,8 @@ async fn cluster(
         let mut txn = Txn::new();
         txn.check(view.path("cluster"), Check::Absent);
         txn.put_json(view.path("cluster"), &Cluster { id: id::uuid(entropy), name })?;
-        mounts.first_tables(&mut txn)?;
+        mounts.first_tables(&Namespace::root(), &mut txn)?;
+        mounts.touch(&mut txn)?;
         policies.first_policies(&Namespace::root(), &mut txn)?;
         match view.commit(txn).await {
             Ok(_) | Err(StoreError::Conflict) => {}

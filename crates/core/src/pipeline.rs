@@ -81,11 +81,12 @@ impl Core {
 
 /// Serves a request of an unsealed server. `server` is the server itself, which needs no token. The steps are in boxes, as
 /// a future is as large as all that it awaits together, and is moved when it is spawned.
-pub(crate) async fn serve(open: &Arc<Open>, parsed: Parsed, server: Option<Arc<Holder>>) -> Answer {
+pub(crate) async fn serve(open: &Arc<Open>, mut parsed: Parsed, server: Option<Arc<Holder>>) -> Answer {
     let ground = match Box::pin(Ground::read(open, &parsed)).await {
         Ok(ground) => ground,
         Err(error) => return Answer::Error(error.into()),
     };
+    parsed.settle(ground.router.namespaces());
     let mut trail = Trail::new(&parsed);
     let admitted = Box::pin(admit(open, &parsed, ground, server, &mut trail)).await;
     if let Err(error) = trail.request(open, admitted.as_ref().err()).await {

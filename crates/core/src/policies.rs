@@ -11,7 +11,10 @@ use holdfast_policy::{DEFAULT, DEFAULT_TEXT, Policy, PolicySet, RESPONSE_WRAPPIN
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
-use crate::Error;
+use crate::{
+    Error,
+    namespaces::{home, live_key},
+};
 
 /// All policies of this server.
 pub struct Policies {
@@ -58,7 +61,7 @@ impl Policies {
     fn view(&self, namespace: &Namespace) -> View {
         match namespace.is_root() {
             true => self.first.clone(),
-            false => self.root.below("namespace").below(&namespace.id).below("policy"),
+            false => home(&self.root, &namespace.id).below("policy"),
         }
     }
 
@@ -92,7 +95,12 @@ impl Policies {
             return Err(Error::invalid(format!("cannot update {name:?} policy")));
         }
         Policy::parse(name, text).map_err(|error| Error::invalid(error.to_string()))?;
-        self.view(namespace).put_json(name, &Stored { text: text.to_owned() }).await?;
+        let (view, mut txn) = (self.view(namespace), Txn::new());
+        if !namespace.is_root() {
+            txn.check(live_key(namespace), Check::Exists);
+        }
+        txn.put_json(view.path(name), &Stored { text: text.to_owned() })?;
+        view.commit(txn).await?;
         Ok(())
     }
 

@@ -8,6 +8,7 @@ mod keys;
 mod leases;
 mod locked_users;
 mod mounts;
+mod namespaces;
 mod passwords;
 mod plugins;
 mod policies;
@@ -26,6 +27,7 @@ use crate::call::Noun;
 /// All nouns, in the order in which they are tried.
 pub const NOUNS: &[Noun] = &[
     Noun { rows: mounts::ROWS, handle: |call| Box::pin(mounts::handle(call)) },
+    Noun { rows: namespaces::ROWS, handle: |call| Box::pin(namespaces::handle(call)) },
     Noun { rows: remount::ROWS, handle: |call| Box::pin(remount::handle(call)) },
     Noun { rows: policies::ROWS, handle: |call| Box::pin(policies::handle(call)) },
     Noun { rows: passwords::ROWS, handle: |call| Box::pin(passwords::handle(call)) },

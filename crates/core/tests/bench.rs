@@ -22,7 +22,7 @@ use holdfast_logical::{
 };
 use holdfast_seal::{Seal, ShamirSeal, StaticSeal};
 use holdfast_secret::{SecretBytes, SecretString};
-use holdfast_storage::MemoryStorage;
+use holdfast_storage::{MemoryStorage, Storage};
 use parking_lot::Mutex;
 use serde_json::{Map, Value, json};
 
@@ -42,6 +42,8 @@ pub struct Make {
     pub seal: Option<Arc<dyn Seal>>,
     pub initialize: Vec<InitStep>,
     pub audit: AuditConfig,
+    /// What stands before the storage.
+    pub store: Option<Arc<dyn Storage>>,
 }
 
 pub fn core(storage: &Arc<MemoryStorage>, clock: &Arc<ManualClock>, make: Make) -> Arc<Core> {
@@ -54,7 +56,7 @@ pub fn core(storage: &Arc<MemoryStorage>, clock: &Arc<ManualClock>, make: Make) 
         false => Arc::new(ShamirSeal),
     };
     Core::new(CoreConfig {
-        barrier: Barrier::open(storage.clone(), clock.clone(), entropy.clone()),
+        barrier: Barrier::open(make.store.unwrap_or_else(|| storage.clone()), clock.clone(), entropy.clone()),
         seal,
         registry: Registry::new().with(Class::Secret, "probe", probe).with(Class::Auth, "door", door).with(
             Class::Auth,
@@ -151,6 +153,13 @@ impl Bench {
     /// A write by root that must succeed.
     pub async fn write(&self, path: &str, body: Value) -> Envelope<Data> {
         self.ok(&self.root, Verb::Write, path, body).await
+    }
+
+    /// The answer of a request in a namespace.
+    pub async fn within(&self, namespace: &str, token: &str, verb: Verb, path: &str, body: Value) -> Answer {
+        let mut raw = self.raw(token, verb, path, body);
+        raw.namespace = Some(namespace.to_owned());
+        self.core.handle(raw).await
     }
 
     /// The error of a request that must fail.

@@ -9,6 +9,7 @@ mod identity;
 mod lifecycle;
 mod lockout;
 mod mounts;
+mod namespaces;
 mod policies;
 mod quotas;
 mod server;

@@ -6,10 +6,12 @@
 use std::time::Duration;
 
 use holdfast_barrier::view::{Check, Revision, StoreError, Txn};
+use holdfast_logical::Namespace;
 
 use super::{
     Error, Leases,
     due::Due,
+    issue::ABANDONED_AFTER,
     record::{self, Intent},
     revoke::backoff,
 };
@@ -68,6 +70,28 @@ impl Leases {
         }
         if self.sweep_later(&mut intent, claim, revoked.is_ok()).await?.is_none() {
             self.forget(&intent, claim).await?;
+        }
+        Ok(())
+    }
+
+    /// Takes back what is being made in a namespace that goes, and forgets its released owners. An error as long as
+    /// something of it is left.
+    pub(crate) async fn forget_namespace(&self, namespace: &Namespace) -> Result<(), Error> {
+        let suffix = namespace.suffix();
+        for serial in self.names("intent/").await?.iter().filter(|serial| serial.ends_with(&suffix)) {
+            let stored = self.view.get_json::<Intent>(&record::intent_path(serial)).await?;
+            let Some((intent, revision)) = stored else { continue };
+            if record::until(intent.begun, self.now()) < ABANDONED_AFTER {
+                return Err(Error::Raced);
+            }
+            self.revoke_outside(&intent.mount_uuid, &intent.internal).await?;
+            self.forget(&intent, revision).await?;
+        }
+        let kinds = self.names("dead/").await?;
+        for kind in kinds.iter().filter(|kind| kind.ends_with(&format!("@{}/", namespace.id))) {
+            for uid in self.names(&format!("dead/{kind}")).await? {
+                self.exhume(&format!("{kind}{uid}")).await?;
+            }
         }
         Ok(())
     }

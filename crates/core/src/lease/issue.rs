@@ -15,7 +15,7 @@ use super::{
 use crate::binding::{self, Held};
 
 /// After this long an intent without lease has lost its maker: the outside deadline, and time to commit.
-const ABANDONED_AFTER: Duration = Duration::from_secs(60);
+pub(super) const ABANDONED_AFTER: Duration = Duration::from_secs(60);
 
 impl Leases {
     /// Makes the credential and records its lease, or finds the lease that the binding already has.
@@ -49,7 +49,7 @@ impl Leases {
 
     async fn make(&self, issue: Issue, context: IssueContext, held: Option<Check>) -> Result<Leased, Error> {
         let Issue { internal, data, ttl, max_ttl, renewable, create } = issue;
-        let serial = record::new_serial(&*self.entropy);
+        let serial = record::new_serial(&*self.entropy, &context.mount.namespace);
         let now = self.now();
         let mut intent = Intent {
             id: format!("{}/{serial}", context.request_path.trim_end_matches('/')),
@@ -174,7 +174,7 @@ impl Leases {
         if let Some(binding) = &context.binding
             && let Ok(Some(_)) = self.view.get(&binding::tombstone_path(&binding.owner)).await
         {
-            return Error::Released(binding.owner.clone());
+            return Error::Released(binding::shown(&binding.owner));
         }
         Error::Raced
     }

@@ -4,11 +4,51 @@ use std::time::Duration;
 
 use holdfast_barrier::view::StoreError;
 use holdfast_base::Timestamp;
+use holdfast_logical::Namespace;
 
 use super::{
     Error, Leases,
     record::{self, Record},
 };
+use crate::binding;
+
+/// Lease ids of a namespace that begin with a path, up to a slash.
+#[derive(Clone, Copy, Debug)]
+pub struct Folder<'a> {
+    /// Id of the namespace.
+    pub namespace: &'a str,
+    /// Empty: all of them.
+    pub path: &'a str,
+}
+
+impl<'a> From<&'a str> for Folder<'a> {
+    /// One of the root namespace.
+    fn from(path: &'a str) -> Self {
+        Self { namespace: ROOT, path }
+    }
+}
+
+impl<'a> From<&'a String> for Folder<'a> {
+    /// One of the root namespace.
+    fn from(path: &'a String) -> Self {
+        path.as_str().into()
+    }
+}
+
+/// Id of the root namespace.
+const ROOT: &str = "root";
+
+impl Folder<'_> {
+    /// What stands in front of the lease ids in the store.
+    fn base(&self) -> String {
+        if self.namespace == ROOT { "id/".to_owned() } else { format!("ns/{}/", self.namespace) }
+    }
+
+    fn full(&self) -> String {
+        let (base, path) = (self.base(), self.path.trim_matches('/'));
+        if path.is_empty() { base } else { format!("{base}{path}/") }
+    }
+}
 
 /// What may be told of a lease.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,7 +84,7 @@ impl Leases {
 
     pub(crate) fn info(&self, record: Record) -> LeaseInfo {
         let ttl = if record.revoking.is_some() { Duration::ZERO } else { record.ttl(self.now()) };
-        let (owner, item) = record.binding.map(|binding| (binding.owner, binding.item)).unzip();
+        let (owner, item) = record.binding.map(|binding| (binding::shown(&binding.owner), binding.item)).unzip();
         let (revoke_attempts, revoke_error) =
             record.revoking.map(|revoking| (revoking.attempts, revoking.error)).unzip();
         LeaseInfo {
@@ -61,20 +101,35 @@ impl Leases {
         }
     }
 
-    /// Names directly below the folder `prefix` (empty: all), sorted; folders end in `/`.
-    pub async fn list(&self, prefix: &str) -> Result<Vec<String>, Error> {
-        Ok(self.names(&id_folder(prefix)).await?)
+    /// Is it a lease of this namespace, if there is one of this id?
+    pub fn is_of(&self, namespace: &Namespace, lease_id: &str) -> bool {
+        record::namespace(lease_id).unwrap_or(ROOT) == namespace.id
     }
 
-    /// Number of leases below the folder `prefix`. Walks them.
-    pub async fn count(&self, prefix: &str) -> Result<u64, Error> {
-        Ok(self.ids_below(prefix).await?.len() as u64)
+    /// Names directly below a folder, sorted; folders end in `/`.
+    pub async fn list<'a>(&self, folder: impl Into<Folder<'a>>) -> Result<Vec<String>, Error> {
+        Ok(self.names(&folder.into().full()).await?)
     }
 
-    /// Leases whose revocation has failed so far, at most `limit`. Walks all leases.
-    pub async fn stuck(&self, limit: usize) -> Result<Vec<LeaseInfo>, Error> {
+    /// Number of leases below a folder. Walks them.
+    pub async fn count<'a>(&self, folder: impl Into<Folder<'a>>) -> Result<u64, Error> {
+        Ok(self.ids_below(folder.into()).await?.len() as u64)
+    }
+
+    /// Ids of the leases of all namespaces. Walks them.
+    pub async fn all_ids(&self) -> Result<Vec<String>, Error> {
+        let mut ids = self.ids_below("".into()).await?;
+        for namespace in self.names("ns/").await? {
+            let all = Folder { namespace: namespace.trim_end_matches('/'), path: "" };
+            ids.append(&mut self.ids_below(all).await?);
+        }
+        Ok(ids)
+    }
+
+    /// Leases of a folder whose revocation has failed so far, at most `limit`. Walks all of them.
+    pub async fn stuck<'a>(&self, folder: impl Into<Folder<'a>>, limit: usize) -> Result<Vec<LeaseInfo>, Error> {
         let mut stuck = Vec::new();
-        for id in self.ids_below("").await? {
+        for id in self.ids_below(folder.into()).await? {
             if stuck.len() == limit {
                 break;
             }
@@ -88,19 +143,21 @@ impl Leases {
     }
 
     /// Ids of all leases below a folder, or the one whose id it is.
-    pub(crate) async fn ids_below(&self, prefix: &str) -> Result<Vec<String>, Error> {
+    pub(crate) async fn ids_below(&self, folder: Folder<'_>) -> Result<Vec<String>, Error> {
         let mut ids = Vec::new();
-        let whole = prefix.trim_end_matches('/');
-        if record::well_formed(whole) && self.view.get(&record::path(whole)).await?.is_some() {
+        let whole = folder.path.trim_end_matches('/');
+        let own = record::namespace(whole).unwrap_or(ROOT) == folder.namespace;
+        if own && record::well_formed(whole) && self.view.get(&record::path(whole)).await?.is_some() {
             ids.push(whole.to_owned());
         }
-        let mut folders = vec![id_folder(prefix)];
+        let base = folder.base();
+        let mut folders = vec![folder.full()];
         while let Some(folder) = folders.pop() {
             for name in self.names(&folder).await? {
                 if name.ends_with('/') {
                     folders.push(format!("{folder}{name}"));
                 } else {
-                    ids.push(format!("{}{name}", folder.trim_start_matches("id/")));
+                    ids.push(format!("{}{name}", &folder[base.len()..]));
                 }
             }
         }
@@ -122,9 +179,4 @@ impl Leases {
     pub(crate) async fn names(&self, folder: &str) -> Result<Vec<String>, StoreError> {
         self.view.list(folder, "", 0).await
     }
-}
-
-fn id_folder(prefix: &str) -> String {
-    let prefix = prefix.trim_matches('/');
-    if prefix.is_empty() { "id/".to_owned() } else { format!("id/{prefix}/") }
 }

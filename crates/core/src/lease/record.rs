@@ -1,7 +1,8 @@
 //! What is stored of a lease, and where.
 //!
 //! ```text
-//! id/<lease id>                     Record
+//! id/<lease id>                     Record of the root namespace
+//! ns/<namespace id>/<lease id>      Record of another one
 //! intent/<serial>                   Intent
 //! due/<minute>/<ms>-<x><name>       Entry: the expiry index
 //! token/<token hash>/<serial>       lease id: what dies with a token
@@ -9,11 +10,13 @@
 //! bind/<kind>/<uid>/<item hash>     Bound: the current credential of an item
 //! dead/<kind>/<uid>                 tombstone of a released owner
 //! ```
-//! The serial is the last segment of the lease id: 24 base62 characters, unique.
+//! The serial is the last segment of the lease id: 24 base62 characters, unique, and `.<namespace id>` where that is not
+//! the root namespace. Owners of such a one are `<kind>@<namespace id>/<uid>`.
 
 use std::time::Duration;
 
 use holdfast_base::{Entropy, Timestamp, id};
+use holdfast_logical::Namespace;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, value::RawValue};
 
@@ -102,8 +105,13 @@ pub(crate) fn serial(lease_id: &str) -> &str {
 }
 
 /// A new serial.
-pub(crate) fn new_serial(entropy: &dyn Entropy) -> String {
-    id::base62(entropy, 24)
+pub(crate) fn new_serial(entropy: &dyn Entropy, namespace: &Namespace) -> String {
+    format!("{}{}", id::base62(entropy, 24), namespace.suffix())
+}
+
+/// Id of the namespace that a lease is of; none: the root namespace.
+pub(crate) fn namespace(lease_id: &str) -> Option<&str> {
+    serial(lease_id).rsplit_once('.').map(|(_, namespace)| namespace)
 }
 
 /// Could it be a lease id: relative, without empty segments?
@@ -113,7 +121,10 @@ pub(crate) fn well_formed(lease_id: &str) -> bool {
 
 /// Where the record is.
 pub(crate) fn path(lease_id: &str) -> String {
-    format!("id/{lease_id}")
+    match namespace(lease_id) {
+        Some(namespace) => format!("ns/{namespace}/{lease_id}"),
+        None => format!("id/{lease_id}"),
+    }
 }
 
 /// Where the intent is.

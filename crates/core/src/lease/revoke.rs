@@ -8,7 +8,7 @@ use holdfast_base::Entropy;
 use serde_json::{Map, Value};
 
 use super::{
-    Error, Leases, OUTSIDE_DEADLINE,
+    Error, Folder, Leases, OUTSIDE_DEADLINE,
     due::Due,
     record::{self, Record, Revoking},
 };
@@ -68,10 +68,14 @@ impl Leases {
         self.revoke_as(lease_id, sync, false).await
     }
 
-    /// Revokes every lease whose id begins with the folder `prefix`, or is `prefix`. `force` forgets leases whose
+    /// Revokes every lease of a folder, or the one whose id it is. `force` forgets leases whose
     /// outside revocation fails: what exists outside stays there.
-    pub async fn revoke_prefix(self: &Arc<Self>, prefix: &str, force: bool) -> Result<Revocations, Error> {
-        let ids = self.ids_below(prefix).await?;
+    pub async fn revoke_prefix<'a>(
+        self: &Arc<Self>,
+        folder: impl Into<Folder<'a>>,
+        force: bool,
+    ) -> Result<Revocations, Error> {
+        let ids = self.ids_below(folder.into()).await?;
         self.revoke_all(ids, true, force).await
     }
 

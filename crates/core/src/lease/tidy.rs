@@ -30,7 +30,7 @@ impl Leases {
                 tidied.dangling += self.tidy_folder(&format!("own/{kind}{owner}")).await?;
             }
         }
-        for id in self.ids_below("").await? {
+        for id in self.all_ids().await? {
             if let Some((record, revision)) = self.record(&id).await?
                 && self.reschedule(record, revision).await?
             {

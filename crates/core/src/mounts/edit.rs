@@ -1,13 +1,13 @@
 //! Changes of the mount tables: each one reads, decides and commits by compare, and starts over when another replica
 //! was faster.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use holdfast_base::id;
 use holdfast_logical::{Check, Namespace, StoreError, Txn};
 
-use super::{Mounts, Record, STAMP, Table, Tuning, folder, key, live_key};
-use crate::{Class, Error, storage};
+use super::{Mounts, Record, Table, Tuning, live_key};
+use crate::{Class, Error, namespaces, storage};
 
 /// Attempts before a busy table is reported as such.
 const ATTEMPTS: usize = 16;
@@ -18,6 +18,8 @@ const PROTECTED: &[&str] = &["auth/", "sys/", "identity/", "cubbyhole/", "audit/
 /// A mount that is asked for.
 #[derive(Clone, Debug)]
 pub struct NewMount {
+    /// Where.
+    pub namespace: Arc<Namespace>,
     /// Secret engine or auth method.
     pub class: Class,
     /// Slash at the end or not; without `auth/`.
@@ -37,9 +39,9 @@ pub struct NewMount {
 }
 
 impl Mounts {
-    /// Writes the tables of a new server into `txn`: `sys/`, `cubbyhole/`, `identity/`,
+    /// Writes the tables of a new namespace, or of a new server, into `txn`: `sys/`, `cubbyhole/`, `identity/`,
     /// `auth/token/`.
-    pub fn first_tables(&self, txn: &mut Txn) -> Result<(), StoreError> {
+    pub fn first_tables(&self, namespace: &Arc<Namespace>, txn: &mut Txn) -> Result<(), StoreError> {
         let secret = [
             ("cubbyhole/", "cubbyhole", "per-token private secret storage"),
             ("identity/", "identity", "identity store"),
@@ -50,6 +52,7 @@ impl Mounts {
             let mut table = Table::default();
             for (path, kind, description) in rows {
                 let record = self.record(NewMount {
+                    namespace: namespace.clone(),
                     class,
                     path: (*path).to_owned(),
                     kind: (*kind).to_owned(),
@@ -62,10 +65,9 @@ impl Mounts {
                 txn.put_json(live_key(&record.uuid), &())?;
                 table.mounts.push(record);
             }
-            txn.check(self.view.path(key(class)), Check::Absent);
-            txn.put_json(self.view.path(key(class)), &table)?;
+            txn.check(self.table_key(&namespace.id, class), Check::Absent);
+            txn.put_json(self.table_key(&namespace.id, class), &table)?;
         }
-        txn.put_json(self.view.path(STAMP), &())?;
         Ok(())
     }
 
@@ -73,11 +75,12 @@ impl Mounts {
     pub async fn mount(&self, new: NewMount) -> Result<(), Error> {
         let new = normalise(new)?;
         new.tuning.check(self.parts.ttls)?;
+        let namespace = new.namespace.clone();
         let record = self.record(new);
         // Made now, so that a type that is not there or an option that it refuses is the answer to this request.
-        self.backend(&record, &self.info(&record))?;
+        self.backend(&record, &self.info(&record, &namespace))?;
         let done = self
-            .edit(record.class, |table, txn| {
+            .edit_apart(&namespace, record.class, &record.path, |table, txn| {
                 if let Some(other) = table.mounts.iter().find(|other| overlap(&other.path, &record.path)) {
                     return Err(Error::invalid(format!("path is already in use at {}", other.full_path())));
                 }
@@ -93,18 +96,18 @@ impl Mounts {
     }
 
     /// Stops a mount from serving and from making leases; its row and storage stay. False: there is none.
-    pub async fn close(&self, class: Class, path: &str) -> Result<Option<Record>, Error> {
-        self.mark(class, path, true).await
+    pub async fn close(&self, namespace: &Namespace, class: Class, path: &str) -> Result<Option<Record>, Error> {
+        self.mark(&namespace.id, class, path, true).await
     }
 
     /// Takes [`Mounts::close`] back.
     pub async fn reopen(&self, record: &Record) -> Result<(), Error> {
-        self.mark(record.class, &record.path, false).await.map(drop)
+        self.mark(&record.namespace, record.class, &record.path, false).await.map(drop)
     }
 
-    async fn mark(&self, class: Class, path: &str, leaving: bool) -> Result<Option<Record>, Error> {
+    async fn mark(&self, namespace: &str, class: Class, path: &str, leaving: bool) -> Result<Option<Record>, Error> {
         let path = with_slash(path);
-        self.edit(class, |table, txn| {
+        self.edit(namespace, class, |table, txn| {
             let Some(record) = table.mounts.iter_mut().find(|record| record.path == path) else { return Ok(None) };
             record.leaving = leaving;
             match leaving {
@@ -118,20 +121,20 @@ impl Mounts {
 
     /// Removes a closed mount, then its storage.
     pub async fn remove(&self, record: &Record) -> Result<(), Error> {
-        self.edit(record.class, |table, _| {
+        self.edit(&record.namespace, record.class, |table, _| {
             table.mounts.retain(|other| other.uuid != record.uuid);
             table.trash.push(record.uuid.clone());
             Ok(())
         })
         .await?;
-        self.empty_trash(record.class).await
+        self.empty_trash(&record.namespace, record.class).await
     }
 
     /// Wipes the storage of unmounted mounts, also of those that a crash left over.
-    pub async fn empty_trash(&self, class: Class) -> Result<(), Error> {
-        for uuid in self.table(class).await?.0.trash {
-            storage::wipe(&self.parts.root.below(folder(class)).below(&uuid)).await?;
-            self.edit(class, |table, _| {
+    pub async fn empty_trash(&self, namespace: &str, class: Class) -> Result<(), Error> {
+        for uuid in self.table(namespace, class).await?.0.trash {
+            storage::wipe(&self.storage_of(class, &uuid)).await?;
+            self.edit(namespace, class, |table, _| {
                 table.trash.retain(|other| *other != uuid);
                 Ok(())
             })
@@ -143,12 +146,13 @@ impl Mounts {
     /// Changes description, options and tuning.
     pub async fn tune(
         &self,
+        namespace: &Namespace,
         class: Class,
         path: &str,
         change: impl Fn(&mut Record) -> Result<(), Error>,
     ) -> Result<(), Error> {
         let path = with_slash(path);
-        self.edit(class, |table, _| {
+        self.edit(&namespace.id, class, |table, _| {
             let Some(record) = table.mounts.iter_mut().find(|record| record.path == path) else {
                 return Err(Error::invalid(format!("no mount entry found for path {path:?}")));
             };
@@ -159,9 +163,9 @@ impl Mounts {
     }
 
     /// Moves a mount of a class to another path. The leases must be gone.
-    pub async fn rename(&self, class: Class, from: &str, to: &str) -> Result<(), Error> {
+    pub async fn rename(&self, namespace: &Namespace, class: Class, from: &str, to: &str) -> Result<(), Error> {
         let (from, to) = (with_slash(from), valid_path(class, to)?);
-        self.edit(class, |table, _| {
+        self.edit_apart(namespace, class, &to, |table, _| {
             let taken = table.mounts.iter().find(|other| other.path != from && overlap(&other.path, &to));
             if let Some(other) = taken {
                 return Err(Error::invalid(format!("path is already in use at {}", other.full_path())));
@@ -174,29 +178,77 @@ impl Mounts {
         .await
     }
 
+    /// Refuses the path of a mount that would overlap with a namespace; the check holds as long as that is so.
+    async fn apart(&self, namespace: &Namespace, class: Class, path: &str) -> Result<(String, Check), Error> {
+        let router = self.current().await?;
+        let full = namespace.full_path(&super::record::full_path(class, path));
+        let inside = router.namespaces().below(namespace, false);
+        match inside.into_iter().find(|inside| overlap(&inside.record.path, &full)) {
+            Some(inside) => Err(Error::invalid(format!("path is already in use at namespace {}", inside.record.path))),
+            None => Ok((self.view.path(namespaces::KEY), router.namespaces().unchanged())),
+        }
+    }
+
     pub(super) async fn edit<T>(
         &self,
+        namespace: &str,
         class: Class,
         change: impl Fn(&mut Table, &mut Txn) -> Result<T, Error>,
     ) -> Result<T, Error> {
         for _ in 0..ATTEMPTS {
-            let (mut table, revision) = self.table(class).await?;
-            let mut txn = Txn::new();
-            let value = change(&mut table, &mut txn)?;
-            table.mounts.sort_by(|a, b| a.path.cmp(&b.path));
-            txn.check(self.view.path(key(class)), Check::At(revision));
-            txn.put_json(self.view.path(key(class)), &table)?;
-            txn.put_json(self.view.path(STAMP), &())?;
-            match self.view.commit(txn).await {
-                Ok(_) => {
-                    self.current().await?;
-                    return Ok(value);
-                }
-                Err(StoreError::Conflict) => {}
-                Err(error) => return Err(error.into()),
+            if let Some(value) = self.try_edit(namespace, class, &change).await? {
+                return Ok(value);
             }
         }
         Err(StoreError::Conflict.into())
+    }
+
+    /// An edit that gives a mount a path, which must not overlap with a namespace.
+    async fn edit_apart<T>(
+        &self,
+        namespace: &Namespace,
+        class: Class,
+        path: &str,
+        change: impl Fn(&mut Table, &mut Txn) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        for _ in 0..ATTEMPTS {
+            let apart = self.apart(namespace, class, path).await?;
+            let change = |table: &mut Table, txn: &mut Txn| {
+                txn.checks.push(apart);
+                change(table, txn)
+            };
+            if let Some(value) = self.try_edit(&namespace.id, class, change).await? {
+                return Ok(value);
+            }
+        }
+        Err(StoreError::Conflict.into())
+    }
+
+    /// One attempt; none: another replica was faster.
+    async fn try_edit<T>(
+        &self,
+        namespace: &str,
+        class: Class,
+        change: impl FnOnce(&mut Table, &mut Txn) -> Result<T, Error>,
+    ) -> Result<Option<T>, Error> {
+        let (mut table, unchanged) = self.table(namespace, class).await?;
+        if unchanged == Check::Absent {
+            return Err(namespaces::not_found());
+        }
+        let mut txn = Txn::new();
+        let value = change(&mut table, &mut txn)?;
+        table.mounts.sort_by(|a, b| a.path.cmp(&b.path));
+        txn.check(self.table_key(namespace, class), unchanged);
+        txn.put_json(self.table_key(namespace, class), &table)?;
+        self.touch(&mut txn)?;
+        match self.view.commit(txn).await {
+            Ok(_) => {
+                self.current().await?;
+                Ok(Some(value))
+            }
+            Err(StoreError::Conflict) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
     }
 
     pub(super) fn record(&self, new: NewMount) -> Record {
@@ -204,7 +256,7 @@ impl Mounts {
         Record {
             accessor: format!("{}_{}", new.kind, id::hex(entropy, 4)),
             uuid: id::uuid(entropy),
-            namespace: Namespace::root_id(),
+            namespace: new.namespace.id.clone(),
             path: new.path,
             class: new.class,
             kind: new.kind,

@@ -7,7 +7,7 @@ use std::{
 
 use async_trait::async_trait;
 use holdfast_identity::{AuthMount, AuthMounts, Identity, IdentityParts};
-use holdfast_logical::{MountInfo, StoreError};
+use holdfast_logical::{MountInfo, Namespace, StoreError};
 
 use super::{Mounted, Mounts, NewMount, Record, Router, Tuning, live_key};
 use crate::{Class, Error};
@@ -25,7 +25,7 @@ impl Mounts {
                 view: self.storage(record),
                 clock: self.parts.clock.clone(),
                 entropy: self.parts.entropy.clone(),
-                mounts: Arc::new(Directory { mounts: self.this.clone(), namespace: record.namespace.clone() }),
+                mounts: Arc::new(Directory { mounts: self.this.clone(), namespace: info.namespace.clone() }),
                 namespace: record.namespace.clone(),
                 api_addr: self.parts.api_addr.clone(),
                 path: info.full_path(),
@@ -36,14 +36,15 @@ impl Mounts {
 
     /// Mounts `identity/` in a store of a time when there was none.
     pub async fn add_identity(&self) -> Result<(), Error> {
-        if self.current().await?.of(Class::Secret).any(|mounted| is_identity(&mounted.record)) {
+        if self.current().await?.of(&Namespace::root(), Class::Secret).any(|mounted| is_identity(&mounted.record)) {
             return Ok(());
         }
-        self.edit(Class::Secret, |table, txn| {
+        self.edit(&Namespace::root().id, Class::Secret, |table, txn| {
             if table.mounts.iter().any(is_identity) {
                 return Ok(());
             }
             let record = self.record(NewMount {
+                namespace: Namespace::root(),
                 class: Class::Secret,
                 path: "identity/".to_owned(),
                 kind: "identity".to_owned(),
@@ -64,12 +65,12 @@ impl Mounts {
 /// The auth mounts of one namespace.
 struct Directory {
     mounts: Weak<Mounts>,
-    namespace: String,
+    namespace: Arc<Namespace>,
 }
 
 impl Directory {
     fn of<'r>(&'r self, router: &'r Router) -> impl Iterator<Item = &'r Arc<Mounted>> {
-        router.of(Class::Auth).filter(|mounted| mounted.record.namespace == self.namespace)
+        router.of(&self.namespace, Class::Auth)
     }
 }
 

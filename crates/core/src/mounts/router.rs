@@ -1,4 +1,4 @@
-//! Which mount answers a path.
+//! Which namespace a path lies in, and which mount answers it.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -6,17 +6,20 @@ use std::{
 };
 
 use holdfast_identity::Identity;
-use holdfast_logical::{Backend, MountInfo, Revision};
+use holdfast_logical::{Backend, MountInfo, Namespace, Revision};
 
 use super::Record;
-use crate::{Class, call::Noun};
+use crate::{Class, call::Noun, namespaces::Namespaces};
 
 /// All mounts at one state of the two tables.
 #[derive(Default)]
 pub struct Router {
     /// Revision of the last change of a table.
     pub(super) stamp: Revision,
+    namespaces: Namespaces,
+    /// By full path.
     mounts: BTreeMap<String, Arc<Mounted>>,
+    by_uuid: HashMap<String, Arc<Mounted>>,
     /// Being unmounted: they serve nothing, but their leases are still to be revoked.
     leaving: Vec<Arc<Mounted>>,
     /// Identity stores by the id of their namespace.
@@ -47,16 +50,21 @@ pub enum Target {
 }
 
 impl Router {
-    pub(super) fn new(stamp: Revision, mounts: impl IntoIterator<Item = Arc<Mounted>>) -> Self {
-        let mounts: Vec<_> = mounts.into_iter().collect();
+    pub(super) fn new(stamp: Revision, namespaces: Namespaces, mounts: Vec<Arc<Mounted>>) -> Self {
         let stores = mounts.iter().filter_map(|mount| Some((mount.record.namespace.clone(), mount.identity.clone()?)));
         let identities = stores.collect();
+        let by_uuid = mounts.iter().map(|mount| (mount.record.uuid.clone(), mount.clone())).collect();
         let (leaving, mounts): (Vec<_>, Vec<_>) = mounts.into_iter().partition(|mount| mount.record.leaving);
-        let mounts = mounts.into_iter().map(|mount| (mount.record.full_path(), mount)).collect();
-        Self { stamp, mounts, leaving, identities }
+        let mounts = mounts.into_iter().map(|mount| (mount.info.full_path(), mount)).collect();
+        Self { stamp, namespaces, mounts, by_uuid, leaving, identities }
     }
 
-    /// The mount that a path belongs to, and what is left of the path below it.
+    /// All namespaces.
+    pub fn namespaces(&self) -> &Namespaces {
+        &self.namespaces
+    }
+
+    /// The mount that a full path belongs to, and what is left of the path below it.
     pub fn resolve<'p>(&self, path: &'p str) -> Option<(&Arc<Mounted>, &'p str)> {
         if let Some(mount) = self.mounts.get(&format!("{path}/")) {
             return Some((mount, ""));
@@ -65,15 +73,16 @@ impl Router {
         slashes.map(|(at, _)| path.split_at(at + 1)).find_map(|(prefix, rest)| Some((self.mounts.get(prefix)?, rest)))
     }
 
-    /// The mount at exactly this path of a class; the slash at the end may be missing.
-    pub fn at(&self, class: Class, path: &str) -> Option<&Arc<Mounted>> {
-        let path = format!("{}/", path.trim_matches('/'));
-        self.mounts.get(&super::record::full_path(class, &path)).filter(|mount| mount.record.class == class)
+    /// The mount at exactly this path of a class in a namespace; the slash at the end may be missing.
+    pub fn at(&self, namespace: &Namespace, class: Class, path: &str) -> Option<&Arc<Mounted>> {
+        let path = super::record::full_path(class, &format!("{}/", path.trim_matches('/')));
+        let found = self.mounts.get(&namespace.full_path(&path))?;
+        Some(found).filter(|mount| mount.record.class == class && mount.record.namespace == namespace.id)
     }
 
     /// The mount with this uuid, also one that is being unmounted.
     pub fn by_uuid(&self, uuid: &str) -> Option<&Arc<Mounted>> {
-        self.mounts.values().chain(&self.leaving).find(|mount| mount.record.uuid == uuid)
+        self.by_uuid.get(uuid)
     }
 
     /// The identity store of a namespace.
@@ -86,9 +95,12 @@ impl Router {
         &self.leaving
     }
 
-    /// All mounts of a class, by path.
-    pub fn of(&self, class: Class) -> impl Iterator<Item = &Arc<Mounted>> {
-        self.mounts.values().filter(move |mount| mount.record.class == class)
+    /// All mounts of a class in a namespace, by path.
+    pub fn of(&self, namespace: &Namespace, class: Class) -> impl Iterator<Item = &Arc<Mounted>> {
+        let below = self.mounts.range(namespace.path.clone()..).map(|(_, mount)| mount);
+        let (inside, id) = (namespace.path.clone(), namespace.id.clone());
+        let below = below.take_while(move |mount| mount.info.namespace.path.starts_with(&inside));
+        below.filter(move |mount| mount.record.class == class && mount.record.namespace == id)
     }
 
     /// All mounts.

@@ -8,7 +8,7 @@ use holdfast_secret::SecretString;
 
 use super::{parse::Parsed, trail::Trail};
 use crate::{
-    Error,
+    Error, binding,
     call::{self, Holder, Noun},
     cidr,
     lease::Binding,
@@ -49,7 +49,8 @@ type Found<'p> = (Handler, &'static Row, BTreeMap<&'static str, &'p str>);
 
 /// What the store says before anything is decided; read at once, so that the reads share their way to the store.
 pub struct Ground {
-    router: Arc<Router>,
+    /// Namespaces and mounts.
+    pub router: Arc<Router>,
     token: Option<(String, Token)>,
 }
 
@@ -75,8 +76,12 @@ pub async fn admit(
     server: Option<Arc<Holder>>,
     trail: &mut Trail<'_>,
 ) -> Result<Admitted, Error> {
+    if let Some(refusal) = &parsed.refusal {
+        return Err(refusal.duplicate());
+    }
     let router = ground.router;
     let resolved = router.resolve(&parsed.path).map(|(mounted, rest)| (mounted.clone(), rest));
+    let resolved = resolved.filter(|(mounted, _)| mounted.record.namespace == parsed.namespace.id);
     trail.mounted = resolved.as_ref().map(|(mounted, _)| mounted.clone());
     let found = resolved.as_ref().and_then(|(mounted, rest)| find(mounted, rest));
     let needed = found.as_ref().map_or(Auth::Token, |(_, row, _)| row.auth);
@@ -84,7 +89,7 @@ pub async fn admit(
     let holder = match (server, needed) {
         (Some(server), _) => Some(server),
         (None, Auth::None) => None,
-        (None, _) => Some(identify(open, parsed, ground.token).await?),
+        (None, _) => Some(identify(open, parsed, &router, ground.token).await?),
     };
     trail.holder.clone_from(&holder);
 
@@ -118,11 +123,18 @@ pub async fn admit(
             return Err(Error::denied_by_policy());
         }
     }
+    // A cubbyhole is the token's own, in the token's own namespace.
+    if let (Some(holder), Some((mounted, _))) = (&holder, &resolved)
+        && mounted.record.kind == "cubbyhole"
+        && holder.token.namespace != mounted.record.namespace
+    {
+        return Err(Error::denied());
+    }
     if let Some(fault) = &parsed.fault {
         return Err(fault.duplicate());
     }
     let Some((mounted, _)) = resolved else {
-        let text = format!("no handler for route {:?}. route entry not found.", parsed.path);
+        let text = format!("no handler for route {:?}. route entry not found.", parsed.local());
         return Err(holdfast_logical::Error::NotFound(Some(text)).into());
     };
     if let Target::Broken(reason) = &mounted.target {
@@ -190,8 +202,13 @@ fn find<'p>(mounted: &Mounted, rest: &'p str) -> Option<Found<'p>> {
     }
 }
 
-/// The token: there, alive, from where it may come, with a use left (which is taken, also if the request is denied).
-async fn identify(open: &Arc<Open>, parsed: &Parsed, found: Option<(String, Token)>) -> Result<Arc<Holder>, Error> {
+/// The token: there, alive, of this namespace or one above, from where it may come, with a use left (which is taken, also if the request is denied).
+async fn identify(
+    open: &Arc<Open>,
+    parsed: &Parsed,
+    router: &Router,
+    found: Option<(String, Token)>,
+) -> Result<Arc<Holder>, Error> {
     let unwraps = matches!(parsed.local(), "sys/wrapping/unwrap" | "sys/wrapping/rewrap");
     let invalid = || match unwraps {
         true => Error::invalid("wrapping token is not valid or does not exist"),
@@ -199,13 +216,14 @@ async fn identify(open: &Arc<Open>, parsed: &Parsed, found: Option<(String, Toke
     };
     let Some(id) = &parsed.token else { return Err(Error::denied()) };
     let Some((hash, mut token)) = found else { return Err(invalid()) };
+    let own = router.namespaces().of_token(&token, &parsed.namespace).ok_or_else(invalid)?;
     if !cidr::allows(&token.bound_cidrs, parsed.connection.remote) {
         return Err(Error::denied());
     }
     if token.uses.is_some() {
         token = Box::pin(open.tokens.take_use(&hash)).await?.ok_or_else(invalid)?;
     }
-    let rights = open.rights(&parsed.namespace, &token).await?;
+    let rights = open.rights(&own, &token).await?;
     Ok(Arc::new(Holder::new(SecretString::duplicate(id), hash, token, rights)))
 }
 
@@ -271,7 +289,8 @@ fn binding(parsed: &Parsed, holder: Option<&Holder>) -> Result<Option<Result<Bin
             return Ok(Some(Err(Error::invalid(text))));
         }
     };
-    Ok(Some(Ok(Binding { owner, item: item.clone() })))
+    let owner = binding::scoped(&parsed.namespace, &owner).map_err(|error| holdfast_logical::Error::from(error).into());
+    Ok(Some(owner.map(|owner| Binding { owner, item: item.clone() })))
 }
 
 impl Holder {

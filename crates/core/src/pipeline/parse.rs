@@ -7,7 +7,10 @@ use holdfast_policy::Place;
 use holdfast_secret::SecretString;
 use serde_json::{Map, Value};
 
-use crate::{Error, Raw, Verb};
+use crate::{
+    Error, Raw, Verb,
+    namespaces::{self, Namespaces},
+};
 
 /// A request whose path and operation are in their one form. One that cannot be served carries its fault along, so
 /// that it is audited like any other.
@@ -16,8 +19,12 @@ pub struct Parsed {
     pub id: String,
     /// `Update` stands for every write until the engine has said whether something is there.
     pub operation: Operation,
-    /// Where it belongs.
+    /// Where it belongs; found by [`Parsed::settle`].
     pub namespace: Arc<Namespace>,
+    /// How much of the path came from the header: so much must be a namespace.
+    header: usize,
+    /// Why nothing is served there, whoever asks.
+    pub refusal: Option<Error>,
     /// With the path of the namespace in front; lists end in `/`.
     pub path: String,
     /// The token header.
@@ -41,6 +48,22 @@ pub struct Parsed {
 }
 
 impl Parsed {
+    /// Finds the namespace of the path, or why nothing is served there.
+    pub fn settle(&mut self, namespaces: &Namespaces) {
+        let Some(known) = namespaces.locate(&self.path) else {
+            self.refusal = (self.header > 0).then(namespaces::not_found);
+            return;
+        };
+        self.namespace = known.namespace.clone();
+        self.refusal = match self.namespace.path.len() < self.header {
+            true => Some(namespaces::not_found()),
+            false => namespaces.refusal(known, self.local()),
+        };
+        if self.refusal.is_none() && namespaces::is_root_only(self.local()) {
+            self.refusal = Some(Error::invalid("operation unavailable in namespaces"));
+        }
+    }
+
     /// The path within the namespace.
     pub fn local(&self) -> &str {
         self.path.get(self.namespace.path.len()..).unwrap_or_default()
@@ -54,11 +77,11 @@ impl Parsed {
 
 /// Checks the path and gives it its one form.
 pub fn parse(raw: Raw) -> Parsed {
-    let namespace = raw.namespace.as_deref().unwrap_or_default().trim_matches('/');
-    let mut path = match namespace {
-        "" | "root" => raw.path.trim_start_matches('/').to_owned(),
-        namespace => format!("{namespace}/{}", raw.path.trim_start_matches('/')),
+    let header = match raw.namespace.as_deref().unwrap_or_default().trim_matches('/') {
+        "" | "root" => String::new(),
+        namespace => format!("{namespace}/"),
     };
+    let mut path = format!("{header}{}", raw.path.trim_start_matches('/'));
     let fault = raw.fault.or_else(|| fault(&path, raw.verb).err());
     if matches!(raw.verb, Verb::List | Verb::Scan) && !path.ends_with('/') {
         path.push('/');
@@ -67,6 +90,8 @@ pub fn parse(raw: Raw) -> Parsed {
         id: raw.id,
         operation: raw.verb.operation(),
         namespace: Namespace::root(),
+        header: header.len(),
+        refusal: None,
         path,
         token: raw.token.filter(|token| !token.is_empty()),
         wrap_ttl: raw.wrap_ttl.filter(|ttl| !ttl.is_zero()),

@@ -152,7 +152,7 @@ impl<'p> Trail<'p> {
             client_id: self.holder.as_ref().map_or("", |holder| &holder.token.entity_id),
             namespace_id: &parsed.namespace.id,
             namespace: &parsed.namespace.path,
-            path: &parsed.path,
+            path: parsed.local(),
             data: Some(&parsed.body).filter(|body| !body.is_empty()),
             remote_address: parsed.connection.remote.map(|address| address.to_string()).unwrap_or_default(),
             remote_port: parsed.connection.port,

@@ -59,7 +59,7 @@ pub async fn wrapped(
     content_type: Option<String>,
     payload: SecretBytes,
 ) -> Result<Reply, Error> {
-    let mount = open.mounts.cached().at(Class::Auth, "token").map(|mounted| mounted.record.uuid.clone());
+    let mount = open.mounts.cached().at(namespace, Class::Auth, "token").map(|mounted| mounted.record.uuid.clone());
     let wrapped = Wrapped { creation_path: creation_path.to_owned(), ttl: ttl.as_secs(), content_type };
     let created = open
         .tokens

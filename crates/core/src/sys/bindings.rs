@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 
 use super::row;
 use crate::{
-    Error,
+    Error, binding,
     call::{Call, Reply},
     token::seconds_up,
 };
@@ -24,13 +24,18 @@ pub const ROWS: &PathTable = &[
 pub async fn handle(call: Call) -> Result<Reply, Error> {
     let (leases, fields) = (&call.open.leases, &call.request.fields);
     let (kind, uid) = (fields.string("kind").unwrap_or_default(), fields.string("uid").unwrap_or_default());
-    let owner = format!("{kind}/{uid}");
+    let namespace = call.namespace();
+    let owner = || binding::scoped(namespace, &format!("{kind}/{uid}")).map_err(Logical::from);
     match (call.request.route, call.request.operation) {
-        ("bindings", _) => Ok(Response::keys(leases.owner_kinds().await.map_err(Logical::from)?)?.into()),
-        ("bindings/:kind", _) => Ok(Response::keys(leases.owners(kind).await.map_err(Logical::from)?)?.into()),
+        ("bindings", _) => Ok(Response::keys(leases.owner_kinds(namespace).await.map_err(Logical::from)?)?.into()),
+        ("bindings/:kind", _) => {
+            binding::scoped(namespace, &format!("{kind}/x")).map_err(Logical::from)?;
+            let owners = leases.owners(&binding::scoped_kind(namespace, kind)).await;
+            Ok(Response::keys(owners.map_err(Logical::from)?)?.into())
+        }
         ("bindings/:kind/:uid", Read) => {
             let mut items = Map::new();
-            for (item, lease) in leases.bindings(&owner).await.map_err(Logical::from)? {
+            for (item, lease) in leases.bindings(&owner()?).await.map_err(Logical::from)? {
                 let path = lease.id.rsplit_once('/').map_or("", |(path, _)| path);
                 let shown = json!({
                     "lease_id": lease.id,
@@ -44,6 +49,7 @@ pub async fn handle(call: Call) -> Result<Reply, Error> {
         }
         (route, _) => {
             let item = fields.string("item").filter(|item| route.ends_with("*item") && !item.is_empty());
+            let owner = owner()?;
             let released = leases.release(&owner, item).await.map_err(Logical::from)?;
             if released.queued > 0 {
                 let error = released.error.as_deref().unwrap_or_default();

@@ -1,6 +1,7 @@
 //! `sys/capabilities*`: what a token may do at paths.
 
 use holdfast_logical::{Auth, Field, Kind, Operation::Update, PathTable, Response};
+use holdfast_policy::Place;
 use holdfast_secret::SecretString;
 use serde_json::{Map, json};
 
@@ -32,7 +33,7 @@ pub const ROWS: &PathTable = &[
 ];
 
 pub async fn handle(call: Call) -> Result<Reply, Error> {
-    let (open, fields) = (&call.open, &call.request.fields);
+    let (open, namespace, fields) = (&call.open, call.namespace(), &call.request.fields);
     let paths = fields.list("paths").or_else(|| fields.list("path")).unwrap_or_default();
     if paths.is_empty() {
         return Err(Error::invalid("paths must be supplied"));
@@ -40,23 +41,28 @@ pub async fn handle(call: Call) -> Result<Reply, Error> {
     let policies = match call.request.route {
         "capabilities" => {
             let id = SecretString::new(fields.required("token")?);
-            let (_, token, _) = open.tokens.find(&id).await?.ok_or_else(|| Error::invalid("invalid token"))?;
+            let (_, token, _) =
+                open.tokens.find_in(call.namespace(), &id).await?.ok_or_else(|| Error::invalid("invalid token"))?;
             open.rights(call.namespace(), &token).await?.policies
         }
         "capabilities-accessor" => {
             let accessor = fields.required("accessor")?;
-            let found = open.tokens.by_accessor(accessor).await?;
+            let found = open.tokens.by_accessor(call.namespace(), accessor).await?;
             let (_, token, _) = found.ok_or_else(|| Error::invalid("invalid accessor"))?;
             open.rights(call.namespace(), &token).await?.policies
         }
         _ => call.holder()?.policies.clone(),
     };
+    let capabilities = |path: &str| {
+        let full = namespace.full_path(path.trim_start_matches('/'));
+        json!(policies.capabilities(Place { path: &full, namespace: &namespace.path }))
+    };
     let mut shown = Map::new();
     for path in &paths {
-        shown.insert(path.clone(), json!(policies.capabilities(path)));
+        shown.insert(path.clone(), capabilities(path));
     }
     if let [path] = paths.as_slice() {
-        shown.insert("capabilities".to_owned(), json!(policies.capabilities(path)));
+        shown.insert("capabilities".to_owned(), capabilities(path));
     }
     Ok(Response::data(shown).into())
 }

@@ -62,7 +62,7 @@ pub async fn handle(call: Call) -> Result<Reply, Error> {
 
 async fn fsck(call: &Call) -> Result<Reply, Error> {
     let found = call.open.config.barrier.fsck().await?;
-    let leases = call.open.leases.count("").await.map_err(holdfast_logical::Error::from)?;
+    let leases = call.open.leases.all_ids().await.map_err(holdfast_logical::Error::from)?.len();
     Ok(Response::data(json!({
         "clean": found.is_clean(),
         "keys": found.keys,

@@ -13,7 +13,7 @@ use super::row;
 use crate::{
     Error,
     call::{Call, LeaseShown, Reply},
-    lease::{LeaseInfo, Revocations, Revoked},
+    lease::{self, Folder, LeaseInfo, Revocations, Revoked},
     token::seconds_up,
 };
 
@@ -58,10 +58,15 @@ pub const ROWS: &PathTable = &[
 ];
 
 pub async fn handle(call: Call) -> Result<Reply, Error> {
-    let (leases, fields) = (&call.open.leases, &call.request.fields);
+    let (leases, fields, namespace) = (&call.open.leases, &call.request.fields, call.namespace());
+    let folder = |path| Folder { namespace: &namespace.id, path };
     match call.request.route.trim_start_matches("leases/") {
         "lookup" => {
-            let lease = leases.lookup(fields.required("lease_id")?).await.map_err(Logical::from)?;
+            let id = fields.required("lease_id")?;
+            if !leases.is_of(namespace, id) {
+                return Err(Logical::from(lease::Error::Invalid).into());
+            }
+            let lease = leases.lookup(id).await.map_err(Logical::from)?;
             Ok(Response::data(json!({
                 "id": lease.id,
                 "issue_time": lease.issue_time.to_string(),
@@ -78,14 +83,14 @@ pub async fn handle(call: Call) -> Result<Reply, Error> {
         }
         "lookup/*prefix" => {
             let prefix = fields.string("prefix").unwrap_or_default();
-            Ok(Response::keys(leases.list(prefix).await.map_err(Logical::from)?)?.into())
+            Ok(Response::keys(leases.list(folder(prefix)).await.map_err(Logical::from)?)?.into())
         }
         "renew" | "renew/*lease_id" => renew(&call).await,
         "revoke" | "revoke/*lease_id" => revoke(&call).await,
         "revoke-prefix/*prefix" | "revoke-force/*prefix" => {
             let force = call.request.route.contains("force");
             let prefix = fields.required("prefix")?;
-            revoked(leases.revoke_prefix(prefix, force).await.map_err(Logical::from)?)
+            revoked(leases.revoke_prefix(folder(prefix), force).await.map_err(Logical::from)?)
         }
         "tidy" => {
             let leases = leases.clone();
@@ -95,12 +100,12 @@ pub async fn handle(call: Call) -> Result<Reply, Error> {
         "count" => {
             let ids = match irrevocable(&call)? {
                 true => stuck(&call, usize::MAX).await?.into_iter().map(|lease| lease.id).collect(),
-                false => leases.ids_below("").await.map_err(Logical::from)?,
+                false => leases.ids_below(folder("")).await.map_err(Logical::from)?,
             };
             let router = call.open.mounts.cached();
             let mut counts = BTreeMap::<String, u64>::new();
             for id in &ids {
-                if let Some((mounted, _)) = router.resolve(id) {
+                if let Some((mounted, _)) = router.resolve(&namespace.full_path(id)) {
                     *counts.entry(mounted.record.accessor.clone()).or_default() += 1;
                 }
             }
@@ -144,7 +149,12 @@ fn irrevocable(call: &Call) -> Result<bool, Error> {
 }
 
 async fn stuck(call: &Call, limit: usize) -> Result<Vec<LeaseInfo>, Error> {
-    Ok(call.open.leases.stuck(limit).await.map_err(Logical::from)?)
+    Ok(call
+        .open
+        .leases
+        .stuck(Folder { namespace: &call.namespace().id, path: "" }, limit)
+        .await
+        .map_err(Logical::from)?)
 }
 
 async fn renew(call: &Call) -> Result<Reply, Error> {
@@ -152,6 +162,9 @@ async fn renew(call: &Call) -> Result<Reply, Error> {
     let id = fields.required("lease_id")?;
     if id.starts_with("auth/token/") {
         return Err(Error::invalid("tokens cannot be renewed through this endpoint"));
+    }
+    if !leases.is_of(call.namespace(), id) {
+        return Err(Logical::from(lease::Error::NotFound).into());
     }
     let renewed = leases.renew(id, fields.duration("increment")).await.map_err(Logical::from)?;
     Ok(Reply {
@@ -168,7 +181,11 @@ async fn renew(call: &Call) -> Result<Reply, Error> {
 async fn revoke(call: &Call) -> Result<Reply, Error> {
     let (leases, fields) = (&call.open.leases, &call.request.fields);
     let sync = fields.bool("sync").unwrap_or(false);
-    let outcome = leases.revoke(fields.required("lease_id")?, sync).await.map_err(Logical::from)?;
+    let id = fields.required("lease_id")?;
+    if !leases.is_of(call.namespace(), id) {
+        return Ok(Reply::default());
+    }
+    let outcome = leases.revoke(id, sync).await.map_err(Logical::from)?;
     match outcome {
         Revoked::Queued(Some(error)) if sync => {
             Err(Logical::Unavailable(format!("the lease is not revoked yet and is being retried: {error}")).into())

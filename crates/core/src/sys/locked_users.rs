@@ -32,7 +32,7 @@ pub async fn handle(call: Call) -> Result<Reply, Error> {
     let (router, wanted) = (open.mounts.cached(), fields.string("mount_accessor").unwrap_or_default());
     let namespace = call.namespace();
     let mounts = || {
-        let here = router.of(Class::Auth).filter(|mounted| mounted.record.namespace == namespace.id);
+        let here = router.of(namespace, Class::Auth);
         here.filter(|mounted| wanted.is_empty() || mounted.record.accessor == wanted)
     };
     if !wanted.is_empty() && mounts().next().is_none() {

@@ -86,7 +86,8 @@ fn list(call: &Call, class: Class) -> Result<Reply, Error> {
     }
     let version = &call.open.config.version;
     let router = call.open.mounts.cached();
-    let rows = router.of(class).map(|mounted| (mounted.record.path.clone(), mounted.record.show(version)));
+    let rows =
+        router.of(call.namespace(), class).map(|mounted| (mounted.record.path.clone(), mounted.record.show(version)));
     Ok(Response::data(rows.collect::<Map<String, Value>>()).into())
 }
 
@@ -96,7 +97,7 @@ fn find(call: &Call, class: Class, path: &str) -> Result<std::sync::Arc<Mounted>
         Class::Auth => "No auth engine at",
     };
     let router = call.open.mounts.cached();
-    router.at(class, path).cloned().ok_or_else(|| Error::invalid(format!("{what} {path}/")))
+    router.at(call.namespace(), class, path).cloned().ok_or_else(|| Error::invalid(format!("{what} {path}/")))
 }
 
 async fn mount(call: &Call, class: Class, path: String) -> Result<Reply, Error> {
@@ -112,6 +113,7 @@ async fn mount(call: &Call, class: Class, path: String) -> Result<Reply, Error> 
     }
     let kind = fields.string("type").filter(|kind| !kind.is_empty()).or_else(|| fields.string("plugin_name"));
     let new = NewMount {
+        namespace: call.namespace().clone(),
         class,
         path,
         kind: kind.unwrap_or_default().to_lowercase(),
@@ -135,7 +137,7 @@ async fn unmount(call: &Call, class: Class, path: &str) -> Result<Reply, Error> 
     if builtin {
         return Err(Error::invalid(format!("cannot unmount {path:?}")));
     }
-    let Some(record) = open.mounts.close(class, path).await? else { return Ok(Reply::default()) };
+    let Some(record) = open.mounts.close(call.namespace(), class, path).await? else { return Ok(Reply::default()) };
     if let Err(error) = open.finish_unmount(&record).await {
         open.mounts.reopen(&record).await?;
         return Err(error);
@@ -177,7 +179,7 @@ async fn tune(call: &Call, class: Class, path: &str) -> Result<Reply, Error> {
     let fields = &call.request.fields;
     call.open
         .mounts
-        .tune(class, path, |record| {
+        .tune(call.namespace(), class, path, |record| {
             let of = (record.path.clone(), record.class);
             record.tuning.apply(fields, (&of.0, of.1))?;
             if let Some(description) = fields.string("description") {

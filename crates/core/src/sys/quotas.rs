@@ -144,7 +144,7 @@ fn path_of(call: &Call, path: &str) -> Result<String, Error> {
     let router = call.open.mounts.cached();
     match router.resolve(path.trim_end_matches('*')) {
         Some((mounted, rest)) => {
-            Ok(if rest.is_empty() && !path.ends_with('*') { mounted.info.path.clone() } else { path.to_owned() })
+            Ok(if rest.is_empty() && !path.ends_with('*') { mounted.info.full_path() } else { path.to_owned() })
         }
         None => {
             let folder = format!("{}/", path.trim_end_matches('/'));

@@ -13,6 +13,7 @@ use super::row;
 use crate::{
     Class, Error,
     call::{Call, Reply},
+    namespaces,
 };
 
 pub const ROWS: &PathTable = &[
@@ -37,7 +38,12 @@ struct Moved {
 }
 
 pub async fn handle(call: Call) -> Result<Reply, Error> {
-    let (fields, view) = (&call.request.fields, call.open.root.below("core").below("remount"));
+    let (fields, namespace) = (&call.request.fields, call.namespace());
+    let home = match namespace.is_root() {
+        true => call.open.root.below("core"),
+        false => namespaces::home(&call.open.root, &namespace.id),
+    };
+    let view = home.below("remount");
     if call.request.route == "remount/status/:id" {
         let id = fields.required("id")?;
         let (moved, _): (Moved, _) = view.get_json(id).await?.ok_or_else(Error::not_found)?;
@@ -50,12 +56,13 @@ pub async fn handle(call: Call) -> Result<Reply, Error> {
     }
     let (class, from, to) = (from.0, from.1, to.1);
     let router = call.open.mounts.cached();
-    let mounted = router.at(class, from).ok_or_else(|| Error::invalid(format!("no matching mount at \"{from}/\"")))?;
-    if ["system", "cubbyhole", "identity", "token"].contains(&mounted.record.kind.as_str()) {
+    let mounted =
+        router.at(namespace, class, from).ok_or_else(|| Error::invalid(format!("no matching mount at \"{from}/\"")))?;
+    if ["system", "cubbyhole", "token", "identity"].contains(&mounted.record.kind.as_str()) {
         return Err(Error::invalid(format!("cannot remount \"{from}/\"")));
     }
     call.open.empty_mount(&mounted.record).await?;
-    call.open.mounts.rename(class, from, to).await?;
+    call.open.mounts.rename(namespace, class, from, to).await?;
     let id = id::uuid(call.open.config.entropy.as_ref());
     view.put_json(&id, &Moved { from: format!("{from}/"), to: format!("{to}/") }).await?;
     Ok(Response::data(json!({ "migration_id": id })).into())

@@ -38,7 +38,7 @@ pub async fn handle(mut call: Call) -> Result<Reply, Error> {
         "wrapping/lookup" => {
             let id = named(&call).or_else(|| call.presented.as_ref().map(SecretString::duplicate));
             let id = id.ok_or_else(|| Error::invalid("missing \"token\" value in input"))?;
-            let found = call.open.tokens.find(&id).await?;
+            let found = call.open.tokens.find_in(call.namespace(), &id).await?;
             let (_, token, _) = found.ok_or_else(invalid)?;
             let wrapped = token.wrapped.as_ref().filter(|_| token.uses == Some(1)).ok_or_else(invalid)?;
             Ok(Response::data(json!({
@@ -74,7 +74,7 @@ async fn open_once(call: &Call) -> Result<(Wrapped, SecretBytes), Error> {
     let own = call.holder()?;
     let (hash, token): (String, Token) = match named(call).filter(|id| *id != own.id) {
         Some(id) => {
-            let (hash, token, _) = tokens.find(&id).await?.ok_or_else(invalid)?;
+            let (hash, token, _) = tokens.find_in(call.namespace(), &id).await?.ok_or_else(invalid)?;
             if token.wrapped.is_none() {
                 return Err(invalid());
             }

@@ -101,13 +101,14 @@ const ROWS: &PathTable = &[
 const IRREVOCABLE: &str = "batch tokens cannot be revoked";
 
 async fn handle(call: Call) -> Result<Reply, Error> {
-    let tokens = &call.open.tokens;
+    let (tokens, namespace) = (&call.open.tokens, call.namespace());
     match call.request.route {
         "create" => created(&call, create(&call, Way::Plain).await?).await,
         "create-orphan" => created(&call, create(&call, Way::Orphan).await?).await,
         "create/:role" => {
             let name = fold(call.request.fields.required("role")?);
-            let role = tokens.role(&name).await?.ok_or_else(|| Error::invalid(format!("unknown role {name}")))?;
+            let role =
+                tokens.role(namespace, &name).await?.ok_or_else(|| Error::invalid(format!("unknown role {name}")))?;
             created(&call, create(&call, Way::Role(Box::new(role))).await?).await
         }
         "lookup" | "lookup-self" => lookup(&call).await,
@@ -122,6 +123,7 @@ async fn handle(call: Call) -> Result<Reply, Error> {
                 return Err(Error::invalid(IRREVOCABLE));
             }
             match call.request.route {
+                _ if !tokens.is_of(namespace, &id) => {}
                 "revoke" => tokens.revoke(&tokens.hash(&id)).await?,
                 _ => tokens.revoke_orphan(&tokens.hash(&id)).await?,
             }
@@ -140,8 +142,8 @@ async fn handle(call: Call) -> Result<Reply, Error> {
             tokens.revoke(&hash).await?;
             Ok(Reply::default())
         }
-        "accessors" => Ok(Response::keys(tokens.accessors().await?)?.into()),
-        "roles" => Ok(Response::keys(tokens.roles().await?)?.into()),
+        "accessors" => Ok(Response::keys(tokens.accessors(namespace).await?)?.into()),
+        "roles" => Ok(Response::keys(tokens.roles(namespace).await?)?.into()),
         "roles/:name" => role(&call).await,
         "tidy" => {
             let tokens = tokens.clone();
@@ -154,7 +156,12 @@ async fn handle(call: Call) -> Result<Reply, Error> {
 /// A token as `lookup` shows it.
 async fn shown(call: &Call, id: &str, token: &Token) -> Result<Map<String, Value>, Error> {
     let identity = call.open.identity_policies(&token.namespace, &token.entity_id).await?;
-    Ok(token.show(id, &identity, call.open.tokens.now()))
+    let mut shown = token.show(id, &identity, call.open.tokens.now());
+    let router = call.open.mounts.cached();
+    if let Some(namespace) = router.namespaces().of_id(&token.namespace).filter(|namespace| !namespace.is_root()) {
+        shown.insert("namespace_path".to_owned(), Value::String(namespace.path.clone()));
+    }
+    Ok(shown)
 }
 
 async fn created(call: &Call, (created, warnings): (Created, Vec<String>)) -> Result<Reply, Error> {
@@ -176,7 +183,7 @@ async fn lookup(call: &Call) -> Result<Reply, Error> {
     let (id, token) = match call.request.fields.string("token").filter(|_| call.request.route == "lookup") {
         Some(id) => {
             let id = SecretString::new(id);
-            let found = tokens.find(&id).await?;
+            let found = tokens.find_in(call.namespace(), &id).await?;
             let (_, token, _) = found.ok_or_else(|| holdfast_logical::Error::Denied("bad token".to_owned()))?;
             (id, token)
         }
@@ -194,7 +201,7 @@ async fn renew(call: &Call) -> Result<Reply, Error> {
         "renew-accessor" => (SecretString::default(), by_accessor(call).await?.0),
         _ => {
             let id = SecretString::new(fields.required("token")?);
-            let found = tokens.find(&id).await?;
+            let found = tokens.find_in(call.namespace(), &id).await?;
             let (hash, token, _) = found.ok_or_else(|| Error::invalid("token not found"))?;
             if token.batch {
                 return Err(batch());
@@ -216,24 +223,24 @@ async fn renew(call: &Call) -> Result<Reply, Error> {
 
 async fn by_accessor(call: &Call) -> Result<(String, super::Token, i64), Error> {
     let accessor = call.request.fields.required("accessor")?;
-    let found = call.open.tokens.by_accessor(accessor).await?;
+    let found = call.open.tokens.by_accessor(call.namespace(), accessor).await?;
     found.ok_or_else(|| Error::invalid("invalid accessor"))
 }
 
 async fn role(call: &Call) -> Result<Reply, Error> {
-    let (tokens, fields) = (&call.open.tokens, &call.request.fields);
+    let (tokens, namespace, fields) = (&call.open.tokens, call.namespace(), &call.request.fields);
     let name = fold(fields.required("name")?);
-    let stored = tokens.role(&name).await?;
+    let stored = tokens.role(namespace, &name).await?;
     match call.request.operation {
         Read => Ok(Response::data(stored.ok_or_else(Error::not_found)?.show()).into()),
         Delete => {
-            tokens.delete_role(&name).await?;
+            tokens.delete_role(namespace, &name).await?;
             Ok(Reply::default())
         }
         _ => {
             let mut role = stored.unwrap_or_else(|| Role { name: name.clone(), ..Role::default() });
             role.apply(fields)?;
-            tokens.put_role(&role).await?;
+            tokens.put_role(namespace, &role).await?;
             Ok(Reply::default())
         }
     }

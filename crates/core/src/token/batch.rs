@@ -1,7 +1,7 @@
 //! Batch tokens: `hvb.`, all that there is to know of the token encrypted in its id, nothing stored.
 //!
 //! ```text
-//! hvb.<base64url( version 1 | nonce 24 | XAES-256-GCM( JSON ) | tag 16 )>
+//! hvb.<base64url( version 1 | nonce 24 | XAES-256-GCM( JSON ) | tag 16 )>[.<namespace id>]
 //! ```
 //! The key follows from the keyring and a label, the same on all replicas and after rotation; the associated data is
 //! the cluster's id, so that a token of another cluster is none here even if both were made of one backup of keys. A
@@ -15,10 +15,10 @@ use holdfast_logical::{Entropy, Namespace, PodIdentity, Timestamp};
 use holdfast_secret::{SecretBytes, SecretString};
 use serde::{Deserialize, Serialize};
 
-use super::Token;
+use super::{Token, id::suffix_of};
 use crate::Error;
 
-const PREFIX: &str = "hvb.";
+pub(super) const PREFIX: &str = "hvb.";
 const VERSION: u8 = 1;
 
 /// Longest id: it has to fit into a header with the rest of a request.
@@ -67,6 +67,11 @@ fn is_root(namespace: &str) -> bool {
     *namespace == Namespace::root_id()
 }
 
+/// What the ids of a namespace end in.
+fn suffix(namespace: &str) -> String {
+    if is_root(namespace) { String::new() } else { format!(".{namespace}") }
+}
+
 /// Is it the id of a batch token, good or not?
 pub fn is_batch(id: &SecretString) -> bool {
     id.expose().starts_with(PREFIX)
@@ -108,7 +113,7 @@ impl BatchKey {
         let mut bytes = vec![VERSION];
         bytes.extend_from_slice(&nonce);
         bytes.extend(self.key.seal(&nonce, &self.aad, plain.expose()).map_err(|_| failed())?);
-        let id = format!("{PREFIX}{}", URL_SAFE_NO_PAD.encode(bytes));
+        let id = format!("{PREFIX}{}{}", URL_SAFE_NO_PAD.encode(bytes), suffix(&token.namespace));
         if id.len() > LONGEST {
             return Err(Error::invalid(format!(
                 "the batch token would have {} bytes, at most {LONGEST} fit into a header: give it fewer policies or \
@@ -121,11 +126,15 @@ impl BatchKey {
 
     /// The token of an id that this cluster made; its time, parent and mount are not looked at.
     pub fn open(&self, id: &SecretString) -> Option<Token> {
-        let text = id.expose().strip_prefix(PREFIX).filter(|text| text.len() <= LONGEST)?;
+        let (own, suffixed) = id.expose().split_at(id.expose().len() - suffix_of(id.expose()).len());
+        let text = own.strip_prefix(PREFIX).filter(|text| text.len() <= LONGEST)?;
         let bytes = URL_SAFE_NO_PAD.decode(text).ok()?;
         let (nonce, sealed) = bytes.strip_prefix(&[VERSION])?.split_first_chunk::<NONCE>()?;
         let plain = self.key.open(nonce, &self.aad, sealed).ok()?;
         let sealed: Sealed = serde_json::from_slice(&plain).ok()?;
+        if suffixed != suffix(&sealed.namespace) {
+            return None;
+        }
         let (created, expires) =
             (Timestamp::from_millisecond(sealed.created).ok()?, Timestamp::from_millisecond(sealed.expires).ok()?);
         Some(Token {

@@ -154,9 +154,14 @@ fn policies(call: &Call, role: Option<&Role>) -> Result<Vec<String>, Error> {
         }
         wanted.retain(|policy| role.allows(policy));
     }
+    // The same name in another namespace is another policy, so nothing of the parent's is inherited from there.
+    let foreign = parent.namespace != call.namespace().id;
+    if foreign && !asked && role.is_none() && !parent.is_root() {
+        wanted.clear();
+    }
     // A role that names no policies, allowed or not, widens nothing.
     let free = call.sudo || parent.is_root() || role.is_some_and(Role::names_policies);
-    if !free && wanted.iter().any(|policy| !parent.policies.contains(policy)) {
+    if !free && wanted.iter().any(|policy| foreign || !parent.policies.contains(policy)) {
         return Err(Error::invalid("child policies must be subset of parent"));
     }
     if wanted.iter().any(|policy| policy == ROOT) {

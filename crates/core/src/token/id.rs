@@ -1,4 +1,5 @@
-//! Token ids: `hvs.` and 24 characters for root tokens, `hvs.` and 88 characters with a MAC for all others.
+//! Token ids: `hvs.` and 24 characters for root tokens, `hvs.` and 88 characters with a MAC for all others; those of other
+//! namespaces than the root one end in `.<namespace id>`, which the MAC covers.
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use hmac::{Hmac, KeyInit, Mac};
@@ -6,6 +7,8 @@ use holdfast_base::{Entropy, id};
 use holdfast_secret::{SecretBytes, SecretString};
 use sha2::Sha256;
 use subtle::ConstantTimeEq;
+
+use super::batch;
 
 const PREFIX: &str = "hvs.";
 const VERSION: u8 = 1;
@@ -24,28 +27,33 @@ impl IdKeys {
         Self { mac, hash }
     }
 
-    /// A new id for a token that is not root.
-    pub fn fresh(&self, entropy: &dyn Entropy) -> SecretString {
+    /// A new id for a token that is not root. `suffix` is what ids of the namespace end in.
+    pub fn fresh(&self, entropy: &dyn Entropy, suffix: &str) -> SecretString {
         let mut bytes = vec![VERSION; 1 + RANDOM];
         entropy.fill(&mut bytes[1..]);
-        let mac = hmac(&self.mac, &bytes);
+        let mac = self.mac_of(&bytes, suffix);
         bytes.extend_from_slice(&mac);
-        SecretString::new(format!("{PREFIX}{}", URL_SAFE_NO_PAD.encode(SecretBytes::new(bytes).expose())))
+        SecretString::new(format!("{PREFIX}{}{suffix}", URL_SAFE_NO_PAD.encode(SecretBytes::new(bytes).expose())))
+    }
+
+    fn mac_of(&self, body: &[u8], suffix: &str) -> [u8; MAC] {
+        hmac(&self.mac, &[body, suffix.as_bytes()].concat())
     }
 
     /// Can this be the id of a token? Those with a MAC must have the right one; others may be root tokens or ids that
     /// their creator chose, and only the store knows.
     pub fn plausible(&self, id: &str) -> bool {
-        match id.strip_prefix(PREFIX) {
-            Some(text) if text.len() == TEXT => self.verified(text),
+        let (own, suffix) = id.split_at(id.len() - suffix_of(id).len());
+        match own.strip_prefix(PREFIX) {
+            Some(text) if text.len() == TEXT => self.verified(text, suffix),
             _ => !id.is_empty(),
         }
     }
 
-    fn verified(&self, text: &str) -> bool {
+    fn verified(&self, text: &str, suffix: &str) -> bool {
         let Ok(bytes) = URL_SAFE_NO_PAD.decode(text) else { return false };
         let Some((body, mac)) = bytes.split_at_checked(1 + RANDOM) else { return false };
-        mac.len() == MAC && hmac(&self.mac, body).ct_eq(mac).into()
+        mac.len() == MAC && self.mac_of(body, suffix).ct_eq(mac).into()
     }
 
     /// What the store knows the id by.
@@ -54,9 +62,15 @@ impl IdKeys {
     }
 }
 
-/// A new id for a root token: 28 characters, as `generate-root` and its clients expect.
-pub fn fresh_root(entropy: &dyn Entropy) -> SecretString {
-    SecretString::new(format!("{PREFIX}{}", id::base62(entropy, 24)))
+/// A new id for a root token: 28 characters, as `generate-root` and its clients expect, and the suffix.
+pub fn fresh_root(entropy: &dyn Entropy, suffix: &str) -> SecretString {
+    SecretString::new(format!("{PREFIX}{}{suffix}", id::base62(entropy, 24)))
+}
+
+/// What a token id or an accessor ends in: `.<namespace id>`, or nothing where it is of the root namespace.
+pub fn suffix_of(id: &str) -> &str {
+    let prefix = if id.starts_with(PREFIX) || id.starts_with(batch::PREFIX) { PREFIX.len() } else { 0 };
+    id[prefix..].rfind('.').map_or("", |at| &id[prefix + at..])
 }
 
 #[expect(clippy::expect_used, reason = "HMAC takes keys of any length")]
@@ -76,14 +90,26 @@ mod tests {
     fn an_invented_id_is_refused_and_a_made_one_is_not() {
         let keys = IdKeys::new(SecretBytes::new([1; 32]), SecretBytes::new([2; 32]));
         let entropy = SeededEntropy::new(1);
-        let id = keys.fresh(&entropy);
+        let id = keys.fresh(&entropy, "");
         assert_eq!(id.expose().len(), PREFIX.len() + TEXT);
         assert!(keys.plausible(id.expose()));
         let mut invented = id.expose().to_owned();
         let last = if invented.pop() == Some('A') { 'Q' } else { 'A' };
         invented.push(last);
         assert!(!keys.plausible(&invented));
-        assert!(keys.plausible(fresh_root(&entropy).expose()));
-        assert_eq!(fresh_root(&entropy).expose().len(), 28);
+        assert!(keys.plausible(fresh_root(&entropy, "").expose()));
+        assert_eq!(fresh_root(&entropy, "").expose().len(), 28);
+    }
+
+    #[test]
+    fn the_namespace_is_part_of_the_id_and_of_its_mac() {
+        let keys = IdKeys::new(SecretBytes::new([1; 32]), SecretBytes::new([2; 32]));
+        let (root, inner) = (keys.fresh(&SeededEntropy::new(1), ""), keys.fresh(&SeededEntropy::new(1), ".abc123"));
+        let (root, inner) = (root.expose(), inner.expose());
+        assert_eq!((suffix_of(root), suffix_of(inner), suffix_of("mine.abc123")), ("", ".abc123", ".abc123"));
+        assert!(keys.plausible(root) && keys.plausible(inner));
+        let moved = inner.replace(".abc123", ".abc124");
+        assert!(!keys.plausible(&moved) && !keys.plausible(&inner.replace(".abc123", "")));
+        assert!(!keys.plausible(&format!("{root}.abc123")));
     }
 }

@@ -2,12 +2,12 @@
 //! is picked up from `token/revoking/`.
 
 use futures::future::BoxFuture;
-use holdfast_logical::{Check, StoreError, Txn};
+use holdfast_logical::{Check, Namespace, StoreError, Txn};
 use serde::{Deserialize, Serialize};
 
 use super::{
     Token, Tokens,
-    store::{accessor_key, child_key, id_key, mount_key, revoking_key},
+    store::{accessor_key, child_key, id_key, mount_key, revoking_key, scoped},
 };
 use crate::{Error, storage};
 
@@ -50,6 +50,24 @@ impl Tokens {
         for hash in self.view.list(&format!("mount/{mount}/"), "", 0).await? {
             self.revoke(&hash).await?;
         }
+        Ok(())
+    }
+
+    /// Revokes all tokens of a namespace and forgets its token roles. Finishes their revocations that were begun before.
+    pub async fn revoke_namespace(&self, namespace: &Namespace) -> Result<(), Error> {
+        for accessor in self.accessors(namespace).await? {
+            if let Some((hash, _)) = self.view.get_json::<String>(&accessor_key(&accessor)).await? {
+                self.revoke(&hash).await?;
+            }
+        }
+        for hash in self.view.list("revoking/", "", 0).await? {
+            if let Some((revoking, _)) = self.view.get_json::<Revoking>(&revoking_key(&hash)).await?
+                && revoking.token.namespace == namespace.id
+            {
+                self.revoke(&hash).await?;
+            }
+        }
+        storage::wipe_folder(&self.view, scoped("role", &namespace.suffix(), "")).await?;
         Ok(())
     }
 

@@ -1,10 +1,10 @@
 //! Token roles: limits that `auth/token/create/<role>` puts on what it makes.
 
-use holdfast_logical::{Fields, fold};
+use holdfast_logical::{Fields, Namespace, fold};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::Tokens;
+use super::{Tokens, store::scoped};
 use crate::Error;
 
 /// A role. Durations in seconds.
@@ -155,23 +155,29 @@ impl Role {
 }
 
 impl Tokens {
-    pub(super) async fn role(&self, name: &str) -> Result<Option<Role>, Error> {
-        Ok(self.view.get_json(&format!("role/{name}")).await?.map(|(role, _)| role))
+    pub(super) async fn role(&self, namespace: &Namespace, name: &str) -> Result<Option<Role>, Error> {
+        Ok(self.view.get_json(&role_key(namespace, name)).await?.map(|(role, _)| role))
     }
 
-    pub(super) async fn put_role(&self, role: &Role) -> Result<(), Error> {
-        self.view.put_json(&format!("role/{}", role.name), role).await?;
+    pub(super) async fn put_role(&self, namespace: &Namespace, role: &Role) -> Result<(), Error> {
+        self.view.put_json(&role_key(namespace, &role.name), role).await?;
         Ok(())
     }
 
-    pub(super) async fn delete_role(&self, name: &str) -> Result<(), Error> {
-        self.view.delete(&format!("role/{name}")).await?;
+    pub(super) async fn delete_role(&self, namespace: &Namespace, name: &str) -> Result<(), Error> {
+        self.view.delete(&role_key(namespace, name)).await?;
         Ok(())
     }
 
-    pub(super) async fn roles(&self) -> Result<Vec<String>, Error> {
-        Ok(self.view.list("role/", "", 0).await?)
+    pub(super) async fn roles(&self, namespace: &Namespace) -> Result<Vec<String>, Error> {
+        let mut names = self.view.list(&role_key(namespace, ""), "", 0).await?;
+        names.retain(|name| !name.ends_with('/'));
+        Ok(names)
     }
+}
+
+fn role_key(namespace: &Namespace, name: &str) -> String {
+    scoped("role", &namespace.suffix(), name)
 }
 
 /// `*` stands for any text; it may stand anywhere.

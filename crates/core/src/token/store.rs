@@ -1,6 +1,6 @@
 //! The token store: making, finding and using tokens.
 //!
-//! `token/id/<hash>` the entry · `token/accessor/<accessor>` → hash · `token/parent/<hash>/<child hash>` ·
+//! `token/id/<hash>` the entry · `token/accessor[/<namespace id>]/<accessor>` → hash · `token/parent/<hash>/<child hash>` ·
 //! `token/mount/<uuid>/<hash>` · `token/revoking/<hash>` the entry of a token whose revocation is not finished.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
@@ -153,8 +153,25 @@ impl Tokens {
         self.keys.hash(id.expose())
     }
 
-    /// The token of an id, if there is one that is not past its end. The hash of a batch token is empty: it is not
-    /// stored.
+    /// Is it the id of a token of this namespace, if of any?
+    pub fn is_of(&self, namespace: &Namespace, id: &SecretString) -> bool {
+        id::suffix_of(id.expose()) == namespace.suffix()
+    }
+
+    /// The token of an id in a namespace: one of another namespace is as unknown as one that is not there.
+    pub async fn find_in(
+        &self,
+        namespace: &Namespace,
+        id: &SecretString,
+    ) -> Result<Option<(String, Token, Revision)>, StoreError> {
+        match self.is_of(namespace, id) {
+            true => Ok(self.find(id).await?.filter(|(_, token, _)| token.namespace == namespace.id)),
+            false => Ok(None),
+        }
+    }
+
+    /// The token of an id of any namespace, if there is one that is not past its end. The hash of a batch token is
+    /// empty: it is not stored.
     pub async fn find(&self, id: &SecretString) -> Result<Option<(String, Token, Revision)>, StoreError> {
         if is_batch(id) {
             let Some(token) = self.batch.open(id) else { return Ok(None) };
@@ -185,13 +202,18 @@ impl Tokens {
         Ok(alive.map(|(token, revision)| (Token::clone(&token), revision)))
     }
 
-    /// The token of an accessor.
-    pub async fn by_accessor(&self, accessor: &str) -> Result<Option<(String, Token, Revision)>, StoreError> {
-        if accessor.is_empty() || accessor.contains('/') {
+    /// The token of an accessor in a namespace.
+    pub async fn by_accessor(
+        &self,
+        namespace: &Namespace,
+        accessor: &str,
+    ) -> Result<Option<(String, Token, Revision)>, StoreError> {
+        if accessor.is_empty() || accessor.contains('/') || id::suffix_of(accessor) != namespace.suffix() {
             return Ok(None);
         }
         let Some((hash, _)) = self.view.get_json::<String>(&accessor_key(accessor)).await? else { return Ok(None) };
-        Ok(self.get(&hash).await?.map(|(token, revision)| (hash, token, revision)))
+        let found = self.get(&hash).await?.filter(|(token, _)| token.namespace == namespace.id);
+        Ok(found.map(|(token, revision)| (hash, token, revision)))
     }
 
     /// Takes one use of a token. None: it has none left, or is gone. Else the token as it is after the use; with
@@ -258,15 +280,16 @@ impl Tokens {
             return self.create_batch(new, policies, txn).await;
         }
         let chosen = new.id.is_some();
+        let suffix = new.namespace.suffix();
         let id = match new.id {
-            Some(id) => id,
-            None if root => id::fresh_root(self.entropy.as_ref()),
-            None => self.keys.fresh(self.entropy.as_ref()),
+            Some(id) => SecretString::new(format!("{}{suffix}", id.expose())),
+            None if root => id::fresh_root(self.entropy.as_ref(), &suffix),
+            None => self.keys.fresh(self.entropy.as_ref(), &suffix),
         };
         let (hash, now) = (self.hash(&id), self.now());
         let expires = new.ttl.map(|ttl| now.checked_add(ttl).unwrap_or(Timestamp::MAX));
         let token = Token {
-            accessor: base62(self.entropy.as_ref(), 24),
+            accessor: format!("{}{suffix}", base62(self.entropy.as_ref(), 24)),
             namespace: new.namespace.id.clone(),
             parent: new.parent,
             policies,
@@ -298,6 +321,10 @@ impl Tokens {
             txn.put_json(self.view.path(&child_key(parent, &hash)), &())?;
         }
         if !token.mount.is_empty() {
+            let live = self.live.path(&token.mount);
+            if !txn.checks.iter().any(|(path, _)| *path == live) {
+                txn.check(live, Check::Exists);
+            }
             txn.put_json(self.view.path(&mount_key(&token.mount, &hash)), &())?;
         }
         if let Some(payload) = new.payload {
@@ -365,9 +392,21 @@ impl Tokens {
         Ok(self.cubbyhole.get(&format!("{hash}/response")).await?.map(|entry| entry.value))
     }
 
-    /// Accessors of all tokens.
-    pub async fn accessors(&self) -> Result<Vec<String>, StoreError> {
-        self.view.list("accessor/", "", 0).await
+    /// Accessors of all tokens of a namespace.
+    pub async fn accessors(&self, namespace: &Namespace) -> Result<Vec<String>, StoreError> {
+        let mut names = self.view.list(&scoped("accessor", &namespace.suffix(), ""), "", 0).await?;
+        names.retain(|name| !name.ends_with('/'));
+        Ok(names)
+    }
+
+    /// Accessors of all tokens of all namespaces.
+    pub async fn all_accessors(&self) -> Result<Vec<String>, StoreError> {
+        let names = self.view.list("accessor/", "", 0).await?;
+        let (folders, mut accessors): (Vec<_>, Vec<_>) = names.into_iter().partition(|name| name.ends_with('/'));
+        for folder in folders {
+            accessors.append(&mut self.view.list(&format!("accessor/{folder}"), "", 0).await?);
+        }
+        Ok(accessors)
     }
 }
 
@@ -376,7 +415,15 @@ pub(super) fn id_key(hash: &str) -> String {
 }
 
 pub(super) fn accessor_key(accessor: &str) -> String {
-    format!("accessor/{accessor}")
+    scoped("accessor", id::suffix_of(accessor), accessor)
+}
+
+/// `<folder>/<name>` in the root namespace, `<folder>/<namespace id>/<name>` in others, whose ids end in `suffix`.
+pub(super) fn scoped(folder: &str, suffix: &str, name: &str) -> String {
+    match suffix.strip_prefix('.') {
+        Some(namespace) => format!("{folder}/{namespace}/{name}"),
+        None => format!("{folder}/{name}"),
+    }
 }
 
 pub(super) fn child_key(parent: &str, hash: &str) -> String {

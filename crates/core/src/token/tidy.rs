@@ -27,7 +27,7 @@ impl Tokens {
     pub async fn tidy(&self) -> Result<Tidied, Error> {
         self.resume_revocations().await?;
         let mut tidied = Tidied::default();
-        for accessor in self.view.list("accessor/", "", 0).await? {
+        for accessor in self.all_accessors().await? {
             let path = accessor_key(&accessor);
             if let Some((hash, _)) = self.view.get_json::<String>(&path).await? {
                 tidied.dangling += self.tidy_entry(&path, &hash).await?;

@@ -1,5 +1,7 @@
 use std::time::Duration;
 
+use holdfast_logical::Namespace;
+
 use super::world::{HOUR, World};
 use crate::lease::{Error, IssueContext};
 
@@ -17,7 +19,7 @@ async fn whoever_asks_gets_the_same_credential_of_an_item() {
     assert_eq!(world.leases.find_bound("pod/u-1", "db-creds").await.unwrap().unwrap().lease_id, first.lease_id);
     assert_eq!(world.users(), 1);
     assert_eq!(world.leases.bindings("pod/u-1").await.unwrap()["db-creds"].id, first.lease_id);
-    assert_eq!(world.leases.owner_kinds().await.unwrap(), ["pod/"]);
+    assert_eq!(world.leases.owner_kinds(&Namespace::root()).await.unwrap(), ["pod/"]);
     assert_eq!(world.leases.owners("pod").await.unwrap(), ["u-1"]);
 }
 

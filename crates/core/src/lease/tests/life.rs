@@ -80,7 +80,7 @@ async fn a_lease_that_cannot_be_revoked_is_tried_again_for_ever() {
     world.outside("db").set_dead(true);
     assert!(matches!(world.leases.revoke(&id, true).await.unwrap(), Revoked::Queued(Some(_))));
     world.pass(48 * HOUR).await;
-    let stuck = world.leases.stuck(10).await.unwrap();
+    let stuck = world.leases.stuck("", 10).await.unwrap();
     assert_eq!(stuck[0].id, id);
     assert!(stuck[0].revoke_error.as_deref().unwrap().contains("is down"));
     let attempts = stuck[0].revoke_attempts.unwrap();
