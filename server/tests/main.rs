@@ -14,6 +14,7 @@ mod etcd;
 mod file;
 mod flood;
 mod initialize;
+mod login;
 mod reference;
 mod shutdown;
 mod startup;

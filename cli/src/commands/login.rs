@@ -18,7 +18,7 @@ const SERVICE_ACCOUNT_TOKEN: &str = "/var/run/secrets/kubernetes.io/serviceaccou
 /// Log in, and keep the token.
 #[derive(Args)]
 pub struct Login {
-    /// token, kubernetes, approle, userpass or another method.
+    /// token, kubernetes, jwt, cert, approle, userpass or another method.
     #[arg(long, default_value = "token")]
     method: String,
     /// Path of the method; its name by default.
@@ -34,7 +34,8 @@ pub struct Login {
     #[arg(long)]
     token_only: bool,
     /// The token (or - for standard input), or key=value for the method: role=app jwt=@file,
-    /// role_id=app secret_id=@file, username=ada (asks for the password).
+    /// role_id=app secret_id=@file, username=ada (asks for the password), name=web (cert, with -client-cert and
+    /// -client-key).
     arguments: Vec<String>,
 }
 
@@ -95,6 +96,12 @@ impl Login {
             "kubernetes" if !body.contains_key("jwt") => {
                 let jwt = input::file(SERVICE_ACCOUNT_TOKEN)?;
                 body.insert("jwt".to_owned(), Value::from(jwt.trim()));
+            }
+            "oidc" if !body.contains_key("jwt") => {
+                return Err(Failure::local(
+                    "Logins through a browser are not supported yet. With a token of the provider: holdfast login \
+                     -method=jwt -path=oidc role=<role> jwt=@<file>",
+                ));
             }
             "userpass" | "ldap" => {
                 let user = body.remove("username").and_then(|name| name.as_str().map(str::to_owned));
