@@ -18,7 +18,8 @@ impl Certs {
         }
         for trust in self.trusts(name).await? {
             if self.takes(&trust, &certificate, connection).await? {
-                return granted(&trust, &certificate, connection, mount);
+                let shared = self.config().await?.enable_identity_alias_metadata;
+                return granted(&trust, &certificate, connection, mount, shared);
             }
         }
         Err(Error::invalid(REFUSED))
@@ -86,7 +87,14 @@ fn presented(connection: &Connection) -> Result<Certificate, Error> {
     Certificate::read(der).ok_or_else(|| Error::invalid(REFUSED))
 }
 
-fn granted(trust: &Trust, certificate: &Certificate, connection: &Connection, mount: &str) -> Result<Response, Error> {
+/// The token. `shared`: the alias in the identity store has the metadata too.
+fn granted(
+    trust: &Trust,
+    certificate: &Certificate,
+    connection: &Connection,
+    mount: &str,
+    shared: bool,
+) -> Result<Response, Error> {
     let token = &trust.role.token;
     if !cidr::allows(&token.bound_cidrs, connection.remote) {
         return Err(Error::Denied("permission denied".to_owned()));
@@ -104,6 +112,7 @@ fn granted(trust: &Trust, certificate: &Certificate, connection: &Connection, mo
     ));
     let grant = token.grant(Grant {
         alias: certificate.common_name.clone(),
+        alias_metadata: if shared { metadata.clone() } else { BTreeMap::new() },
         display_name: format!("{mount}-{}", trust.role.display_name),
         metadata,
         internal: Map::from_iter([

@@ -7,7 +7,11 @@ const CRL: Field = Field::new("name", Kind::String, "Name of the revocation list
 
 const CONFIG: &[Field] = &[
     Field::new("disable_binding", Kind::Bool, "Renew tokens without the certificate of their login (false)."),
-    Field::new("enable_identity_alias_metadata", Kind::Bool, "Kept; metadata is that of the token."),
+    Field::new(
+        "enable_identity_alias_metadata",
+        Kind::Bool,
+        "Does the alias in the identity store have the metadata of tokens too? (false)",
+    ),
     Field::new("enable_metadata_on_failures", Kind::Bool, "Kept; failures tell nothing of the certificate."),
     Field::new("ocsp_cache_size", Kind::Int, "Kept; answers are not cached."),
     Field::new("role_cache_size", Kind::Int, "Kept; roles are cached by revision."),

@@ -26,6 +26,9 @@ async fn a_login_gives_what_the_role_says() {
     assert!(grant.metadata.contains_key("subject_key_id"));
     assert_eq!(mount.login_as("App", &[&client.der]).await.unwrap().metadata["cert_name"], "app");
     assert!(mount.login_as("other", &[&client.der]).await.is_err());
+    assert!(grant.alias_metadata.is_empty());
+    mount.write("config", json!({"enable_identity_alias_metadata": true})).await;
+    assert_eq!(mount.login(&[&client.der]).await.unwrap().alias_metadata["common_name"], "ada");
     mount.role(json!({"token_bound_cidrs": "192.168.0.0/16"})).await;
     assert!(matches!(mount.login(&[&client.der]).await, Err(Error::Denied(_))));
 }
