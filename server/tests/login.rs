@@ -6,6 +6,7 @@ use std::{
 };
 
 use holdfast_api_types::Envelope;
+use holdfast_base::{Clock, SystemClock};
 use holdfast_client::{Client, Config};
 use holdfast_secret::SecretString;
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
@@ -125,7 +126,7 @@ async fn a_json_web_token_logs_in() {
     }
     let key = KeyPair::generate().unwrap();
     let signer = EncodingKey::from_ec_pem(key.serialize_pem().as_bytes()).unwrap();
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
+    let now = SystemClock.now().as_second();
     let token = |audience: &str| {
         let claims = json!({"sub": "ci", "aud": audience, "iat": now, "exp": now + 600, "groups": ["deployers"]});
         jsonwebtoken::encode(&Header::new(Algorithm::ES256), &claims, &signer).unwrap()

@@ -117,11 +117,6 @@ impl Fetcher {
     }
 }
 
-/// Checks that the text holds certificates in PEM that hosts can be trusted by; empty is right too.
-pub fn check_ca(ca: &str) -> Result<(), Error> {
-    trust::client_config(ca).map(|_| ())
-}
-
 /// `host:port` of a URL with `http` or `https`.
 fn host(uri: &Uri) -> Option<String> {
     matches!(uri.scheme_str(), Some("http" | "https")).then(|| uri.authority().map(ToString::to_string)).flatten()
@@ -143,12 +138,12 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn what_is_no_url_is_named() {
+    async fn what_is_no_url_and_what_is_no_ca_is_named() {
         for url in ["", "host/path", "ftp://host/x", "/path"] {
             let error = Fetcher::default().get("", url, "*/*").await.err().unwrap();
             assert!(error.to_string().contains(url), "{error}");
         }
-        assert!(check_ca("no pem").is_err());
-        assert!(check_ca("").is_ok());
+        let error = Fetcher::default().get("no pem", "https://127.0.0.1:1/", "*/*").await.err().unwrap();
+        assert!(matches!(error, Error::Ca(_)), "{error}");
     }
 }
