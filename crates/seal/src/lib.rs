@@ -2,11 +2,13 @@
 //! given ([`StaticSeal`]).
 
 mod fixed;
+mod recipient;
 mod shares;
 
 use async_trait::async_trait;
 pub use fixed::{StaticSeal, parse_key};
 use holdfast_secret::SecretBytes;
+pub use recipient::Recipient;
 pub use shares::{Collector, Progress, ShamirSeal, ShareConfig};
 
 /// Bytes of a root key.
@@ -40,6 +42,12 @@ pub enum Error {
     /// The shares are not usable.
     #[error(transparent)]
     Shares(#[from] holdfast_shamir::Error),
+    /// Nothing can be encrypted to this PGP key.
+    #[error("{0}")]
+    BadRecipient(String),
+    /// Shares that were just made do not give their key: they must not be handed out.
+    #[error("the new shares do not combine to their key; nothing was changed")]
+    BadShares,
     /// Nothing can be made with these numbers.
     #[error("{0}")]
     BadShareConfig(&'static str),

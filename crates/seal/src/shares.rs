@@ -75,12 +75,19 @@ impl ShareConfig {
         self.threshold
     }
 
-    /// The shares of a key. One of one is the key itself.
+    /// The shares of a key. One of one is the key itself. Each share is proved before it is handed out: in a window of as
+    /// many as are needed it gives the key again.
     pub fn split(self, key: &SecretBytes, entropy: &dyn Entropy) -> Result<Vec<SecretBytes>, Error> {
         if self.shares == 1 {
             return Ok(vec![key.duplicate()]);
         }
-        Ok(holdfast_shamir::split(key, self.shares, self.threshold, entropy)?)
+        let shares = holdfast_shamir::split(key, self.shares, self.threshold, entropy)?;
+        for window in shares.windows(usize::from(self.threshold)) {
+            if holdfast_shamir::combine(window)? != *key {
+                return Err(Error::BadShares);
+            }
+        }
+        Ok(shares)
     }
 }
 
