@@ -7,18 +7,18 @@ use arc_swap::ArcSwapOption;
 use async_trait::async_trait;
 use holdfast_base::{Clock, Entropy, Timestamp};
 use holdfast_secret::SecretBytes;
-use holdfast_storage::{Compare, Condition, Error, Op, OpReply, Storage, Txn as StorageTxn};
+use holdfast_storage::{Compare, Condition, Error, Op, OpReply, Range, Storage, Txn as StorageTxn};
 
 use tokio::sync::broadcast;
 use zeroize::Zeroizing;
 
 use crate::error::{InitError, UnsealError};
-use crate::keyring::{Keyring, root_key};
-use crate::keys::Keys;
-use crate::layout::{self, GENERATION, KEYRING};
+use crate::keyring::{Keyring, KeyringError, root_key};
+use crate::keys::{Keys, open_succession};
+use crate::layout::{self, GENERATION, KEYRING, SUCCESSION};
 use crate::options::Options;
 use crate::record::{self, Generation};
-use crate::session::{FsckReport, Ground, Session};
+use crate::session::{FsckReport, Ground, Member, Session};
 use crate::value::MacKey;
 use crate::view::{Check, Decode, Entry, Revision, Shared, Store, StoreError, Txn};
 
@@ -35,6 +35,8 @@ pub struct Barrier {
     entropy: Arc<dyn Entropy>,
     options: Options,
     open: ArcSwapOption<Session>,
+    /// If it was opened by the root key before the present one: that one sealed under the older.
+    succession: ArcSwapOption<Vec<u8>>,
     changes: broadcast::Sender<Changed>,
     /// Held while sealing and unsealing.
     transition: tokio::sync::Mutex<()>,
@@ -45,6 +47,8 @@ pub struct Barrier {
 pub enum Changed {
     /// The value at this path was set or removed.
     Path(String),
+    /// The record of this name outside the barrier was set or removed.
+    Clear(String),
     /// Anything may have changed: drop what was derived.
     Everything,
 }
@@ -56,7 +60,7 @@ pub struct KeyStatus {
     pub term: u32,
     /// When it was installed.
     pub install_time: Timestamp,
-    /// Values that this process has encrypted under it since it was unsealed.
+    /// Values that this process has encrypted since it was unsealed, or since they were last taken.
     pub encryptions: u64,
 }
 
@@ -79,6 +83,7 @@ impl Barrier {
             entropy,
             options,
             open: ArcSwapOption::empty(),
+            succession: ArcSwapOption::empty(),
             changes: broadcast::Sender::new(CHANGES),
             transition: tokio::sync::Mutex::new(()),
         })
@@ -123,7 +128,8 @@ impl Barrier {
         }
     }
 
-    /// Opens the keyring and starts to serve. Nothing happens if it is open already.
+    /// Opens the keyring and starts to serve. Nothing happens if it is open already. The root key before the present one
+    /// opens it too until [`Barrier::forget_predecessor`].
     pub async fn unseal(&self, root_key: SecretBytes) -> Result<(), UnsealError> {
         let _transition = self.transition.lock().await;
         if self.open.load().is_some() {
@@ -131,7 +137,7 @@ impl Barrier {
         }
         let key = self::root_key(&root_key).ok_or(UnsealError::WrongKey)?;
         for _ in 0..JOIN_ATTEMPTS {
-            let keys = self.load_keys(key.clone()).await?;
+            let (keys, succession) = self.load_keys(key.clone()).await?;
             let ground = Ground {
                 storage: self.storage.clone(),
                 clock: self.clock.clone(),
@@ -141,6 +147,7 @@ impl Barrier {
             };
             match Session::open(ground, keys).await {
                 Ok(session) => {
+                    self.succession.store(succession.map(Arc::new));
                     self.open.store(Some(session));
                     return Ok(());
                 }
@@ -155,9 +162,28 @@ impl Barrier {
     /// Leaves the cluster and forgets all keys, of this process only. Requests get [`StoreError::Sealed`] from here on.
     pub async fn seal(&self) {
         let _transition = self.transition.lock().await;
+        self.succession.store(None);
         if let Some(session) = self.open.swap(None) {
             session.close().await;
         }
+    }
+
+    /// Leaves an order to all replicas to seal, `note` says why; from here on no write of any of them is applied and no read
+    /// is answered. This one is still to be sealed by [`Barrier::seal`]. Who unseals deletes the record [`SEALED`].
+    pub async fn order_seal(&self, note: Vec<u8>) -> Result<(), StoreError> {
+        self.session()?.order_seal(note, Vec::new()).await
+    }
+
+    /// The replicas that are unsealed.
+    pub async fn members(&self) -> Result<Vec<Member>, StoreError> {
+        self.session()?.members().await
+    }
+
+    /// Whether there is no other member's record: nobody else can be unsealed. Works sealed.
+    pub async fn is_alone(&self) -> Result<bool, StoreError> {
+        let page = self.storage.range(Range::prefix(layout::MEMBERS).limit(2).keys_only()).await?;
+        let own = usize::from(self.open.load().is_some());
+        Ok(page.items.len() <= own)
     }
 
     /// Draws a new key term for what is written from now on; returns its number.
@@ -165,16 +191,50 @@ impl Barrier {
         self.session()?.rotate().await
     }
 
+    /// As [`Barrier::rotate`], if this term still encrypts; else [`StoreError::Conflict`]: another replica was faster.
+    pub async fn rotate_from(&self, term: u32) -> Result<u32, StoreError> {
+        self.session()?.rotate_from(Some(term)).await
+    }
+
+    /// Values that this process has encrypted since it was last asked.
+    pub fn take_encryptions(&self) -> u64 {
+        self.session().map_or(0, |session| session.take_encryptions())
+    }
+
     /// Seals the keyring under another root key (32 bytes). `clear` are records outside the barrier that are written in the same
     /// transaction: the wrapped root key, the seal configuration.
     pub async fn rekey(&self, root_key: &SecretBytes, clear: Vec<(String, Vec<u8>)>) -> Result<(), InitError> {
         let key = self::root_key(root_key).ok_or(InitError::RootKeyLength)?;
-        Ok(self.session()?.rekey(&key, clear).await?)
+        self.session()?.rekey(&key, clear).await?;
+        self.succession.store(None);
+        Ok(())
     }
 
-    /// Whether this is the root key in use: proof that shares or a wrapped key are good.
+    /// From here on the root key before the present one opens nothing. Call it when the present one is known to be in
+    /// people's hands, or wrapped by a seal, and every replica has had the time to follow.
+    pub async fn forget_predecessor(&self) -> Result<(), StoreError> {
+        let op = Op::delete(SUCCESSION);
+        self.storage.txn(StorageTxn { then: vec![op], ..StorageTxn::default() }).await?;
+        Ok(())
+    }
+
+    /// Whether it was opened by the root key before the present one: the shares of a rekey may have reached nobody.
+    pub fn opened_by_predecessor(&self) -> bool {
+        self.succession.load().is_some()
+    }
+
+    /// Whether this is the root key in use, or the one before it that this process was opened by: proof that shares or a
+    /// wrapped key are good.
     pub fn is_root_key(&self, root_key: &SecretBytes) -> Result<bool, StoreError> {
-        Ok(self.session()?.is_root_key(root_key))
+        let session = self.session()?;
+        if session.is_root_key(root_key) {
+            return Ok(true);
+        }
+        let (Some(key), Some(sealed)) = (self::root_key(root_key), self.succession.load_full()) else {
+            return Ok(false);
+        };
+        let next = open_succession(&key, &sealed).ok();
+        Ok(next.is_some_and(|next| session.is_root_key(&SecretBytes::new(next.as_slice()))))
     }
 
     /// Reads everything that is stored and says what is wrong with it.
@@ -202,7 +262,7 @@ impl Barrier {
 
     /// Whether the keys are not in memory.
     pub fn is_sealed(&self) -> bool {
-        self.open.load().is_none()
+        self.session().is_err()
     }
 
     /// A key of 32 bytes that follows from the keyring and a label, the same on all replicas and after rotation.
@@ -214,7 +274,7 @@ impl Barrier {
 
     /// The key that encrypts now; `None` when sealed.
     pub fn key_status(&self) -> Option<KeyStatus> {
-        let open = self.open.load_full()?;
+        let open = self.session().ok()?;
         open.with_keyring(|keyring| {
             let term = keyring.active();
             let install_time = keyring.term(term)?.install_time;
@@ -247,21 +307,31 @@ impl Barrier {
     }
 
     fn session(&self) -> Result<Arc<Session>, StoreError> {
-        self.open.load_full().ok_or(StoreError::Sealed)
+        self.open.load_full().filter(|session| !session.is_ordered_to_seal()).ok_or(StoreError::Sealed)
     }
 
-    /// Keyring and generation of one revision.
-    async fn load_keys(&self, root: Zeroizing<[u8; 32]>) -> Result<Keys, UnsealError> {
-        let then = vec![Op::get(KEYRING), Op::get(GENERATION)];
+    /// Keyring and generation of one revision; and the succession, if it was that which made the key fit.
+    async fn load_keys(&self, root: Zeroizing<[u8; 32]>) -> Result<(Keys, Option<Vec<u8>>), UnsealError> {
+        let then = vec![Op::get(KEYRING), Op::get(GENERATION), Op::get(SUCCESSION)];
         let reply = self.storage.txn(StorageTxn { then, ..StorageTxn::default() }).await.map_err(StoreError::from)?;
-        let mut items = reply.replies.into_iter().filter_map(|op| match op {
+        let mut items = reply.replies.into_iter().map(|op| match op {
             OpReply::Get(item) => item,
             _ => None,
         });
-        let keyring = items.next().filter(|item| item.key == KEYRING).ok_or(UnsealError::NotInitialized)?;
-        let generation =
-            items.next().ok_or_else(|| UnsealError::Damaged("the generation record is missing".to_owned()))?;
-        Ok(Keys::open(root, &keyring.value, keyring.mod_revision, generation.mod_revision)?)
+        let keyring = items.next().flatten().ok_or(UnsealError::NotInitialized)?;
+        let generation = items
+            .next()
+            .flatten()
+            .ok_or_else(|| UnsealError::Damaged("the generation record is missing".to_owned()))?;
+        let succession = items.next().flatten();
+        let open = |root| Keys::open(root, &keyring.value, keyring.mod_revision, generation.mod_revision);
+        match (open(root.clone()), succession) {
+            (Err(KeyringError::WrongKey), Some(item)) => {
+                let next = open_succession(&root, &item.value)?;
+                Ok((open(next)?, Some(item.value.to_vec())))
+            }
+            (keys, _) => Ok((keys?, None)),
+        }
     }
 }
 

@@ -79,7 +79,8 @@ pub fn seal_succession(old: &[u8; KEY], new: &[u8; KEY], nonce: &[u8; NONCE]) ->
 
 const SUCCESSION_AAD: &[u8] = b"holdfast succession 1";
 
-fn open_succession(old: &[u8; KEY], stored: &[u8]) -> Result<Zeroizing<[u8; KEY]>, KeyringError> {
+/// The root key that an older one was replaced by.
+pub fn open_succession(old: &[u8; KEY], stored: &[u8]) -> Result<Zeroizing<[u8; KEY]>, KeyringError> {
     let (nonce, sealed) = stored.split_first_chunk::<NONCE>().ok_or(KeyringError::WrongKey)?;
     let plain = Xaes::new(old).open(nonce, SUCCESSION_AAD, sealed).map_err(|_| KeyringError::WrongKey)?;
     let key = <[u8; KEY]>::try_from(plain.as_slice()).map_err(|_| KeyringError::WrongKey)?;

@@ -15,7 +15,8 @@ pub const LANES: &[u8] = b"lane/";
 /// A key that never exists: deleting it is a heartbeat.
 pub const NEVER: &[u8] = b"never";
 
-const CLEAR: &[u8] = b"clear/";
+/// Records outside the barrier.
+pub const CLEAR: &[u8] = b"clear/";
 
 /// Random id of one process start, never used again.
 pub type MemberId = [u8; 16];
@@ -23,6 +24,11 @@ pub type MemberId = [u8; 16];
 /// Key of a record outside the barrier.
 pub fn clear(name: &str) -> Bytes {
     [CLEAR, name.as_bytes()].concat().into()
+}
+
+/// The name of a record outside the barrier, by its key.
+pub fn clear_name(key: &[u8]) -> Option<&str> {
+    std::str::from_utf8(key.strip_prefix(CLEAR)?).ok()
 }
 
 /// Key of a member's record.

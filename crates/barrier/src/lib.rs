@@ -18,5 +18,5 @@ pub mod xaes;
 pub use barrier::{Barrier, Changed, KeyStatus};
 pub use error::{InitError, UnsealError};
 pub use options::Options;
-pub use session::{FsckReport, one_request};
+pub use session::{FsckReport, Member, SEALED, one_request};
 pub use view::{Check, Decode, Entry, Revision, Shared, Store, StoreError, Txn, View, Write};

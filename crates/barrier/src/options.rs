@@ -1,5 +1,7 @@
 //! What may be set of a barrier.
 
+use std::collections::BTreeMap;
+
 /// How a barrier behaves. [`Options::default`] fits a single server.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -8,6 +10,8 @@ pub struct Options {
     pub instance: String,
     /// Bytes for cached entries.
     pub cache_bytes: usize,
+    /// What others see of this replica in [`crate::Barrier::members`]: address, version.
+    pub labels: BTreeMap<String, String>,
     /// Never read from memory without asking the store first, whatever the clocks say.
     pub always_ask: bool,
 }
@@ -15,6 +19,11 @@ pub struct Options {
 impl Default for Options {
     fn default() -> Self {
         let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-        Self { instance: host.trim().to_owned(), cache_bytes: 24 * 1024 * 1024, always_ask: false }
+        Self {
+            instance: host.trim().to_owned(),
+            cache_bytes: 24 * 1024 * 1024,
+            labels: BTreeMap::new(),
+            always_ask: false,
+        }
     }
 }

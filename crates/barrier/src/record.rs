@@ -3,6 +3,8 @@
 //!
 //! Format version 1: version (1 byte), MAC (16 bytes) over the key and the document, document (JSON).
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -34,6 +36,9 @@ pub struct MemberRecord {
     pub instance: String,
     /// Oldest and newest stored format that it reads.
     pub formats: (u8, u8),
+    /// What others see of it: address, version.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
 }
 
 /// The last batch of a lane.

@@ -13,6 +13,7 @@ mod integrity;
 mod lane;
 mod listing;
 mod moment;
+mod order;
 mod queue;
 mod reading;
 mod roster;
@@ -30,6 +31,7 @@ use holdfast_base::{Clock, Entropy};
 use holdfast_secret::SecretBytes;
 use holdfast_storage::{KeyValue, Storage};
 pub use moment::one_request;
+pub use order::{Member, SEALED};
 use parking_lot::Mutex;
 use tokio::sync::{Notify, broadcast, oneshot, watch};
 use tokio::task::JoinHandle;
@@ -69,6 +71,11 @@ pub(crate) struct Session {
     ask_progress: Mutex<Option<Arc<dyn Fn() + Send + Sync>>>,
     changes: broadcast::Sender<Changed>,
     integrity: Integrity,
+
+    /// Revision of the first join: orders to seal that are newer are obeyed.
+    began: Revision,
+    /// Somebody ordered all replicas to seal.
+    ordered: AtomicBool,
 
     /// What we are in the cluster.
     standing: ArcSwap<Standing>,
@@ -122,6 +129,8 @@ impl Session {
             ask_progress: Mutex::new(None),
             changes: ground.changes,
             integrity: Integrity::default(),
+            began: start,
+            ordered: AtomicBool::new(false),
             standing: ArcSwap::from_pointee(standing),
             changing: tokio::sync::Mutex::new(()),
             wake: Notify::new(),
@@ -177,9 +186,14 @@ impl Session {
         read(&self.keys.load().keyring)
     }
 
-    /// Values encrypted since it was opened.
+    /// Values encrypted since it was opened, or since they were last taken.
     pub fn encryptions(&self) -> u64 {
         self.encryptions.load(Ordering::Relaxed)
+    }
+
+    /// The same, and counts from 0 again.
+    pub fn take_encryptions(&self) -> u64 {
+        self.encryptions.swap(0, Ordering::Relaxed)
     }
 
     /// Changes of the store by somebody else, seen since it was opened.

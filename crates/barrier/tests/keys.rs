@@ -50,6 +50,7 @@ async fn a_new_root_key_opens_and_the_old_one_does_not() {
     barrier.rotate().await.unwrap();
     barrier.seal().await;
     let again = sealed(Arc::new(storage), "one");
+    again.forget_predecessor().await.unwrap();
     assert!(matches!(again.unseal(root()).await, Err(UnsealError::WrongKey)));
     again.unseal(new).await.unwrap();
     assert_eq!(read(&again, "a").await.unwrap(), "1");
@@ -78,4 +79,54 @@ async fn fsck_finds_what_somebody_did_to_the_store() {
     assert_eq!(report.damaged_paths.len(), 2);
     let damaged = report.damaged_paths.first().unwrap();
     assert!(matches!(barrier.get(damaged).await, Err(StoreError::Corrupt { path, .. }) if path == *damaged));
+}
+
+/// Between the transaction and the moment in which people have the new shares, the old key opens too: whoever dies in between
+/// leaves a store that somebody can open.
+#[tokio::test]
+async fn the_old_root_key_opens_until_it_is_forgotten() {
+    let (barrier, storage) = open_memory().await;
+    put(&barrier, "a", "1").await.unwrap();
+    let new = SecretBytes::new([9; 32]);
+    barrier.rekey(&new, Vec::new()).await.unwrap();
+    drop(barrier);
+    let again = sealed(Arc::new(storage.clone()), "one");
+    again.unseal(root()).await.unwrap();
+    assert!(again.opened_by_predecessor() && again.is_root_key(&root()).unwrap());
+    assert!(!again.is_root_key(&SecretBytes::new([8; 32])).unwrap());
+    assert_eq!(read(&again, "a").await.unwrap(), "1");
+    again.seal().await;
+    again.unseal(new.duplicate()).await.unwrap();
+    assert!(!again.opened_by_predecessor() && !again.is_root_key(&root()).unwrap());
+    again.forget_predecessor().await.unwrap();
+    again.seal().await;
+    assert!(matches!(again.unseal(root()).await, Err(UnsealError::WrongKey)));
+    again.unseal(new).await.unwrap();
+}
+
+#[tokio::test]
+async fn an_order_to_seal_reaches_all_replicas() {
+    let (one, storage) = open_memory().await;
+    let two = crate::support::open(Arc::new(storage), "two").await;
+    put(&two, "a", "1").await.unwrap();
+    let names: Vec<_> = one.members().await.unwrap().into_iter().map(|member| (member.instance, member.own)).collect();
+    assert_eq!(names.len(), 2);
+    assert!(names.contains(&("two".to_owned(), false)), "{names:?}");
+    one.order_seal(b"x".to_vec()).await.unwrap();
+    assert!(put(&two, "b", "2").await.is_err());
+    assert!(matches!(two.get("a").await, Err(StoreError::Sealed)));
+    one.seal().await;
+    two.seal().await;
+    assert!(one.is_alone().await.unwrap());
+    two.unseal(root()).await.unwrap();
+    assert_eq!(read(&two, "a").await.unwrap(), "1");
+}
+
+#[tokio::test]
+async fn of_two_rotations_from_one_term_one_happens() {
+    let (one, storage) = open_memory().await;
+    let two = crate::support::open(Arc::new(storage), "two").await;
+    let (a, b) = tokio::join!(one.rotate_from(1), two.rotate_from(1));
+    assert!(a.is_ok() != b.is_ok(), "{a:?} {b:?}");
+    assert!(one.take_encryptions() == 0 && one.key_status().unwrap().term == 2);
 }

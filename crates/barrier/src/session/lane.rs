@@ -64,6 +64,10 @@ impl Lane {
                 *self = Self::of(&standing, self.number);
             }
             let keys = session.keys.load_full();
+            // After the keys: who has those of an order has the order.
+            if session.is_ordered_to_seal() {
+                return refuse(batch, &StoreError::Sealed);
+            }
             let ready = match self.revision {
                 Some(revision) => Ok(revision),
                 None => self.make(session, &standing, &keys).await,

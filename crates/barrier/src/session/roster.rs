@@ -120,7 +120,7 @@ mod tests {
 
     fn put(mac: &MacKey, state: State, revision: Revision) -> Event {
         let key = layout::member(&[1; 16]);
-        let record = MemberRecord { state, instance: "a".to_owned(), formats: (1, 1) };
+        let record = MemberRecord { state, instance: "a".to_owned(), formats: (1, 1), labels: Default::default() };
         let value = record::encode(mac, &key, &record);
         Event::Put(KeyValue { key, value, create_revision: 1, mod_revision: revision })
     }

@@ -21,8 +21,16 @@ const PAUSE: Duration = Duration::from_millis(200);
 impl Session {
     /// Draws a new term. Nothing is committed under an older one after this returns.
     pub async fn rotate(&self) -> Result<u32, StoreError> {
+        self.rotate_from(None).await
+    }
+
+    /// As [`Session::rotate`], but only if this term still encrypts: of several replicas one does it.
+    pub async fn rotate_from(&self, term: Option<u32>) -> Result<u32, StoreError> {
         let _changing = self.changing.lock().await;
         let keys = self.keys.load_full();
+        if term.is_some_and(|term| term != keys.keyring.active()) {
+            return Err(StoreError::Conflict);
+        }
         let mut next = keys.keyring.duplicate();
         let term = next.add_term(&*self.entropy, self.clock.now());
         let stored = next.seal(&keys.root, &*self.entropy).map_err(StoreError::from)?;
@@ -35,6 +43,8 @@ impl Session {
         let _changing = self.changing.lock().await;
         let keys = self.keys.load_full();
         let stored = keys.keyring.seal(root, &*self.entropy).map_err(StoreError::from)?;
+        // What cannot be opened again must not replace what can.
+        Keyring::open(root, &stored).map_err(StoreError::from)?;
         let mut nonce = [0u8; NONCE];
         self.entropy.fill(&mut nonce);
         let succession = seal_succession(&keys.root, root, &nonce).map_err(StoreError::from)?;

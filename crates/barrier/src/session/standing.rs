@@ -16,6 +16,7 @@ use super::roster::Roster;
 use super::{Ground, LANES, Session};
 use crate::keys::Keys;
 use crate::layout::{self, MemberId};
+use crate::options::Options;
 use crate::record::{self, LaneRecord, MemberRecord, State};
 use crate::value;
 use crate::view::{Revision, StoreError};
@@ -43,7 +44,7 @@ pub(super) struct Standing {
 
 /// Makes our record and lanes, and removes those of dead predecessors. The keys must still be those of the store.
 pub(super) async fn join(ground: &Ground, keys: &Keys) -> Result<(Standing, Roster), StoreError> {
-    let standing = enter(ground.entropy.as_ref(), ground.storage.as_ref(), keys, &ground.options.instance).await?;
+    let standing = enter(ground.entropy.as_ref(), ground.storage.as_ref(), keys, &ground.options).await?;
     let members = ground.storage.range(Range::prefix(layout::MEMBERS)).await?.items;
     let mut others = Vec::new();
     for item in members.into_iter().filter(|item| item.key != standing.key) {
@@ -77,16 +78,12 @@ async fn enter(
     entropy: &dyn holdfast_base::Entropy,
     storage: &dyn holdfast_storage::Storage,
     keys: &Keys,
-    instance: &str,
+    options: &Options,
 ) -> Result<Standing, StoreError> {
     let mut id = [0u8; 16];
     entropy.fill(&mut id);
     let key = layout::member(&id);
-    let record = MemberRecord {
-        state: State::Barrier,
-        instance: instance.to_owned(),
-        formats: (value::VERSION, value::VERSION),
-    };
+    let record = own_record(State::Barrier, options);
     let mut then = vec![Op::put(key.clone(), record::encode(&keys.mac, &key, &record))];
     for number in 0..LANES {
         let key = layout::lane(&id, number);
@@ -101,6 +98,15 @@ async fn enter(
     let txn = Txn { compares, then, otherwise: vec![Op::get(key.clone())] };
     let joined = enter_for_certain(storage, txn).await?;
     Ok(Standing { id, key, revision: joined, joined, state: State::Barrier, humble_until: Duration::ZERO })
+}
+
+fn own_record(state: State, options: &Options) -> MemberRecord {
+    MemberRecord {
+        state,
+        instance: options.instance.clone(),
+        formats: (value::VERSION, value::VERSION),
+        labels: options.labels.clone(),
+    }
 }
 
 /// Sends the transaction until its outcome is known: a record of ours that we do not know of would pass for another replica.
@@ -160,8 +166,7 @@ impl Session {
         let _changing = self.changing.lock().await;
         let standing = self.standing.load_full();
         let keys = self.keys.load_full();
-        let record =
-            MemberRecord { state, instance: self.options.instance.clone(), formats: (value::VERSION, value::VERSION) };
+        let record = own_record(state, &self.options);
         let txn = Txn {
             compares: vec![Compare::new(standing.key.clone(), Condition::ModRevision(standing.revision))],
             then: vec![Op::put(standing.key.clone(), record::encode(&keys.mac, &standing.key, &record))],
@@ -202,7 +207,7 @@ impl Session {
     async fn join_anew(&self) -> Result<(), StoreError> {
         tracing::warn!("this replica was evicted; it joins again under a new id");
         let keys = self.keys.load_full();
-        let mut standing = enter(&*self.entropy, &*self.storage, &keys, &self.options.instance).await?;
+        let mut standing = enter(&*self.entropy, &*self.storage, &keys, &self.options).await?;
         standing.humble_until = self.clock.boottime() + HUMBLE_FOR;
         self.confirmed.store(0, Ordering::SeqCst);
         let key = standing.key.clone();

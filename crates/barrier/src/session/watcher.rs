@@ -11,6 +11,7 @@ use futures::StreamExt;
 use holdfast_storage::{Error, Event, Range, Update, Watch};
 
 use super::Session;
+use super::order::SEALED;
 use super::roster::Roster;
 use crate::barrier::Changed;
 use crate::layout;
@@ -99,11 +100,12 @@ impl Session {
         }
     }
 
-    /// Applies one revision: keys first, as its values may need them; the cache last, as it is what readers wait for.
+    /// Applies one revision: orders and keys first, as its values may need them; the cache last, as it is what readers wait for.
     fn apply(&self, revision: Revision, events: &[Event]) -> Result<(), End> {
         if revision <= self.cache.applied() {
             return Ok(());
         }
+        self.take_orders(events);
         self.apply_keys(events)?;
         self.apply_members(events);
         self.integrity.check(&self.keys.load(), revision, events);
@@ -169,6 +171,11 @@ impl Session {
             return;
         }
         let keys = self.keys.load();
+        for event in events {
+            if let Some(name) = layout::clear_name(event.key()) {
+                let _ = self.changes.send(Changed::Clear(name.to_owned()));
+            }
+        }
         for event in events.iter().filter(|event| event.key().starts_with(crate::names::DATA)) {
             if let Ok(path) = keys.names.path(event.key()) {
                 // No receiver is no error.
@@ -184,6 +191,7 @@ impl Session {
         let keyring = read(Range::key(layout::KEYRING)).await?.items.pop();
         let generation = read(Range::key(layout::GENERATION)).await?.items.pop();
         let succession = read(Range::key(layout::SUCCESSION)).await?.items.pop();
+        let orders = read(Range::key(layout::clear(SEALED))).await?.items;
         let (Some(keyring), Some(generation)) = (keyring, generation) else {
             return Err(Error::Failed("the store has lost its keyring".to_owned()));
         };
@@ -195,6 +203,7 @@ impl Session {
         let members = read(Range::prefix(layout::MEMBERS)).await?.items;
         let own = self.standing.load();
         let roster = Roster::of(&members, Some(&own.key), &next.mac, self.clock.boottime());
+        self.take_orders(&orders.into_iter().map(Event::Put).collect::<Vec<_>>());
         self.keys.store(Arc::new(next));
         *self.roster.lock() = roster;
         self.integrity.forget_lanes();

@@ -1,0 +1,97 @@
+//! The order to all replicas to seal, and who they are.
+//!
+//! The order is a record outside the barrier, written in one transaction with a new generation. Every batch compares the
+//! generation, so none that began before is applied after it; and as each replica applies revisions whole and in order, it has
+//! obeyed before it answers with anything newer.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
+
+use holdfast_storage::{Compare, Condition, Error, Event, Op, Range, Txn};
+
+use super::Session;
+use crate::layout;
+use crate::record::{self, Generation, MemberRecord, State};
+use crate::view::StoreError;
+
+/// Name of the record outside the barrier that orders all replicas to seal.
+pub const SEALED: &str = "sealed";
+
+const LEVEL: u8 = 1;
+const ATTEMPTS: usize = 10;
+
+/// An unsealed replica.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Member {
+    /// Random id of this run of the process, hexadecimal.
+    pub id: String,
+    /// Name of its place: pod, machine.
+    pub instance: String,
+    /// Address, version.
+    pub labels: BTreeMap<String, String>,
+    /// It is the one that answers this.
+    pub own: bool,
+}
+
+impl Session {
+    /// Leaves the order, together with other changes.
+    pub async fn order_seal(&self, note: Vec<u8>, more: Vec<Op>) -> Result<(), StoreError> {
+        let _changing = self.changing.lock().await;
+        for _ in 0..ATTEMPTS {
+            let keys = self.keys.load_full();
+            let generation = Generation { term: keys.keyring.active(), level: LEVEL };
+            let mut then = vec![
+                Op::put(layout::GENERATION, record::encode(&keys.mac, layout::GENERATION, &generation)),
+                Op::put(layout::clear(SEALED), note.clone()),
+            ];
+            then.extend(more.iter().cloned());
+            let compares = vec![Compare::new(layout::GENERATION, Condition::ModRevision(keys.generation))];
+            match self.storage.txn(Txn { compares, then, otherwise: Vec::new() }).await {
+                Ok(reply) if reply.succeeded => return Ok(()),
+                // A rotation came between: wait until it is applied here.
+                Ok(reply) => self.wait_applied(reply.revision).await?,
+                Err(Error::Unknown(_)) => {}
+                Err(error) => return Err(error.into()),
+            }
+            if self.is_ordered_to_seal() {
+                return Ok(());
+            }
+        }
+        Err(StoreError::Conflict)
+    }
+
+    /// Was there an order since this replica was unsealed?
+    pub fn is_ordered_to_seal(&self) -> bool {
+        self.ordered.load(Ordering::SeqCst)
+    }
+
+    /// Looks for an order among changes, before readers can see what came with it.
+    pub(super) fn take_orders(&self, events: &[Event]) {
+        let order = layout::clear(SEALED);
+        for event in events {
+            if let Event::Put(item) = event
+                && item.key == order
+                && item.mod_revision > self.began
+            {
+                self.ordered.store(true, Ordering::SeqCst);
+            }
+        }
+    }
+
+    /// The replicas whose records are in the store, without evicted ones.
+    pub async fn members(&self) -> Result<Vec<Member>, StoreError> {
+        let (keys, own) = (self.keys.load_full(), self.standing.load_full());
+        let items = self.storage.range(Range::prefix(layout::MEMBERS)).await?.items;
+        let member = |item: &holdfast_storage::KeyValue| {
+            let record: MemberRecord = record::decode(&keys.mac, &item.key, &item.value)?;
+            let id = layout::member_of(&item.key)?;
+            (record.state != State::Evicted).then(|| Member {
+                id: layout::hex(&id),
+                instance: record.instance,
+                labels: record.labels,
+                own: item.key == own.key,
+            })
+        };
+        Ok(items.iter().filter_map(member).collect())
+    }
+}
