@@ -49,6 +49,7 @@ pub async fn bind(
             metrics_only: config.metrics_only,
             proxies: config.proxies.clone(),
             unauthenticated_metrics: config.unauthenticated_metrics,
+            doors: config.doors,
             running: Default::default(),
         });
         let listener = match &config.address {

@@ -222,6 +222,15 @@ pub struct InitRequest {
     /// How many of them recover.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub recovery_threshold: Option<u64>,
+    /// PGP keys that the unseal shares are encrypted to, base64, one for each share or none.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub pgp_keys: Vec<String>,
+    /// The same for the recovery shares.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub recovery_pgp_keys: Vec<String>,
+    /// PGP key that the root token is encrypted to, base64.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub root_token_pgp_key: Option<String>,
 }
 
 /// Answer of `PUT sys/init`. Shown once.

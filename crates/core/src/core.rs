@@ -108,6 +108,9 @@ impl Core {
             self.config.barrier.seal().await;
             return Err(error.into());
         }
+        if let Err(error) = crate::lifecycle::rekey::settle(&open).await {
+            tracing::warn!(%error, "the root key before the present one is not forgotten yet; the next unseal does it");
+        }
         open.start();
         self.open.store(Some(open.clone()));
         self.held.store(false, Ordering::Relaxed);

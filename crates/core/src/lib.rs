@@ -44,5 +44,5 @@ pub use front::{Cors, Greeting};
 use holdfast_logical::cidr;
 pub use metrics::Metrics;
 pub use process::{NoProcess, Process};
-pub use raw::{Raw, Verb};
+pub use raw::{Doors, Raw, Verb};
 pub use registry::{Class, Registry};

@@ -1,25 +1,26 @@
 //! Initialising, unsealing, sealing, and what people hold.
 
 mod audited;
-mod generate_root;
+pub(crate) mod generate_root;
 mod init;
+mod keyholders;
 pub(crate) mod paths;
+pub(crate) mod rekey;
 mod self_init;
+pub(crate) mod slot;
 mod status;
 mod unseal;
 
 use holdfast_seal::Collector;
 use serde::{Deserialize, Serialize};
 
-use crate::{Core, Error};
+use crate::Error;
 
 /// What people have given so far.
 #[derive(Default)]
 pub(crate) struct Ceremony {
     /// Shares of a running unseal attempt.
     pub unseal: Option<Attempt>,
-    /// A running generation of a root token.
-    pub root: Option<generate_root::Generation>,
 }
 
 /// Shares on their way to a key.
@@ -41,6 +42,9 @@ pub(crate) struct SealConfig {
     pub recovery_shares: u8,
     /// Recovery shares needed.
     pub recovery_threshold: u8,
+    /// A keyed hash of the recovery key and its two numbers; empty without.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub recovery_check: String,
 }
 
 /// Names of records outside the barrier.
@@ -48,18 +52,8 @@ const SEAL_CONFIG: &str = "seal-config";
 const ROOT_KEY: &str = "root-key";
 const SELF_INIT: &str = "self-init";
 
-/// Below `core/`: a keyed hash of the recovery key.
+/// Below `core/`: a keyed hash of the recovery key, as versions before `recovery_check` kept it.
 const RECOVERY: &str = "recovery";
-
-impl Core {
-    pub(crate) async fn seal_config(&self) -> Result<Option<SealConfig>, Error> {
-        let Some((bytes, _)) = self.config().barrier.read_clear(SEAL_CONFIG).await? else { return Ok(None) };
-        match serde_json::from_slice(&bytes) {
-            Ok(config) => Ok(Some(config)),
-            Err(_) => Err(Error::internal("the stored seal configuration is damaged")),
-        }
-    }
-}
 
 /// A share or key as people give it: hexadecimal or base64. Hexadecimal of no sensible length is tried as base64.
 fn decode_key(text: &str) -> Result<holdfast_secret::SecretBytes, Error> {

@@ -29,6 +29,15 @@ pub enum Verb {
     Help,
 }
 
+/// Paths that a listener opens to callers without a token, as Vault does. Closed they need one, like all others.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Doors {
+    /// `sys/rekey/*` and `sys/rekey-recovery-key/*`.
+    pub rekey: bool,
+    /// `sys/generate-root/*`.
+    pub generate_root: bool,
+}
+
 /// One request, before anything was decided about it.
 #[derive(Debug)]
 pub struct Raw {
@@ -58,6 +67,8 @@ pub struct Raw {
     pub replace: Option<String>,
     /// Where from.
     pub connection: Connection,
+    /// What the listener lets strangers do.
+    pub doors: Doors,
     /// What the listener could not read (bad JSON, bad header). The core audits the request and answers this.
     pub fault: Option<Error>,
 }
@@ -88,6 +99,7 @@ impl Raw {
             owner: None,
             replace: None,
             connection: Connection::default(),
+            doors: Doors::default(),
             fault: None,
         }
     }

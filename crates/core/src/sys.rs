@@ -4,6 +4,7 @@ mod audit;
 mod bindings;
 mod capabilities;
 mod internal;
+pub(crate) mod keyholders;
 mod keys;
 mod leases;
 mod locked_users;
@@ -37,6 +38,7 @@ pub const NOUNS: &[Noun] = &[
     Noun { rows: locked_users::ROWS, handle: |call| Box::pin(locked_users::handle(call)) },
     Noun { rows: wrapping::ROWS, handle: |call| Box::pin(wrapping::handle(call)) },
     Noun { rows: audit::ROWS, handle: |call| Box::pin(audit::handle(call)) },
+    Noun { rows: keyholders::ROWS, handle: |call| Box::pin(keyholders::handle(call)) },
     Noun { rows: keys::ROWS, handle: |call| Box::pin(keys::handle(call)) },
     Noun { rows: tools::ROWS, handle: |call| Box::pin(tools::handle(call)) },
     Noun { rows: quotas::ROWS, handle: |call| Box::pin(quotas::handle(call)) },

@@ -53,26 +53,6 @@ async fn progress_counts_resets_and_a_wrong_combination_is_refused() {
     assert!(bench.is_good(&bench.root).await);
 }
 
-#[tokio::test]
-async fn holders_of_the_shares_make_a_new_root_token() {
-    let bench = Bench::open().await;
-    let otp = "0123456789012345678901234567";
-    let (_, started) = bench.bare(Verb::Write, "sys/generate-root/attempt", json!({"otp": otp})).await;
-    let nonce = started["nonce"].clone();
-    let second = bench.fails("", Verb::Write, "sys/generate-root/attempt", json!({})).await;
-    assert!(second.to_string().contains("already in progress"));
-    let update = async |share: &str| {
-        let body = json!({"key": share, "nonce": nonce});
-        bench.bare(Verb::Write, "sys/generate-root/update", body).await.1
-    };
-    assert_eq!(update(&bench.shares[2]).await["progress"], 1);
-    let done = update(&bench.shares[0]).await;
-    assert_eq!(done["complete"], true);
-    let encoded = base64::engine::general_purpose::STANDARD_NO_PAD.decode(done["encoded_token"].as_str().unwrap());
-    let token: String = encoded.unwrap().iter().zip(otp.bytes()).map(|(byte, pad)| char::from(byte ^ pad)).collect();
-    assert!(token.starts_with("hvs.") && bench.is_good(&token).await);
-}
-
 fn steps() -> Vec<InitStep> {
     let step = |name: &str, path: &str, data: Value| InitStep {
         name: name.to_owned(),

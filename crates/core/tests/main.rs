@@ -6,6 +6,7 @@ mod audit;
 mod batch;
 mod bench;
 mod identity;
+mod keyholders;
 mod lifecycle;
 mod lockout;
 mod mounts;

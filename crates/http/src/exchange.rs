@@ -6,7 +6,7 @@ use bytes::{Bytes, BytesMut};
 use futures::future::BoxFuture;
 use holdfast_api_types::header;
 use holdfast_base::{Entropy, id};
-use holdfast_core::{Answer, Cors, Greeting, Raw, Verb};
+use holdfast_core::{Answer, Cors, Doors, Greeting, Raw, Verb};
 use holdfast_logical::Connection;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, header::CONTENT_LENGTH, request::Parts};
 use http_body_util::{BodyExt, Full};
@@ -60,6 +60,8 @@ pub struct Site {
     pub proxies: TrustedProxies,
     /// Answer `sys/metrics` without a token.
     pub unauthenticated_metrics: bool,
+    /// What callers without a token may do with shares of keys.
+    pub doors: Doors,
     /// Requests that are being worked on, also those whose caller has gone.
     pub running: TaskTracker,
 }
@@ -151,7 +153,8 @@ impl Site {
             Ok(bytes) => bytes,
             Err(Exhausted) => return (verb, answer::write(busy().answer()), headers),
         };
-        let raw = head.with_body(bytes, connection);
+        let mut raw = head.with_body(bytes, connection);
+        raw.doors = self.doors;
         let open = self.unauthenticated_metrics && raw.path == "sys/metrics" && raw.verb == Verb::Read;
         let response = match open && raw.fault.is_none() {
             true => answer::text(200, "text/plain; version=0.0.4; charset=utf-8", self.handle.metrics()),

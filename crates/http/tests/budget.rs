@@ -150,6 +150,7 @@ async fn a_unix_socket_serves_and_takes_its_file_along() {
         metrics_only: false,
         proxies: TrustedProxies::default(),
         unauthenticated_metrics: true,
+        doors: Default::default(),
         running: Default::default(),
     };
     let listener = Listener::bind_unix(&file, Arc::new(site())).unwrap();

@@ -99,6 +99,7 @@ pub async fn start(echo: Arc<Echo>, tls: Option<Tls>, limits: Limits) -> Running
         metrics_only: false,
         proxies: TrustedProxies::default(),
         unauthenticated_metrics: true,
+        doors: Default::default(),
         running: Default::default(),
     };
     let listener = Listener::bind("127.0.0.1:0".parse().unwrap(), tls, Arc::new(site)).await.unwrap();

@@ -6,6 +6,7 @@ use std::{
     time::Duration,
 };
 
+use holdfast_core::Doors;
 use holdfast_http::{ClientCertificates, CustomHeaders, Limits, MinVersion, TrustedProxies};
 
 use serde_json::Value;
@@ -25,6 +26,8 @@ pub struct ListenerConfig {
     pub proxies: TrustedProxies,
     /// Answer `sys/metrics` without a token.
     pub unauthenticated_metrics: bool,
+    /// What callers without a token may do with shares of keys.
+    pub doors: Doors,
     /// Serve nothing but `sys/metrics`.
     pub metrics_only: bool,
     /// Headers of every answer.
@@ -75,6 +78,7 @@ impl ListenerConfig {
             limits: Limits::default(),
             proxies: TrustedProxies::default(),
             unauthenticated_metrics: false,
+            doors: Doors::default(),
             metrics_only: false,
             headers: CustomHeaders::default(),
         }
@@ -100,8 +104,14 @@ impl ListenerConfig {
             limits: limits(stanza)?,
             proxies: proxies(stanza)?,
             unauthenticated_metrics: false,
+            doors: Doors::default(),
             metrics_only: false,
             headers: custom_headers(stanza)?,
+        };
+        // Closed unless the configuration opens them: Vault's own default lets strangers begin and cancel.
+        listener.doors = Doors {
+            rekey: stanza.bool("disable_unauthed_rekey_endpoints")? == Some(false),
+            generate_root: stanza.bool("disable_unauthed_generate_root_endpoints")? == Some(false),
         };
         for (_, telemetry) in stanza.blocks("telemetry", 0)? {
             listener.unauthenticated_metrics = telemetry.bool("unauthenticated_metrics_access")?.unwrap_or(false);
@@ -109,8 +119,8 @@ impl ListenerConfig {
             telemetry.not_yet(&["disallow_metrics"], warnings);
             telemetry.finish(warnings);
         }
-        stanza.ignore(&["cluster_address", "http_write_timeout", "disable_unauthed_rekey_endpoints"]);
-        stanza.ignore(&["disable_unauthed_generate_root_endpoints", "redact_addresses", "redact_version"]);
+        stanza.ignore(&["cluster_address", "http_write_timeout"]);
+        stanza.ignore(&["redact_addresses", "redact_version"]);
         stanza.ignore(&["redact_cluster_name", "max_request_json_memory", "max_request_json_strings"]);
         stanza.ignore(&["max_json_string_value_length", "max_json_object_entry_count", "max_json_array_element_count"]);
         stanza.not_yet(

@@ -1,134 +1,149 @@
 //! A new root token, made by the people who hold the unseal or recovery shares.
 //!
-//! The token leaves XORed with a one-time password that only the one who asked has.
+//! The token leaves XORed with a one-time password that only the one who asked has, or encrypted to a PGP key.
 
 use base64::{Engine, engine::general_purpose::STANDARD_NO_PAD};
 use holdfast_base::id;
-use holdfast_seal::{Collector, Progress};
+use holdfast_seal::Recipient;
 use holdfast_secret::SecretString;
-use serde_json::{Value, json};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
 
-use super::{decode_key, init};
-use crate::{Core, Error};
+use super::{
+    decode_key, keyholders,
+    slot::{self, Given, Running, Slot, Who},
+};
+use crate::{Error, open::Open};
 
 /// `hvs.` and 24 characters.
 const TOKEN_LENGTH: usize = 28;
 
-/// A running generation.
-pub(crate) struct Generation {
-    nonce: String,
-    otp: SecretString,
-    shares: Collector,
+/// How the token is to leave.
+#[derive(Serialize, Deserialize)]
+enum Cover {
+    /// XORed with this.
+    Otp(#[serde(serialize_with = "slot::text")] SecretString),
+    /// Encrypted to this PGP key.
+    Pgp { key: String, fingerprint: String },
 }
 
-impl Core {
-    /// `GET sys/generate-root/attempt`.
-    pub(super) async fn generation(&self) -> Result<Value, Error> {
-        let required = self.keyholder_threshold().await?;
-        Ok(match &self.ceremony.lock().await.root {
-            Some(running) => running.show(required),
-            None => show("", false, 0, required),
-        })
-    }
+fn slot(open: &Open) -> Slot<'_> {
+    Slot::new(open, "generate-root", "root generation")
+}
 
-    /// `PUT sys/generate-root/attempt`: starts one. A password that is made here is in the answer, and only there.
-    pub(super) async fn start_generation(&self, otp: Option<&str>, pgp: bool) -> Result<Value, Error> {
-        if pgp {
-            return Err(Error::invalid("pgp_key is not served by this version: use an OTP"));
-        }
-        let required = self.keyholder_threshold().await?;
-        let mut ceremony = self.ceremony.lock().await;
-        if ceremony.root.is_some() {
-            return Err(Error::invalid("root generation already in progress"));
-        }
-        let entropy = self.config().entropy.as_ref();
-        let (otp, made) = match otp.filter(|otp| !otp.is_empty()) {
-            Some(otp) if otp.len() != TOKEN_LENGTH => {
-                return Err(Error::invalid(format!(
-                    "OTP string is wrong length: {TOKEN_LENGTH} characters are needed"
-                )));
-            }
-            Some(otp) => (otp.to_owned(), false),
-            None => (id::base62(entropy, TOKEN_LENGTH), true),
-        };
-        let running = Generation {
-            nonce: id::uuid(entropy),
-            otp: SecretString::new(otp.as_str()),
-            shares: Collector::new(required),
-        };
-        let mut shown = running.show(required);
-        if let (true, Some(shown)) = (made, shown.as_object_mut()) {
-            shown.insert("otp".to_owned(), json!(otp));
-        }
-        ceremony.root = Some(running);
-        Ok(shown)
-    }
+/// `GET sys/generate-root/attempt`.
+pub(crate) async fn status(open: &Open) -> Result<Map<String, Value>, Error> {
+    let required = required(open).await?;
+    Ok(match slot(open).read::<Cover>().await? {
+        Some(running) => show(&running),
+        None => blank(required),
+    })
+}
 
-    /// `DELETE sys/generate-root/attempt`.
-    pub(super) async fn cancel_generation(&self) {
-        self.ceremony.lock().await.root = None;
+/// `PUT sys/generate-root/attempt`: begins. A password that is made here is in the answer, and only there.
+pub(crate) async fn begin(
+    open: &Open,
+    who: Who,
+    otp: Option<&str>,
+    pgp_key: Option<&str>,
+) -> Result<Map<String, Value>, Error> {
+    let required = required(open).await?;
+    let given = |text: Option<&str>| text.filter(|text| !text.is_empty()).map(str::to_owned);
+    let mut made = None;
+    let cover = match (given(otp), given(pgp_key)) {
+        (Some(_), Some(_)) => return Err(Error::invalid("only one of otp and pgp_key may be given")),
+        (_, Some(key)) => {
+            let person = Recipient::read(&key).map_err(|error| Error::invalid(error.to_string()))?;
+            Cover::Pgp { fingerprint: person.fingerprint(), key }
+        }
+        (Some(otp), _) if otp.len() != TOKEN_LENGTH => {
+            let text = format!("OTP string is wrong length: {TOKEN_LENGTH} characters are needed");
+            return Err(Error::invalid(text));
+        }
+        (Some(otp), _) => Cover::Otp(SecretString::new(otp)),
+        (None, None) => {
+            let otp = id::base62(open.config.entropy.as_ref(), TOKEN_LENGTH);
+            made = Some(otp.clone());
+            Cover::Otp(SecretString::new(otp))
+        }
+    };
+    let mut shown = show(&slot(open).begin(required, who, cover).await?);
+    if let Some(otp) = made {
+        shown.insert("otp".to_owned(), json!(otp));
     }
+    tracing::warn!("a generation of a root token has begun");
+    Ok(shown)
+}
 
-    /// `PUT sys/generate-root/update`: takes one share; the last one makes the token.
-    pub(super) async fn continue_generation(&self, key: &str, nonce: &str) -> Result<Value, Error> {
-        let required = self.keyholder_threshold().await?;
-        let open = self.open().ok_or(Error::Sealed)?;
-        let share = decode_key(key)?;
-        let mut ceremony = self.ceremony.lock().await;
-        let running = ceremony.root.as_mut().ok_or_else(|| Error::invalid("no root generation in progress"))?;
-        if running.nonce != nonce {
-            return Err(Error::invalid(
-                "incorrect nonce supplied; nonce for this root generation operation is different",
-            ));
-        }
-        let key = match running.shares.add(share) {
-            Ok(Progress::Waiting(_)) => return Ok(running.show(required)),
-            Ok(Progress::Complete(key)) => Ok(key),
-            Err(error) => Err(Error::invalid(error.to_string())),
-        }?;
-        let Some(running) = ceremony.root.take() else { return Err(Error::invalid("no root generation in progress")) };
-        if !init::holds(&open, &key).await? {
-            return Err(Error::invalid("root generation failed: invalid key"));
-        }
-        let token = open.root_token(None).await?;
-        let xored: Vec<u8> =
-            token.id.expose().bytes().zip(running.otp.expose().bytes()).map(|(token, otp)| token ^ otp).collect();
-        let encoded = STANDARD_NO_PAD.encode(xored);
-        tracing::warn!("a root token was generated by keyholders");
-        let mut shown = show(&running.nonce, true, u64::from(required), required);
-        if let Some(shown) = shown.as_object_mut() {
-            shown.insert("complete".to_owned(), json!(true));
-            shown.insert("encoded_token".to_owned(), json!(encoded));
-            shown.insert("encoded_root_token".to_owned(), json!(encoded));
-        }
-        Ok(shown)
+/// `DELETE sys/generate-root/attempt`.
+pub(crate) async fn cancel(open: &Open, who: Who, nonce: Option<&str>) -> Result<(), Error> {
+    slot(open).cancel::<Cover>(who, nonce).await
+}
+
+/// `PUT sys/generate-root/update`: takes one share; the last one makes the token.
+pub(crate) async fn update(open: &Open, key: &str, nonce: &str) -> Result<Map<String, Value>, Error> {
+    let share = decode_key(key)?;
+    let (running, key) = match slot(open).give::<Cover>(nonce, &share).await? {
+        Given::Waiting(running) => return Ok(show(&running)),
+        Given::Complete(running, key) => (running, key),
+    };
+    if !keyholders::holds(open, &key).await? {
+        return Err(Error::invalid("root generation failed: invalid key; give the shares again"));
     }
+    slot(open).end().await?;
+    let token = open.root_token(None).await?;
+    let encoded = match &running.what {
+        Cover::Otp(otp) => {
+            let bytes = token.id.expose().bytes().zip(otp.expose().bytes());
+            STANDARD_NO_PAD.encode(bytes.map(|(token, otp)| token ^ otp).collect::<Vec<_>>())
+        }
+        Cover::Pgp { key, .. } => keyholders::encrypt_to(key, token.id.expose(), open.config.entropy.as_ref())?.0,
+    };
+    tracing::warn!("a root token was generated by keyholders");
+    let mut shown = show(&running);
+    shown.insert("progress".to_owned(), json!(running.required));
+    shown.insert("complete".to_owned(), json!(true));
+    shown.insert("encoded_token".to_owned(), json!(encoded));
+    shown.insert("encoded_root_token".to_owned(), json!(encoded));
+    Ok(shown)
+}
 
-    /// How many shares of people prove them. Needs an unsealed server.
-    async fn keyholder_threshold(&self) -> Result<u8, Error> {
-        if !self.is_unsealed() {
-            return Err(Error::Sealed);
-        }
-        let config = self.seal_config().await?.ok_or(Error::NotInitialized)?;
-        match (self.config().seal.stored_keys(), config.recovery_threshold) {
-            (true, 0) => Err(Error::invalid("this server has no recovery keys")),
-            (true, recovery) => Ok(recovery),
-            (false, _) => Ok(config.threshold),
-        }
+/// `sys/decode-token`: the token out of what `update` gave and the one-time password.
+pub(crate) fn decode(encoded: &str, otp: &str) -> Result<String, Error> {
+    let wrong = || Error::invalid("encoded_token and otp do not fit: was it made with this one-time password?");
+    let bytes = STANDARD_NO_PAD.decode(encoded.trim().trim_end_matches('=')).map_err(|_| wrong())?;
+    if bytes.len() != otp.len() {
+        return Err(wrong());
+    }
+    String::from_utf8(bytes.iter().zip(otp.bytes()).map(|(a, b)| a ^ b).collect()).map_err(|_| wrong())
+}
+
+/// How many shares are needed; where nobody holds any there is no way.
+async fn required(open: &Open) -> Result<u8, Error> {
+    match keyholders::needed(open).await? {
+        0 => Err(Error::invalid(
+            "this server has no recovery keys: whoever has a token with sudo makes them with sys/rotate/recovery/init",
+        )),
+        required => Ok(required),
     }
 }
 
-impl Generation {
-    fn show(&self, required: u8) -> Value {
-        show(&self.nonce, true, u64::from(self.shares.count()), required)
+fn show(running: &Running<Cover>) -> Map<String, Value> {
+    let mut shown = blank(running.required);
+    shown.insert("nonce".to_owned(), json!(running.nonce));
+    shown.insert("started".to_owned(), json!(true));
+    shown.insert("progress".to_owned(), json!(running.progress()));
+    if let Cover::Pgp { fingerprint, .. } = &running.what {
+        shown.insert("pgp_fingerprint".to_owned(), json!(fingerprint));
     }
+    shown
 }
 
-fn show(nonce: &str, started: bool, progress: u64, required: u8) -> Value {
-    json!({
-        "nonce": nonce,
-        "started": started,
-        "progress": progress,
+fn blank(required: u8) -> Map<String, Value> {
+    let shown = json!({
+        "nonce": "",
+        "started": false,
+        "progress": 0,
         "required": required,
         "complete": false,
         "encoded_token": "",
@@ -136,5 +151,6 @@ fn show(nonce: &str, started: bool, progress: u64, required: u8) -> Value {
         "pgp_fingerprint": "",
         "otp": "",
         "otp_length": TOKEN_LENGTH,
-    })
+    });
+    shown.as_object().cloned().unwrap_or_default()
 }

@@ -1,14 +1,14 @@
 //! Initialising a new store.
 
-use base64::{Engine, engine::general_purpose::STANDARD};
 use holdfast_api_types::{InitRequest, InitResponse};
 use holdfast_barrier::InitError;
-use holdfast_logical::StoreError;
 use holdfast_seal::ShareConfig;
 use holdfast_secret::SecretBytes;
-use subtle::ConstantTimeEq;
 
-use super::{RECOVERY, ROOT_KEY, SEAL_CONFIG, SELF_INIT, SealConfig};
+use super::{
+    ROOT_KEY, SEAL_CONFIG, SELF_INIT, SealConfig,
+    keyholders::{self, Recipients, hand_out},
+};
 use crate::{Core, Error, open::Open};
 
 /// What is made in memory before anything is stored.
@@ -35,12 +35,23 @@ impl Core {
                 "this server initializes itself, with the initialize steps of its configuration",
             ));
         }
-        let plan = self.plan(shares_wanted(&request, stored, self.config().seal.kind())?, false).await?;
+        let wanted = shares_wanted(&request, stored, self.config().seal.kind())?;
+        let entropy = self.config().entropy.as_ref();
+        // Read before anything is made: a key that cannot be used ends it here.
+        let pgp_keys = if stored { &request.recovery_pgp_keys } else { &request.pgp_keys };
+        let recipients = Recipients::read(pgp_keys, wanted.map_or(0, |config| config.shares()), entropy)?;
+        let token_key = request.root_token_pgp_key.as_deref().filter(|key| !key.is_empty());
+        if let Some(key) = token_key {
+            keyholders::encrypt_to(key, "", entropy)?;
+        }
+        let plan = self.plan(wanted, false).await?;
         self.store(&plan).await?;
         let root_token = match stored {
             true => {
                 let open = self.activate().await?;
-                keep_check(&open, plan.held.as_ref()).await?;
+                if let (Some(key), Some(config)) = (&plan.held, wanted) {
+                    keyholders::keep_recovery(&open, key, config).await?;
+                }
                 open.root_token(None).await?
             }
             // Sealed again at once: only what is written counts, no background work starts.
@@ -53,17 +64,19 @@ impl Core {
         };
         drop(ceremony);
         tracing::info!(seal = self.config().seal.kind(), shares = plan.shares.len(), "initialized");
-        let hexadecimal: Vec<_> = plan.shares.iter().map(|share| hex::encode(share.expose())).collect();
-        let base64: Vec<_> = plan.shares.iter().map(|share| STANDARD.encode(share.expose())).collect();
-        let root_token = root_token.id.expose().to_owned();
+        let keyholders::Handout { keys, keys_base64, .. } = hand_out(&recipients, &plan.shares)?;
+        let root_token = match token_key {
+            Some(key) => keyholders::encrypt_to(key, root_token.id.expose(), entropy)?.0,
+            None => root_token.id.expose().to_owned(),
+        };
         Ok(match stored {
             true => InitResponse {
-                recovery_keys: hexadecimal,
-                recovery_keys_base64: base64,
+                recovery_keys: keys,
+                recovery_keys_base64: keys_base64,
                 root_token,
                 ..InitResponse::default()
             },
-            false => InitResponse { keys: hexadecimal, keys_base64: base64, root_token, ..InitResponse::default() },
+            false => InitResponse { keys, keys_base64, root_token, ..InitResponse::default() },
         })
     }
 
@@ -102,6 +115,7 @@ impl Core {
                     threshold: 1,
                     recovery_shares: shares,
                     recovery_threshold: threshold,
+                    recovery_check: String::new(),
                 };
                 (config.map(|_| fresh()), stored)
             }
@@ -112,13 +126,12 @@ impl Core {
                     threshold,
                     recovery_shares: 0,
                     recovery_threshold: 0,
+                    recovery_check: String::new(),
                 };
                 (Some(root_key.duplicate()), stored)
             }
         };
-        let text =
-            serde_json::to_vec(&stored).map_err(|_| Error::internal("the seal configuration does not encode"))?;
-        clear.push((SEAL_CONFIG.to_owned(), text));
+        clear.push((SEAL_CONFIG.to_owned(), stored.encode()?));
         if steps {
             clear.push((SELF_INIT.to_owned(), b"0".to_vec()));
         }
@@ -136,29 +149,6 @@ impl Core {
         barrier.initialize_with(&plan.root_key, plan.clear.clone()).await.map_err(init_error)?;
         barrier.unseal(plan.root_key.duplicate()).await.map_err(super::unseal::error)
     }
-}
-
-/// Stores a keyed hash of the recovery key, so that its holders can prove it to a running server.
-async fn keep_check(open: &Open, recovery: Option<&SecretBytes>) -> Result<(), Error> {
-    if let Some(key) = recovery {
-        open.root.below("core").put_json(RECOVERY, &check_of(open, key)?).await?;
-    }
-    Ok(())
-}
-
-/// Is this what people hold: the root key itself, or the recovery key?
-pub(super) async fn holds(open: &Open, key: &SecretBytes) -> Result<bool, Error> {
-    if !open.config.seal.stored_keys() {
-        return Ok(open.config.barrier.is_root_key(key)?);
-    }
-    let stored: Option<(String, _)> = open.root.below("core").get_json(RECOVERY).await?;
-    let check = check_of(open, key)?;
-    Ok(stored.is_some_and(|(stored, _)| stored.as_bytes().ct_eq(check.as_bytes()).into()))
-}
-
-fn check_of(open: &Open, key: &SecretBytes) -> Result<String, StoreError> {
-    let by = open.config.barrier.derive_key("recovery key")?;
-    Ok(hex::encode(crate::token::hmac(&by, key.expose())))
 }
 
 fn shares_wanted(request: &InitRequest, stored: bool, kind: &str) -> Result<Option<ShareConfig>, Error> {

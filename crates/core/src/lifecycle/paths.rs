@@ -1,5 +1,7 @@
 //! The paths that need neither a token nor an unsealed server. Their bodies are bare objects.
 
+mod strangers;
+
 use std::{collections::BTreeMap, sync::Arc};
 
 use holdfast_api_types::InitRequest;
@@ -17,16 +19,6 @@ pub const ROWS: &PathTable = &[
     row("unseal", &[Operation::Update], UNSEAL, "Takes one unseal share."),
     row("health", &[Operation::Read], HEALTH, "Does the server serve?"),
     row("leader", &[Operation::Read], &[], "Which replica leads? Each one does."),
-    row(
-        "generate-root/attempt",
-        &[Operation::Read, Operation::Update, Operation::Delete],
-        &[
-            Field::sensitive("otp", Kind::String, "One-time password; made up if not given."),
-            Field::new("pgp_key", Kind::String, "Not served."),
-        ],
-        "A new root token by the holders of the shares.",
-    ),
-    row("generate-root/update", &[Operation::Update], UNSEAL, "Takes one share for a new root token."),
 ];
 
 const INIT: &[Field] = &[
@@ -34,9 +26,13 @@ const INIT: &[Field] = &[
     Field::new("secret_threshold", Kind::Int, "How many of them unseal."),
     Field::new("recovery_shares", Kind::Int, "Recovery shares, where the seal stores the key."),
     Field::new("recovery_threshold", Kind::Int, "How many of them recover."),
-    Field::new("pgp_keys", Kind::StringList, "Not served."),
-    Field::new("recovery_pgp_keys", Kind::StringList, "Not served."),
-    Field::new("root_token_pgp_key", Kind::String, "Not served."),
+    Field::new("pgp_keys", Kind::StringList, "PGP keys to encrypt the unseal shares to, base64, one for each."),
+    Field::new(
+        "recovery_pgp_keys",
+        Kind::StringList,
+        "PGP keys to encrypt the recovery shares to, base64, one for each.",
+    ),
+    Field::new("root_token_pgp_key", Kind::String, "PGP key to encrypt the root token to, base64."),
 ];
 const UNSEAL: &[Field] = &[
     Field::sensitive("key", Kind::String, "A share, hexadecimal or base64."),
@@ -63,13 +59,16 @@ const fn row(id: &'static str, operations: &'static [Operation], fields: &'stati
 /// May the request be to one of these paths?
 pub(crate) fn concerns(raw: &Raw) -> bool {
     let path = raw.path.trim_start_matches('/').strip_prefix("sys/");
-    path.is_some_and(|path| table::find(ROWS, path).is_some())
+    path.is_some_and(|path| table::find(ROWS, path).is_some() || strangers::concerns(path))
 }
 
 /// Serves the request if it is to one of these paths.
 pub(crate) async fn serve(core: &Arc<Core>, raw: &Raw) -> Option<Result<Answer, Error>> {
     let namespace = raw.namespace.as_deref().unwrap_or_default().trim_matches('/');
-    let (row, captures) = table::find(ROWS, raw.path.trim_start_matches('/').strip_prefix("sys/")?)?;
+    let path = raw.path.trim_start_matches('/').strip_prefix("sys/")?;
+    let Some((row, captures)) = table::find(ROWS, path) else {
+        return if matches!(namespace, "" | "root") { strangers::serve(core, raw, path).await } else { None };
+    };
     // Clients send their namespace with everything; what is the same for all of them is answered.
     if !matches!(namespace, "" | "root") && !["health", "seal-status", "leader"].contains(&row.id) {
         return None;
@@ -116,19 +115,6 @@ async fn answer(core: &Arc<Core>, route: &str, verb: Verb, fields: &Fields) -> R
             Ok(bare(status, &health))
         }
         ("leader", _) => Ok(bare(200, &core.leader())),
-        ("generate-root/attempt", Verb::Write) => {
-            let pgp = fields.string("pgp_key").is_some_and(|key| !key.is_empty());
-            Ok(bare(200, &core.start_generation(fields.string("otp"), pgp).await?))
-        }
-        ("generate-root/attempt", Verb::Delete) => {
-            core.cancel_generation().await;
-            Ok(Answer::Empty)
-        }
-        ("generate-root/attempt", _) => Ok(bare(200, &core.generation().await?)),
-        ("generate-root/update", _) => {
-            let nonce = fields.string("nonce").unwrap_or_default();
-            Ok(bare(200, &core.continue_generation(fields.required("key")?, nonce).await?))
-        }
         _ => Ok(bare(200, &core.seal_status().await?)),
     }
 }
@@ -141,17 +127,15 @@ fn init_request(fields: &Fields) -> Result<InitRequest, Error> {
         },
         None => Ok(None),
     };
-    let pgp =
-        ["pgp_keys", "recovery_pgp_keys"].iter().any(|name| fields.list(name).is_some_and(|keys| !keys.is_empty()))
-            || fields.string("root_token_pgp_key").is_some_and(|key| !key.is_empty());
-    if pgp {
-        return Err(Error::invalid("PGP keys are not served by this version"));
-    }
+    let keys = |name: &str| fields.list(name).unwrap_or_default();
     Ok(InitRequest {
         secret_shares: number("secret_shares")?,
         secret_threshold: number("secret_threshold")?,
         recovery_shares: number("recovery_shares")?,
         recovery_threshold: number("recovery_threshold")?,
+        pgp_keys: keys("pgp_keys"),
+        recovery_pgp_keys: keys("recovery_pgp_keys"),
+        root_token_pgp_key: fields.string("root_token_pgp_key").map(str::to_owned),
     })
 }
 

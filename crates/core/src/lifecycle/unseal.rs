@@ -7,7 +7,7 @@ use holdfast_logical::{Check, Revision, StoreError};
 use holdfast_seal::{Collector, Progress};
 use holdfast_secret::SecretBytes;
 
-use super::{Attempt, ROOT_KEY, decode_key, init};
+use super::{Attempt, ROOT_KEY, decode_key, keyholders};
 use crate::{Core, Error, open::Open};
 
 impl Core {
@@ -88,7 +88,7 @@ impl Core {
     async fn unseal_for(&self, recovery: &SecretBytes) -> Result<(), Error> {
         self.open_barrier().await?;
         let held = match Open::load(std::sync::Weak::new(), self.shared_config()).await {
-            Ok(open) => init::holds(&open, recovery).await,
+            Ok(open) => keyholders::holds(&open, recovery).await,
             Err(error) => Err(error.into()),
         };
         if matches!(held, Ok(true)) {

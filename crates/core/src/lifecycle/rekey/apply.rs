@@ -1,0 +1,94 @@
+//! Puts a new key in force, in one transaction.
+
+use std::time::Duration;
+
+use holdfast_barrier::InitError;
+use holdfast_logical::StoreError;
+use holdfast_seal::ShareConfig;
+use holdfast_secret::SecretBytes;
+
+use super::Target;
+use crate::{
+    Error,
+    lifecycle::{ROOT_KEY, SEAL_CONFIG, keyholders},
+    open::Open,
+};
+
+/// How long the old unseal shares open the store beside the new ones: the answer must reach people, and other replicas
+/// must follow.
+const HANDOVER: Duration = Duration::from_secs(30);
+/// Tries of a change that meets a rotation.
+const TRIES: usize = 5;
+
+/// Done again after a crash it does nothing.
+pub(super) async fn apply(open: &Open, target: Target, key: &SecretBytes, shares: ShareConfig) -> Result<(), Error> {
+    match target {
+        Target::Recovery => keyholders::keep_recovery(open, key, shares).await?,
+        Target::Root if open.config.barrier.is_root_key(key)? && !open.config.barrier.opened_by_predecessor() => {}
+        Target::Root => root(open, key, shares).await?,
+    }
+    tracing::warn!(?target, "rekeyed");
+    Ok(())
+}
+
+async fn root(open: &Open, key: &SecretBytes, shares: ShareConfig) -> Result<(), Error> {
+    let (barrier, seal) = (&open.config.barrier, &open.config.seal);
+    let record = match seal.stored_keys() {
+        true => {
+            let failed = |error: holdfast_seal::Error| Error::internal(error.to_string());
+            let wrapped = seal.wrap(key).await.map_err(failed)?;
+            if seal.unwrap(&wrapped).await.map_err(failed)? != *key {
+                return Err(Error::internal("the seal does not give back what it wrapped; nothing was changed"));
+            }
+            (ROOT_KEY.to_owned(), wrapped)
+        }
+        false => {
+            let (mut config, _) = keyholders::config(open).await?;
+            (config.shares, config.threshold) = (shares.shares(), shares.threshold());
+            (SEAL_CONFIG.to_owned(), config.encode()?)
+        }
+    };
+    for _ in 0..TRIES {
+        match barrier.rekey(key, vec![record.clone()]).await {
+            Ok(()) => {
+                forget_predecessor_soon(open);
+                return Ok(());
+            }
+            Err(InitError::Store(StoreError::Conflict)) => tokio::time::sleep(Duration::from_millis(100)).await,
+            Err(InitError::Store(error)) => return Err(error.into()),
+            Err(error) => return Err(Error::internal(error.to_string())),
+        }
+    }
+    Err(StoreError::Conflict.into())
+}
+
+/// After an unseal: the root key that opened the store is in somebody's hands, so the one before it may go.
+pub(crate) async fn settle(open: &Open) -> Result<(), Error> {
+    let barrier = &open.config.barrier;
+    if barrier.opened_by_predecessor() {
+        tracing::warn!(
+            "unsealed with the shares from before the last rekey: if the new ones reached nobody, rekey again"
+        );
+        return Ok(());
+    }
+    match barrier.is_alone().await? {
+        true => barrier.forget_predecessor().await?,
+        false => forget_predecessor_soon(open),
+    }
+    Ok(())
+}
+
+/// Ends the time of the old key, unless this process dies before: then the shares that it was about to hand out may have
+/// reached nobody.
+fn forget_predecessor_soon(open: &Open) {
+    let (barrier, shutdown) = (open.config.barrier.clone(), open.shutdown.clone());
+    tokio::spawn(async move {
+        tokio::select! {
+            () = shutdown.cancelled() => return,
+            () = tokio::time::sleep(HANDOVER) => {}
+        }
+        if let Err(error) = barrier.forget_predecessor().await {
+            tracing::warn!(%error, "the root key before the present one is not forgotten yet; the next unseal does it");
+        }
+    });
+}
