@@ -6,6 +6,7 @@
 
 mod admit;
 mod common;
+mod decision;
 mod finish;
 mod lend;
 mod parse;
@@ -18,13 +19,19 @@ use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 use futures::FutureExt;
 use holdfast_logical::{Namespace, Operation, Response};
 
+pub(crate) use self::{
+    admit::route,
+    decision::{Route, explain},
+    parse::parse,
+    serial::serial,
+    wrap::wrapped,
+};
 use self::{
     admit::{Admitted, Ground, Handler, admit},
     common::Common,
-    parse::{Parsed, parse},
+    parse::Parsed,
     trail::Trail,
 };
-pub(crate) use self::{serial::serial, wrap::wrapped};
 use crate::{
     Answer, Class, Core, Error, Raw,
     call::{Call, Holder, Reply},

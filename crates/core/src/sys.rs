@@ -3,6 +3,7 @@
 mod audit;
 mod bindings;
 mod capabilities;
+mod explain;
 mod internal;
 pub(crate) mod keyholders;
 mod keys;
@@ -30,6 +31,7 @@ pub const NOUNS: &[Noun] = &[
     Noun { rows: mounts::ROWS, handle: |call| Box::pin(mounts::handle(call)) },
     Noun { rows: namespaces::ROWS, handle: |call| Box::pin(namespaces::handle(call)) },
     Noun { rows: remount::ROWS, handle: |call| Box::pin(remount::handle(call)) },
+    Noun { rows: explain::ROWS, handle: |call| Box::pin(explain::handle(call)) },
     Noun { rows: policies::ROWS, handle: |call| Box::pin(policies::handle(call)) },
     Noun { rows: passwords::ROWS, handle: |call| Box::pin(passwords::handle(call)) },
     Noun { rows: capabilities::ROWS, handle: |call| Box::pin(capabilities::handle(call)) },

@@ -5,6 +5,7 @@
 mod audit;
 mod batch;
 mod bench;
+mod explain;
 mod identity;
 mod keyholders;
 mod lifecycle;

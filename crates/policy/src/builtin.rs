@@ -30,6 +30,9 @@ path "auth/token/revoke-self" {
 path "sys/capabilities-self" {
     capabilities = ["update"]
 }
+path "sys/policies/explain-self" {
+    capabilities = ["update"]
+}
 path "sys/internal/ui/resultant-acl" {
     capabilities = ["read"]
 }

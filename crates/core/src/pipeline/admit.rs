@@ -6,7 +6,11 @@ use holdfast_logical::{Auth, Backend, Caller, Fields, Operation, Request, Row, S
 use holdfast_policy::Decision;
 use holdfast_secret::SecretString;
 
-use super::{parse::Parsed, trail::Trail};
+use super::{
+    decision::{Route, decide},
+    parse::Parsed,
+    trail::Trail,
+};
 use crate::{
     Error, binding,
     call::{self, Holder, Noun},
@@ -111,8 +115,12 @@ pub async fn admit(
 
     let mut sudo = false;
     if let Some(holder) = &holder {
-        let rest = resolved.as_ref().map_or("", |(_, rest)| rest);
-        let decision = decide(holder, parsed, trail.operation, found.as_ref(), rest);
+        let route = found.as_ref().zip(resolved.as_ref()).map(|((handler, row, _), (_, rest))| Route {
+            row,
+            engine: matches!(handler, Handler::Engine(_)),
+            rest,
+        });
+        let decision = decide(&holder.policies, parsed, trail.operation, route);
         let allowed = decision.allowed && (needed != Auth::Sudo || decision.sudo);
         sudo = decision.sudo;
         if !allowed {
@@ -155,39 +163,9 @@ pub async fn admit(
     Ok(Admitted { request, handler, holder, sudo, mounted, binding })
 }
 
-/// What the policies say of the path as it was spelled and as it is acted on: names whose case does not matter are
-/// folded by their handlers, so a deny of `acl/guard` is not to be passed by a grant of `acl/*` and `acl/GUARD`.
-fn decide(holder: &Holder, parsed: &Parsed, operation: Operation, found: Option<&Found<'_>>, rest: &str) -> Decision {
-    let decision = decide_at(holder, parsed, operation, found, &parsed.path);
-    let folded = found.and_then(|(_, row, _)| row.folded(rest)).filter(|_| decision.allowed);
-    let Some((folded, before)) = folded.zip(parsed.path.strip_suffix(rest)) else { return decision };
-    let acted_on = decide_at(holder, parsed, operation, found, &format!("{before}{folded}"));
-    Decision { sudo: decision.sudo && acted_on.sudo, ..acted_on }
-}
-
-/// What the policies say of a path. Handlers take `name/` for `name`, so a path with a slash at the end must be allowed both ways:
-/// a deny of `creds/admin` is not to be passed by a grant of `creds/*` and a slash. Lists always end in one, and an
-/// engine that is given the rest of the path tells the two apart.
-fn decide_at(
-    holder: &Holder,
-    parsed: &Parsed,
-    operation: Operation,
-    found: Option<&Found<'_>>,
-    path: &str,
-) -> Decision {
-    let decide = |path| holder.policies.decide(parsed.place_of(path), operation, &parsed.body, parsed.wrap_ttl);
-    let decision = decide(path);
-    let rest = found.is_some_and(|(handler, row, _)| {
-        matches!(handler, Handler::Engine(_)) && row.pattern.rsplit('/').next().is_some_and(|end| end.starts_with('*'))
-    });
-    match path.strip_suffix('/') {
-        Some(bare) if decision.allowed && !rest && !matches!(operation, Operation::List | Operation::Scan) => {
-            let sudo = decision.sudo;
-            let bare = decide(bare.trim_end_matches('/'));
-            Decision { sudo: bare.sudo && sudo, ..bare }
-        }
-        _ => decision,
-    }
+/// Where a path below a mount leads.
+pub(crate) fn route<'p>(mounted: &Mounted, rest: &'p str) -> Option<Route<'p>> {
+    find(mounted, rest).map(|(handler, row, _)| Route { row, engine: matches!(handler, Handler::Engine(_)), rest })
 }
 
 fn find<'p>(mounted: &Mounted, rest: &'p str) -> Option<Found<'p>> {

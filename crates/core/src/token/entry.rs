@@ -109,6 +109,11 @@ impl Token {
         }
     }
 
+    /// One that nobody holds, to be asked what it might do.
+    pub(crate) fn imagined(policies: Vec<String>, entity_id: String, now: Timestamp) -> Self {
+        Self { policies, entity_id, ..Self::empty(now) }
+    }
+
     /// Does it hold the policy `root`?
     pub fn is_root(&self) -> bool {
         self.policies.iter().any(|policy| policy == holdfast_policy::ROOT)
