@@ -1,5 +1,7 @@
 //! `policy`
 
+mod explain;
+
 use clap::Subcommand;
 use http::Method;
 use serde_json::{Value, json};
@@ -32,6 +34,8 @@ pub enum Policy {
         /// Name.
         name: String,
     },
+    /// Tell why a request would be allowed or denied, and which policy decides.
+    Explain(Box<explain::Explain>),
     /// Indent a policy file in place. Refuses what is no HCL.
     Fmt {
         /// File.
@@ -77,6 +81,7 @@ impl Policy {
                 session.say(&format!("Success! Deleted policy: {name}"));
                 Ok(())
             }
+            Self::Explain(explain) => explain.run(session).await,
             Self::Fmt { file } => {
                 let text = input::file(&file)?;
                 holdfast_hcl::parse(&text)
