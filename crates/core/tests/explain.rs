@@ -129,3 +129,25 @@ async fn what_is_explained_is_what_happens() {
         }
     }
 }
+
+#[tokio::test]
+async fn a_namespace_explains_its_own_and_knows_no_token_of_others() {
+    let bench = bench().await;
+    bench.write("sys/namespaces/team", json!({})).await;
+    let text = r#"path "secret/*" { capabilities = ["read"] }"#;
+    bench.write("team/sys/policies/acl/some", json!({ "policy": text })).await;
+    let ask = json!({"policies": "some", "path": "secret/x"});
+    let said = data(bench.write("team/sys/policies/explain", ask.clone()).await);
+    assert_eq!(
+        (&said["allowed"], &said["path"], &said["pattern"]),
+        (&json!(true), &json!("team/secret/x"), &json!("team/secret/*"))
+    );
+    assert_eq!(explain(&bench, ask).await["allowed"], false);
+    let token = bench.token(json!({"policies": ["some"]})).await;
+    bench
+        .fails(&bench.root, Verb::Write, "team/sys/policies/explain", json!({"token": token, "path": "secret/x"}))
+        .await;
+    // A rule of the root namespace reaches into another only where it names it.
+    let said = explain(&bench, json!({"token": token, "path": "team/probe/x"})).await;
+    assert_eq!(said["allowed"], false);
+}

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeSet;
 
-use holdfast_logical::{Auth, Error as Logical, Field, Kind, Operation, PathTable, PolicyName, Response};
+use holdfast_logical::{Auth, Error as Logical, Field, Kind, Namespace, Operation, PathTable, PolicyName, Response};
 use holdfast_policy::{Capabilities, Explanation, ROOT, StanzaShown};
 use holdfast_secret::SecretString;
 use serde_json::{Map, Value, json};
@@ -58,20 +58,23 @@ pub async fn handle(call: Call) -> Result<Reply, Error> {
     raw.namespace = Some(namespace.path.clone());
     raw.wrap_ttl = fields.duration("wrap_ttl");
     raw.body = fields.get("parameters").and_then(Value::as_object).cloned().unwrap_or_default();
-    let parsed = parse(raw);
-    if let Some(fault) = parsed.fault {
-        return Err(fault);
-    }
     let router = call.open.mounts.cached();
+    let mut parsed = parse(raw);
+    parsed.settle(router.namespaces());
+    if let Some(refused) = parsed.fault.take().or(parsed.refusal.take()) {
+        return Err(refused);
+    }
+    let own = router.namespaces().of_token(&token, &parsed.namespace);
+    let own = own.ok_or_else(|| Error::invalid("the token cannot be used in the namespace of the path"))?;
     let route = router.resolve(&parsed.path).and_then(|(mounted, rest)| route(mounted, rest));
     let mut shown = Map::new();
     shown.insert("operation".to_owned(), json!(operation.as_str()));
-    match call.open.rights(namespace, &token).await {
+    match call.open.rights(&own, &token).await {
         Ok(rights) => {
             let (path, explanation) = explain(&rights.policies, &parsed, operation, route);
             shown.insert("path".to_owned(), json!(path));
             show(&mut shown, &explanation, operation, route);
-            show_policies(&call, &token, &rights, &mut shown).await?;
+            show_policies(&call, &own, &token, &rights, &mut shown).await?;
         }
         Err(Error::Logical(Logical::Denied(_))) => {
             shown.insert("path".to_owned(), json!(parsed.path));
@@ -108,20 +111,22 @@ async fn asked_about(call: &Call) -> Result<Token, Error> {
     let text = |name: &str| fields.string(name).filter(|text| !text.is_empty());
     let policies = PolicyName::list(fields.list("policies").unwrap_or_default());
     let policies: Vec<String> = policies.iter().map(|name| name.as_str().to_owned()).collect();
+    let namespace = call.namespace().id.clone();
     match (text("token"), text("accessor"), text("entity_id")) {
         (Some(id), None, None) if policies.is_empty() => {
-            let found = open.tokens.find(&SecretString::new(id)).await?;
+            let found = open.tokens.find_in(call.namespace(), &SecretString::new(id)).await?;
             found.map(|(_, token, _)| token).ok_or_else(|| Error::invalid("invalid token"))
         }
         (None, Some(accessor), None) if policies.is_empty() => {
-            let found = open.tokens.by_accessor(accessor).await?;
+            let found = open.tokens.by_accessor(call.namespace(), accessor).await?;
             found.map(|(_, token, _)| token).ok_or_else(|| Error::invalid("invalid accessor"))
         }
         (None, None, Some(entity)) => {
-            let token = Token::imagined(policies, entity.to_owned(), open.tokens.now());
-            Ok(Token { namespace: call.namespace().id.clone(), ..token })
+            Ok(Token { namespace, ..Token::imagined(policies, entity.to_owned(), open.tokens.now()) })
         }
-        (None, None, None) if !policies.is_empty() => Ok(Token::imagined(policies, String::new(), open.tokens.now())),
+        (None, None, None) if !policies.is_empty() => {
+            Ok(Token { namespace, ..Token::imagined(policies, String::new(), open.tokens.now()) })
+        }
         _ => {
             Err(Error::invalid("give one of token, accessor, entity_id and policies; entity_id may have policies too"))
         }
@@ -177,12 +182,13 @@ fn stanza(stanza: &StanzaShown) -> Value {
 /// The policies that were looked at, by whom the token has them, and those that are no more than names.
 async fn show_policies(
     call: &Call,
+    namespace: &Namespace,
     token: &Token,
     rights: &Rights,
     shown: &mut Map<String, Value>,
 ) -> Result<(), Error> {
     let names = all_policies(&token.policies, rights.identity_policies());
-    let found = call.open.policies.read(call.namespace(), &names).await?;
+    let found = call.open.policies.read(namespace, &names).await?;
     let found: BTreeSet<&str> = found.iter().map(|(_, policy)| policy.name()).collect();
     let missing: Vec<&String> = names.iter().filter(|name| *name != ROOT && !found.contains(name.as_str())).collect();
     shown.insert("missing_policies".to_owned(), json!(missing));
