@@ -19,3 +19,4 @@ mod reference;
 mod shutdown;
 mod startup;
 mod tls;
+mod wire;

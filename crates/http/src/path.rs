@@ -81,6 +81,17 @@ mod tests {
     }
 
     #[test]
+    fn a_path_has_a_length() {
+        for (path, fits) in [("a".repeat(1023), true), ("a".repeat(1024), true), ("a".repeat(1025), false)] {
+            let status = decode(&path).map_err(|reject| reject.status);
+            assert_eq!(status.is_ok(), fits, "{}", path.len());
+            assert!(fits || status == Err(414));
+        }
+        assert!(decode(&"%61".repeat(1024)).is_ok());
+        assert_eq!(decode(&"%61".repeat(1025)).unwrap_err().status, 414);
+    }
+
+    #[test]
     fn an_insane_path_is_refused() {
         for encoded in
             ["a/../b", "a/%2e%2e/b", "a/./b", "a/%2e", "..", "a%00b", "a%0Ab", "a%E2%80%8Bb", "a%ffb", "a%2", "a%zz"]
