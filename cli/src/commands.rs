@@ -8,6 +8,7 @@ pub mod lease;
 pub mod list;
 pub mod login;
 pub mod mounts;
+pub mod namespace;
 pub mod operator;
 pub mod policy;
 pub mod print;
@@ -43,6 +44,7 @@ pub async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Kv(command) => command.run(session).await,
         Command::Secrets(command) => command.run(session).await,
         Command::Auth(command) => command.run(session).await,
+        Command::Namespace(command) => command.run(session).await,
         Command::Policy(command) => command.run(session).await,
         Command::Token(command) => command.run(session).await,
         Command::Lease(command) => command.run(session).await,

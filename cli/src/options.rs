@@ -91,6 +91,9 @@ pub(crate) enum Command {
     /// Auth methods.
     #[command(subcommand)]
     Auth(commands::auth::Auth),
+    /// Namespaces.
+    #[command(subcommand)]
+    Namespace(commands::namespace::Namespace),
     /// Policies.
     #[command(subcommand)]
     Policy(commands::policy::Policy),
@@ -151,6 +154,7 @@ mod tests {
             "holdfast auth tune -user-lockout-threshold=3 -user-lockout-disable=false users/",
             "holdfast scan -after=a -limit=2 secret/metadata",
             "holdfast kv metadata patch -remove-custom-metadata=team secret/app",
+            "holdfast namespace create -ns=team -custom-metadata=a=b inner",
             "holdfast policy write app -",
             "holdfast policy write -format=json app app.hcl",
             "holdfast token create -policy=a -policy=b -ttl=1h -orphan",

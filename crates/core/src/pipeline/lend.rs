@@ -96,7 +96,10 @@ impl Lend {
         let root = self.holder.as_ref().is_some_and(|holder| holder.token.is_root());
         let reserved = match root {
             true => None,
-            false => open.reserve_lease(&context.request_path, &context.mount.path).await?,
+            false => {
+                let path = context.mount.namespace.full_path(&context.request_path);
+                open.reserve_lease(&path, &context.mount.full_path()).await?
+            }
         };
         if let Some(reserved) = &reserved {
             context.guards.delete(reserved.key.clone());

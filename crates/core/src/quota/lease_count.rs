@@ -7,11 +7,11 @@
 use std::time::Duration;
 
 use holdfast_base::{Timestamp, id};
-use holdfast_logical::{Check, StoreError, Txn, View};
+use holdfast_logical::{Check, Namespace, StoreError, Txn, View};
 use serde::{Deserialize, Serialize};
 
 use super::{Asked, LeaseCount};
-use crate::{Error, open::Open};
+use crate::{Error, lease::Folder, open::Open};
 
 /// Longer than a credential may take to be made.
 const ABANDONED: Duration = Duration::from_secs(180);
@@ -43,7 +43,7 @@ impl Open {
             let gate = view.get("gate").await?.map_or(Check::Absent, |entry| Check::At(entry.revision));
             let pending = self.pending(&view).await?;
             // After the pending ones: what is recorded in between is counted twice, and not missed.
-            let leases = self.leases.count(folder(&quota.scope.path)).await.map_err(holdfast_logical::Error::from)?;
+            let leases = self.covered(&quota.scope.path).await?;
             if leases + pending >= quota.max_leases {
                 tries += 1;
                 if pending == 0 || tries == TRIES {
@@ -63,6 +63,21 @@ impl Open {
                 Err(error) => return Err(error.into()),
             }
         }
+    }
+
+    /// Number of leases that a scope covers; that of a namespace covers those of the namespaces below it.
+    async fn covered(&self, scope: &str) -> Result<u64, Error> {
+        let (router, path) = (self.mounts.cached(), format!("{}/", folder(scope)));
+        let namespaces = router.namespaces();
+        let own = namespaces.locate(&path).map_or_else(Namespace::root, |known| known.namespace.clone());
+        let rest = path.get(own.path.len()..).unwrap_or_default().trim_matches('/');
+        let below = namespaces.below(&own, true).into_iter().filter(|_| rest.is_empty());
+        let mut leases = 0;
+        for namespace in std::iter::once(&own).chain(below.map(|known| &known.namespace)) {
+            let covered = Folder { namespace: &namespace.id, path: rest };
+            leases += self.leases.count(covered).await.map_err(holdfast_logical::Error::from)?;
+        }
+        Ok(leases)
     }
 
     /// Gives a place back.
