@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use anyhow::{Context, anyhow, bail};
-use holdfast_barrier::Barrier;
+use holdfast_barrier::{Barrier, Options};
 use holdfast_base::{Clock, Entropy, SystemClock, SystemEntropy};
 use holdfast_core::{Core, CoreConfig, InitStep, Verb};
 use holdfast_http::{Certificate, Handle};
@@ -110,7 +110,10 @@ async fn make_core(
     let storage = open_storage(storage_config).await?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let storage_kind = storage.kind().to_owned();
-    let barrier = Barrier::open(storage, clock.clone(), entropy.clone());
+    let label = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+    let labels = [label("api_addr", &api_addr), label("version", env!("CARGO_PKG_VERSION"))];
+    let options = Options { labels: labels.into(), ..Options::default() };
+    let barrier = Barrier::open_with(storage, clock.clone(), entropy.clone(), options);
     Ok(Core::new(CoreConfig {
         barrier,
         seal,

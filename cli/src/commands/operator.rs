@@ -1,6 +1,8 @@
 //! `operator`
 
 mod init;
+mod pgp;
+mod rekey;
 mod root;
 
 use std::time::{Duration, Instant};
@@ -25,7 +27,7 @@ pub enum Operator {
     /// Give one share of the unseal key.
     Unseal(Unseal),
     /// Forget the keys: nothing is served until the server is unsealed.
-    Seal,
+    Seal(Seal),
     /// Make a new encryption key for what is written from now on.
     Rotate,
     /// Show the encryption key's number and age.
@@ -36,6 +38,10 @@ pub enum Operator {
     StepDown,
     /// Make a root token with shares of the unseal key.
     GenerateRoot(Box<root::GenerateRoot>),
+    /// Make new shares of the unseal or recovery key.
+    Rekey(Box<rekey::Rekey>),
+    /// Show the replicas.
+    Members,
 }
 
 /// Give one share of the unseal key.
@@ -51,6 +57,14 @@ pub struct Unseal {
     key: Option<String>,
 }
 
+/// Forget the keys: nothing is served until the server is unsealed.
+#[derive(Args)]
+pub struct Seal {
+    /// Only the replica that answers, until it is restarted. Default: all of them, until somebody unseals.
+    #[arg(long)]
+    node: bool,
+}
+
 impl Operator {
     pub(crate) async fn run(self, session: &Session) -> Result<(), Failure> {
         let api = session.api();
@@ -58,8 +72,11 @@ impl Operator {
             Self::Init(init) => init.run(session).await,
             Self::Unseal(unseal) => unseal.run(session).await,
             Self::GenerateRoot(root) => root.run(session).await,
-            Self::Seal => {
-                api.write("sys/seal", json!({})).await.during("sealing")?;
+            Self::Rekey(rekey) => rekey.run(session).await,
+            Self::Members => members(session).await,
+            Self::Seal(seal) => {
+                let body = if seal.node { json!({ "node": true }) } else { json!({}) };
+                api.write("sys/seal", body).await.during("sealing")?;
                 session.say("Success! Holdfast is sealed.");
                 Ok(())
             }
@@ -90,6 +107,19 @@ async fn key_status(session: &Session) -> Result<(), Failure> {
             rows.push(("Encryption Count".to_owned(), cell(&data, "encryptions")));
         }
         rows.iter().map(|(title, value)| format!("{title:<20}{value}")).collect::<Vec<_>>().join("\n")
+    })
+}
+
+async fn members(session: &Session) -> Result<(), Failure> {
+    let data = session.api().data("sys/ha-status").await.during("reading the replicas")?;
+    let nodes = data.get("nodes").and_then(Value::as_array).cloned().unwrap_or_default();
+    session.value(&json!({ "Nodes": nodes }), || {
+        let line = |node: &Value| {
+            let cell = |name: &str| node.get(name).map(format::plain).unwrap_or_default();
+            format!("{:<30} {:<40} {}", cell("hostname"), cell("api_address"), cell("version"))
+        };
+        let head = format!("{:<30} {:<40} {}", "Host Name", "API Address", "Version");
+        std::iter::once(head).chain(nodes.iter().map(line)).collect::<Vec<_>>().join("\n")
     })
 }
 
@@ -135,6 +165,9 @@ impl Unseal {
     async fn run(self, session: &Session) -> Result<(), Failure> {
         let body = if self.reset {
             json!({ "reset": true })
+        } else if self.key.is_none() && keeps_its_key(session).await {
+            // Nobody holds shares; the token says who asks.
+            json!({})
         } else {
             let key = prompt::argument(self.key, "Unseal Key")?;
             if key.is_empty() {
@@ -149,6 +182,12 @@ impl Unseal {
         let status = session.api().bare(Method::PUT, "sys/unseal", Some(body)).await.during("unsealing")?;
         session.value(&Value::Object(status.clone()), || status::table(&status, &Map::new()))
     }
+}
+
+/// Does a seal keep the key, and does nobody hold recovery keys?
+async fn keeps_its_key(session: &Session) -> bool {
+    let status = session.api().bare(Method::GET, "sys/seal-status", None).await.unwrap_or_default();
+    status.get("recovery_seal") == Some(&Value::Bool(true)) && status.get("n") == Some(&json!(0))
 }
 
 #[cfg(test)]

@@ -60,7 +60,7 @@ pub struct KeyStatus {
     pub term: u32,
     /// When it was installed.
     pub install_time: Timestamp,
-    /// Values that this process has encrypted since it was unsealed, or since they were last taken.
+    /// Values that this process has encrypted since it was unsealed, but for those that are counted elsewhere.
     pub encryptions: u64,
 }
 
@@ -196,9 +196,11 @@ impl Barrier {
         self.session()?.rotate_from(Some(term)).await
     }
 
-    /// Values that this process has encrypted since it was last asked.
-    pub fn take_encryptions(&self) -> u64 {
-        self.session().map_or(0, |session| session.take_encryptions())
+    /// So many of [`KeyStatus::encryptions`] are counted elsewhere by now, and no more here.
+    pub fn told_encryptions(&self, count: u64) {
+        if let Ok(session) = self.session() {
+            session.told_encryptions(count);
+        }
     }
 
     /// Seals the keyring under another root key (32 bytes). `clear` are records outside the barrier that are written in the same

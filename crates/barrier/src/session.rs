@@ -186,14 +186,15 @@ impl Session {
         read(&self.keys.load().keyring)
     }
 
-    /// Values encrypted since it was opened, or since they were last taken.
+    /// Values encrypted since it was opened, but for those that are counted elsewhere.
     pub fn encryptions(&self) -> u64 {
         self.encryptions.load(Ordering::Relaxed)
     }
 
-    /// The same, and counts from 0 again.
-    pub fn take_encryptions(&self) -> u64 {
-        self.encryptions.swap(0, Ordering::Relaxed)
+    /// So many of them are counted elsewhere by now.
+    pub fn told_encryptions(&self, count: u64) {
+        let less = |now: u64| Some(now.saturating_sub(count));
+        let _ = self.encryptions.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
     }
 
     /// Changes of the store by somebody else, seen since it was opened.

@@ -31,6 +31,12 @@ pub struct Core {
     in_flight: Arc<InFlight>,
 }
 
+/// Time between two looks at whether an order to seal was taken back, and how soon one is obeyed.
+const SEALED_FOR_ALL: Duration = Duration::from_secs(2);
+const OBEY: Duration = Duration::from_millis(100);
+/// How long a request to seal all replicas waits for the others.
+const OTHERS: Duration = Duration::from_secs(5);
+
 /// Waits between attempts to unseal.
 const RETRY: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(15));
 
@@ -136,15 +142,62 @@ impl Core {
         tracing::info!("sealed");
     }
 
-    /// Was it sealed by a request?
-    pub(crate) fn is_held(&self) -> bool {
-        self.held.load(Ordering::Relaxed)
+    /// Seals all replicas: the order is in the store when this returns, so no request is served after it, and within
+    /// seconds no replica has the keys. It stays so, over restarts too, until somebody unseals.
+    pub async fn seal_all(&self) -> Result<(), Error> {
+        let _ceremony = self.ceremony.lock().await;
+        let note = serde_json::json!({ "time": self.config.clock.now().to_string(), "by": self.config.hostname });
+        self.config.barrier.order_seal(note.to_string().into_bytes()).await?;
+        self.end_of_log().await;
+        self.deactivate();
+        self.config.barrier.seal().await;
+        tracing::warn!("all replicas are sealed by a request");
+        let others = async {
+            while !self.config.barrier.is_alone().await.unwrap_or(false) {
+                tokio::time::sleep(OBEY).await;
+            }
+        };
+        if tokio::time::timeout(OTHERS, others).await.is_err() {
+            tracing::warn!("a replica has not said that it is sealed; it can neither read nor write");
+        }
+        Ok(())
     }
 
-    /// Lets [`Core::run`] unseal again after [`Core::seal`].
-    pub(crate) fn release(&self) {
+    /// Ends when this replica serves although all were told to seal.
+    async fn ordered_to_seal(&self) {
+        while self.open.load().is_none() || !self.config.barrier.is_sealed() {
+            tokio::time::sleep(OBEY).await;
+        }
+    }
+
+    /// Drops the keys, as another replica was told to make all do.
+    async fn obey(&self) {
+        let _ceremony = self.ceremony.lock().await;
+        if self.config.barrier.is_sealed() {
+            self.deactivate();
+            self.config.barrier.seal().await;
+            tracing::warn!("sealed: a request to another replica sealed all of them");
+        }
+    }
+
+    /// Is there an order to seal that nobody has taken back?
+    pub(crate) async fn is_sealed_for_all(&self) -> Result<bool, Error> {
+        Ok(self.config.barrier.read_clear(holdfast_barrier::SEALED).await?.is_some())
+    }
+
+    /// Was it sealed by a request?
+    pub(crate) async fn is_held(&self) -> Result<bool, Error> {
+        Ok(self.held.load(Ordering::Relaxed) || self.is_sealed_for_all().await?)
+    }
+
+    /// Lets [`Core::run`] unseal again after [`Core::seal`], and the other replicas after [`Core::seal_all`].
+    pub(crate) async fn release(&self) -> Result<(), Error> {
         self.held.store(false, Ordering::Relaxed);
+        if self.is_sealed_for_all().await? {
+            self.config.barrier.write_clear(holdfast_barrier::SEALED, None, None).await?;
+        }
         self.wake.notify_one();
+        Ok(())
     }
 
     /// Unseals at the start and again whenever the barrier was sealed by something other than a request, initialises a
@@ -157,7 +210,8 @@ impl Core {
             let next = match self.keep_open().await {
                 Ok(()) => {
                     wait = RETRY.0;
-                    RETRY.1
+                    // Another replica may be unsealed, which is for all of them.
+                    if self.is_unsealed() { RETRY.1 } else { SEALED_FOR_ALL }
                 }
                 Err(error) => {
                     tracing::warn!(%error, retry_in = ?wait, "not serving yet");
@@ -168,6 +222,7 @@ impl Core {
             tokio::select! {
                 () = shutdown.cancelled() => {}
                 () = self.wake.notified() => {}
+                () = self.ordered_to_seal() => self.obey().await,
                 () = tokio::time::sleep(next) => {}
             }
         }
@@ -197,7 +252,7 @@ impl Core {
             }
             return Ok(());
         }
-        if self.held.load(Ordering::Relaxed) {
+        if self.held.load(Ordering::Relaxed) || self.is_sealed_for_all().await? {
             return Ok(());
         }
         if self.open().is_none() {

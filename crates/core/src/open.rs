@@ -178,6 +178,9 @@ impl Open {
 
     /// Finishes what a crash interrupted and lets every backend do its periodic work.
     async fn tick(&self) {
+        if let Err(error) = crate::lifecycle::rotation::keep(self).await {
+            tracing::warn!(%error, "the age of the encryption key is not looked at; trying again");
+        }
         if let Err(error) = self.tokens.resume_revocations().await {
             tracing::warn!(%error, "revocations of tokens are not finished; trying again");
         }

@@ -176,16 +176,43 @@ async fn nobody_gets_ahead_of_a_server_that_initializes_itself() {
 }
 
 #[tokio::test]
-async fn a_server_without_recovery_keys_that_was_sealed_by_a_request_stays_sealed() {
+async fn a_server_without_recovery_keys_is_unsealed_by_a_token_with_sudo() {
     let clock = Arc::new(ManualClock::new("2026-01-01T00:00:00Z".parse().unwrap()));
     let storage = Arc::new(MemoryStorage::new());
     let core = core(&storage, &clock, make(vec![]));
     let mut bench = Bench { core, clock, storage, root: String::new(), shares: vec![] };
     let (_, init) = bench.bare(Verb::Write, "sys/init", json!({})).await;
     bench.root = init["root_token"].as_str().unwrap().to_owned();
+    let poor = bench.token(json!({"policies": ["default"]})).await;
     bench.write("sys/seal", json!({})).await;
-    bench.fails("", Verb::Write, "sys/unseal", json!({"key": "00".repeat(32)})).await;
-    assert!(!bench.core.is_unsealed());
+    for token in ["", "hvs.nonsense", &poor] {
+        bench.fails(token, Verb::Write, "sys/unseal", json!({"key": "00".repeat(32)})).await;
+        assert!(!bench.core.is_unsealed());
+    }
+    // Over a restart too.
+    let again = crate::bench::core(&bench.storage, &bench.clock, make(vec![]));
+    again.keep_open().await.unwrap();
+    assert!(!again.is_unsealed());
+    bench.core = again;
+    assert!(matches!(bench.answer(&bench.root, Verb::Write, "sys/unseal", json!({})).await, Answer::Bare { .. }));
+    assert!(bench.core.is_unsealed() && bench.is_good(&bench.root).await);
+}
+
+#[tokio::test]
+async fn the_encryption_key_replaces_itself_after_its_interval() {
+    let bench = Bench::open().await;
+    for (name, value) in [("interval", json!("1h")), ("max_operations", json!(5))] {
+        bench.fails(&bench.root, Verb::Write, "sys/rotate/config", json!({name: value})).await;
+    }
+    bench.write("sys/rotate/config", json!({"interval": "48h"})).await;
+    assert_eq!(bench.read("sys/rotate/keyring/config").await["interval"], "48h0m0s");
+    assert_eq!(bench.core.keep_rotated().await.unwrap(), None);
+    bench.advance(48 * 3600);
+    assert_eq!(bench.core.keep_rotated().await.unwrap(), Some(2));
+    assert_eq!(bench.core.keep_rotated().await.unwrap(), None);
+    assert_eq!(bench.read("sys/key-status").await["term"], 2);
+    let members = bench.read("sys/ha-status").await;
+    assert_eq!(members["nodes"].as_array().unwrap().len(), 1);
 }
 
 #[tokio::test]

@@ -4,6 +4,7 @@ use clap::Args;
 use http::Method;
 use serde_json::{Map, Value, json};
 
+use super::pgp;
 use crate::{
     failure::{During, Failure},
     format::cell,
@@ -25,6 +26,15 @@ pub struct Init {
     /// How many of them recover.
     #[arg(long, value_name = "NUMBER")]
     recovery_threshold: Option<u64>,
+    /// Files with public PGP keys, separated by commas, one for each unseal share.
+    #[arg(long, value_name = "FILES")]
+    pgp_keys: Option<String>,
+    /// The same for the recovery shares.
+    #[arg(long, value_name = "FILES")]
+    recovery_pgp_keys: Option<String>,
+    /// File with the public PGP key to encrypt the root token to.
+    #[arg(long, value_name = "FILE")]
+    root_token_pgp_key: Option<String>,
     /// Only say whether the server is initialised (exit code 2 if not).
     #[arg(long)]
     status: bool,
@@ -42,7 +52,15 @@ impl Init {
             return if done { Ok(()) } else { Err(Failure::Quiet(2)) };
         }
         let status = api.bare(Method::GET, "sys/seal-status", None).await.during("initializing")?;
-        let body = self.body(status.get("recovery_seal") == Some(&Value::Bool(true)));
+        let mut body = self.body(status.get("recovery_seal") == Some(&Value::Bool(true)));
+        for (name, files) in [("pgp_keys", &self.pgp_keys), ("recovery_pgp_keys", &self.recovery_pgp_keys)] {
+            if let Some(files) = files {
+                body.insert(name.to_owned(), json!(pgp::read_all(files)?));
+            }
+        }
+        if let Some(file) = &self.root_token_pgp_key {
+            body.insert("root_token_pgp_key".to_owned(), json!(pgp::read(file)?));
+        }
         let answer = api.bare(Method::PUT, "sys/init", Some(Value::Object(body.clone()))).await;
         let answer = answer.during("initializing")?;
         session.value(&json_form(&answer, &body), || table(&answer, &body))

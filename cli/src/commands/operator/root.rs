@@ -12,6 +12,9 @@ use crate::{
     session::Session,
 };
 
+/// Characters of a root token, and so of the password that hides it.
+const OTP_LENGTH: usize = 28;
+
 /// Make a root token with shares of the unseal key. Without a flag: give a share.
 #[derive(Args)]
 pub struct GenerateRoot {
@@ -30,6 +33,12 @@ pub struct GenerateRoot {
     /// One-time password that the token is hidden with.
     #[arg(long, value_name = "TEXT")]
     otp: Option<String>,
+    /// File with a public PGP key to encrypt the token to, instead of a one-time password.
+    #[arg(long, value_name = "FILE", conflicts_with = "otp")]
+    pgp_key: Option<String>,
+    /// Make a one-time password that fits.
+    #[arg(long)]
+    generate_otp: bool,
     /// Number of the attempt, as -init showed it.
     #[arg(long)]
     nonce: Option<String>,
@@ -46,13 +55,21 @@ impl GenerateRoot {
             let token = decode(encoded, otp).ok_or_else(|| Failure::local("Error decoding: wrong -otp or token"))?;
             return session.value(&json!({ "token": token }), || token.clone());
         }
+        if self.generate_otp {
+            let otp = holdfast_base::id::base62(&holdfast_base::SystemEntropy, OTP_LENGTH);
+            return session.value(&json!({ "otp": otp }), || otp.clone());
+        }
         if self.cancel {
             api.delete(PATH).await.during("canceling root generation")?;
             session.say("Success! Root token generation canceled (if it was started)");
             return Ok(());
         }
         let status = if self.init {
-            let body = self.otp.map_or(json!({}), |otp| json!({ "otp": otp }));
+            let body = match (self.otp, &self.pgp_key) {
+                (_, Some(file)) => json!({ "pgp_key": super::pgp::read(file)? }),
+                (Some(otp), None) => json!({ "otp": otp }),
+                (None, None) => json!({}),
+            };
             api.bare(Method::PUT, PATH, Some(body)).await.during("initializing root generation")?
         } else if self.status {
             api.bare(Method::GET, PATH, None).await.during("getting root generation status")?
@@ -81,6 +98,7 @@ fn table(status: &Map<String, Value>) -> String {
     let token = [cell(status, "encoded_token"), cell(status, "encoded_root_token")];
     for (title, value) in [
         ("Encoded Token", token.into_iter().find(|token| !token.is_empty()).unwrap_or_default()),
+        ("PGP Fingerprint", cell(status, "pgp_fingerprint")),
         ("OTP", cell(status, "otp")),
         ("OTP Length", cell(status, "otp_length")),
     ] {

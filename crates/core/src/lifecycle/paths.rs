@@ -96,11 +96,11 @@ async fn judged(
         return Err(holdfast_logical::Error::UnsupportedOperation.into());
     }
     let fields = row.fields(captures, raw.body.clone())?;
-    answer(core, row.id, raw.verb, &fields).await
+    answer(core, raw, row.id, &fields).await
 }
 
-async fn answer(core: &Arc<Core>, route: &str, verb: Verb, fields: &Fields) -> Result<Answer, Error> {
-    match (route, verb) {
+async fn answer(core: &Arc<Core>, raw: &Raw, route: &str, fields: &Fields) -> Result<Answer, Error> {
+    match (route, raw.verb) {
         ("init", Verb::Write) => Ok(bare(200, &core.initialize(init_request(fields)?).await?)),
         ("init", _) => Ok(bare(200, &json!({ "initialized": core.is_initialized().await? }))),
         ("unseal", _) => {
@@ -108,7 +108,7 @@ async fn answer(core: &Arc<Core>, route: &str, verb: Verb, fields: &Fields) -> R
                 return Err(Error::invalid("seal migration is not served by this version"));
             }
             let reset = fields.bool("reset").unwrap_or(false);
-            Ok(bare(200, &core.take_share(fields.string("key"), reset).await?))
+            Ok(bare(200, &core.take_share(fields.string("key"), reset, raw.token.as_ref()).await?))
         }
         ("health", _) => {
             let (status, health) = core.health(&codes(fields)?, fields.bool("requirestore").unwrap_or(false)).await;

@@ -3,21 +3,34 @@
 use holdfast_api_types::SealStatus;
 use holdfast_barrier::UnsealError;
 use holdfast_base::id;
-use holdfast_logical::{Check, Revision, StoreError};
+use holdfast_logical::{Check, Namespace, Operation, Revision, StoreError};
 use holdfast_seal::{Collector, Progress};
-use holdfast_secret::SecretBytes;
+use holdfast_secret::{SecretBytes, SecretString};
 
 use super::{Attempt, ROOT_KEY, decode_key, keyholders};
 use crate::{Core, Error, open::Open};
 
 impl Core {
-    /// `PUT sys/unseal`: takes one share, or forgets those that were given.
-    pub(super) async fn take_share(&self, key: Option<&str>, reset: bool) -> Result<SealStatus, Error> {
+    /// `PUT sys/unseal`: takes one share, or forgets those that were given. Where a seal keeps the key, a token with `sudo`
+    /// on the path does instead of recovery shares.
+    pub(super) async fn take_share(
+        &self,
+        key: Option<&str>,
+        reset: bool,
+        token: Option<&SecretString>,
+    ) -> Result<SealStatus, Error> {
         let mut ceremony = self.ceremony.lock().await;
         if reset {
             if self.is_unsealed() {
                 return Err(Error::invalid("reset is not possible while unsealed"));
             }
+            ceremony.unseal = None;
+            drop(ceremony);
+            return self.seal_status().await;
+        }
+        if let (Some(token), true) = (token, self.config().seal.stored_keys() && !self.is_unsealed())
+            && self.unseal_by_token(token).await?
+        {
             ceremony.unseal = None;
             drop(ceremony);
             return self.seal_status().await;
@@ -32,16 +45,16 @@ impl Core {
         }
         let Some(config) = self.seal_config().await? else { return Err(Error::NotInitialized) };
         let stored = self.config().seal.stored_keys();
-        if stored && !self.is_held() {
+        if stored && !self.is_held().await? {
             // It is about to open itself; what was given only says that somebody does not want to wait.
             drop(ceremony);
             self.unseal_with_stored_key().await?;
-            self.release();
+            self.release().await?;
             return self.seal_status().await;
         }
         if stored && config.recovery_threshold == 0 {
             return Err(Error::invalid(
-                "this server was sealed by a request and has no recovery keys to prove who unseals it: restart it",
+                "this server was sealed by a request and has no recovery keys: unseal with a token that has sudo on sys/unseal",
             ));
         }
         let entropy = &self.config().entropy;
@@ -59,7 +72,7 @@ impl Core {
                     self.config().barrier.unseal(key).await.map_err(error)?;
                 }
                 self.activate().await?;
-                self.release();
+                self.release().await?;
             }
             Err(error) => {
                 if attempt.shares.count() == 0 {
@@ -98,6 +111,22 @@ impl Core {
         held.and(Err(Error::invalid("Unseal failed, invalid key")))
     }
 
+    /// The same for the holder of a token; `false`: it is none, or may not.
+    async fn unseal_by_token(&self, token: &SecretString) -> Result<bool, Error> {
+        self.open_barrier().await?;
+        let may = match Open::load(std::sync::Weak::new(), self.shared_config()).await {
+            Ok(open) => may_unseal(&open, token).await,
+            Err(error) => Err(error.into()),
+        };
+        if !matches!(may, Ok(true)) {
+            self.config().barrier.seal().await;
+            return may;
+        }
+        self.activate().await?;
+        self.release().await?;
+        Ok(true)
+    }
+
     async fn open_barrier(&self) -> Result<(), Error> {
         let (barrier, seal) = (&self.config().barrier, &self.config().seal);
         let Some((wrapped, revision)) = barrier.read_clear(ROOT_KEY).await? else {
@@ -131,6 +160,16 @@ impl Core {
             Err(error) => Err(error.into()),
         }
     }
+}
+
+async fn may_unseal(open: &Open, token: &SecretString) -> Result<bool, Error> {
+    let Some((_, found, _)) = open.tokens.find(token).await? else { return Ok(false) };
+    if found.namespace != Namespace::root_id() {
+        return Ok(false);
+    }
+    let policies = open.policies.set(&Namespace::root(), &found.policies).await?;
+    let decision = policies.decide("sys/unseal", Operation::Update, &serde_json::Map::new(), None);
+    Ok(decision.allowed && decision.sudo)
 }
 
 pub(super) fn error(error: UnsealError) -> Error {

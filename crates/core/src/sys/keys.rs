@@ -1,7 +1,10 @@
 //! Sealing, key rotation, replicas, and the check of the whole store.
 
+use std::time::Duration;
+
+use holdfast_barrier::Member;
 use holdfast_logical::{
-    Auth,
+    Auth, Field, Kind,
     Operation::{Read, Update},
     PathTable, Response,
 };
@@ -11,13 +14,28 @@ use super::row;
 use crate::{
     Error,
     call::{Call, Reply},
+    lifecycle::rotation,
 };
 
+const ROTATION: &[Field] = &[
+    Field::new("max_operations", Kind::Int, "Encryptions under one key; 1000000 to 3865470566."),
+    Field::new("interval", Kind::Duration, "Longest time under one key; 0 (never) or at least 24h."),
+    Field::new("enabled", Kind::Bool, "Does it happen at all? Default: yes."),
+];
+
 pub const ROWS: &PathTable = &[
-    row("seal", &[Update], &[], Auth::Sudo, "Seals this replica."),
+    row(
+        "seal",
+        &[Update],
+        &[Field::new("node", Kind::Bool, "Seal only the replica that answers, until it is restarted.")],
+        Auth::Sudo,
+        "Seals all replicas until somebody unseals.",
+    ),
     row("step-down", &[Update], &[], Auth::Sudo, "Every replica serves: there is no leadership to give up."),
     row("rotate", &[Update], &[], Auth::Sudo, "Makes a new encryption key."),
     row("rotate/keyring", &[Update], &[], Auth::Sudo, "Makes a new encryption key."),
+    row("rotate/config", &[Read, Update], ROTATION, Auth::Sudo, "When a new encryption key is made by itself."),
+    row("rotate/keyring/config", &[Read, Update], ROTATION, Auth::Sudo, "The same as rotate/config."),
     row("fsck", &[Read, Update], &[], Auth::Sudo, "Reads and decrypts everything that is stored."),
     row("key-status", &[Read], &[], Auth::Token, "The key that encrypts now."),
     row("ha-status", &[Read], &[], Auth::Token, "The replicas."),
@@ -28,13 +46,17 @@ pub async fn handle(call: Call) -> Result<Reply, Error> {
     match call.request.route {
         "seal" => {
             if let Some(core) = open.core.upgrade() {
-                core.seal().await;
+                match call.request.fields.bool("node").unwrap_or(false) {
+                    true => core.seal().await,
+                    false => core.seal_all().await?,
+                }
             }
             Ok(Reply::default())
         }
+        "rotate/config" | "rotate/keyring/config" => rotation(&call).await,
         "step-down" => Ok(Reply::default()),
         "key-status" => {
-            let status = config.barrier.key_status().ok_or(Error::Sealed)?;
+            let status = rotation::key_status(open).await?;
             Ok(Response::data(json!({
                 "term": status.term,
                 "install_time": status.install_time.to_string(),
@@ -42,15 +64,21 @@ pub async fn handle(call: Call) -> Result<Reply, Error> {
             }))
             .into())
         }
-        "ha-status" => Ok(Response::data(json!({ "nodes": [{
-            "hostname": config.hostname,
-            "api_address": config.api_addr,
-            "cluster_address": config.api_addr,
-            "active_node": true,
-            "last_echo": null,
-            "version": config.version,
-        }] }))
-        .into()),
+        "ha-status" => {
+            let members = config.barrier.members().await?;
+            let label = |member: &Member, name: &str| member.labels.get(name).cloned().unwrap_or_default();
+            let node = |member: &Member| {
+                json!({
+                    "hostname": member.instance,
+                    "api_address": label(member, "api_addr"),
+                    "cluster_address": label(member, "api_addr"),
+                    "active_node": true,
+                    "last_echo": null,
+                    "version": label(member, "version"),
+                })
+            };
+            Ok(Response::data(json!({ "nodes": members.iter().map(node).collect::<Vec<_>>() })).into())
+        }
         "rotate" | "rotate/keyring" => {
             let term = config.barrier.rotate().await?;
             tracing::info!(term, "rotated the encryption key");
@@ -58,6 +86,32 @@ pub async fn handle(call: Call) -> Result<Reply, Error> {
         }
         _ => fsck(&call).await,
     }
+}
+
+async fn rotation(call: &Call) -> Result<Reply, Error> {
+    let (open, fields) = (&call.open, &call.request.fields);
+    let mut config = rotation::config(open).await?;
+    if call.request.operation == Read {
+        let interval = match config.interval {
+            0 => json!(0),
+            seconds => json!(holdfast_base::duration::format(Duration::from_secs(seconds))),
+        };
+        let data = json!({
+            "max_operations": config.max_operations, "interval": interval, "enabled": config.enabled,
+        });
+        return Ok(Response::data(data).into());
+    }
+    if let Some(most) = fields.int("max_operations") {
+        config.max_operations = u64::try_from(most).unwrap_or(0);
+    }
+    if let Some(interval) = fields.duration("interval") {
+        config.interval = interval.as_secs();
+    }
+    if let Some(enabled) = fields.bool("enabled") {
+        config.enabled = enabled;
+    }
+    rotation::configure(open, &config).await?;
+    Ok(Reply::default())
 }
 
 async fn fsck(call: &Call) -> Result<Reply, Error> {
