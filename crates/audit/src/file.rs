@@ -48,6 +48,7 @@ struct Appended {
     file: File,
     /// Where it ends, if it is a regular file: a torn line can be cut off, and what others do to it is noticed.
     length: Option<u64>,
+    /// Bytes of unfinished lines behind the last whole one.
     torn: u64,
 }
 
@@ -201,7 +202,7 @@ impl Appended {
             }) {
                 landed += usize::from(!line.is_empty());
             }
-            self.torn = rest;
+            self.torn = if landed > 0 { rest } else { self.torn + rest };
         }
         Err(Unwritten { error, landed })
     }

@@ -39,7 +39,7 @@ pub(crate) trait Output: Send + 'static {
         Vec::new()
     }
 
-    /// Bytes of an unfinished line at the end. The next write begins on a line of its own.
+    /// Bytes of unfinished lines at the end, without line feeds. The next write begins on a line of its own.
     fn torn(&self) -> u64 {
         0
     }
@@ -301,4 +301,104 @@ fn last_of(tail: &[u8], node: &str, device: &str) -> Option<crate::Head> {
     text.lines()
         .rev()
         .find_map(|line| crate::verify::head_of(line).filter(|h| h.id.node == node && h.id.device == device))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use holdfast_base::ManualClock;
+    use holdfast_secret::SecretBytes;
+    use parking_lot::Mutex;
+
+    use super::*;
+    use crate::{ChainId, Kind, Known, Log, Signer};
+
+    /// A disk that fills up in the middle of a line that nobody can cut off again.
+    struct Disk {
+        bytes: Arc<Mutex<Vec<u8>>>,
+        /// Bytes that still fit; `None` for any number.
+        room: Arc<Mutex<Option<usize>>>,
+        torn: u64,
+    }
+
+    impl Output for Disk {
+        fn name(&self) -> String {
+            "disk".to_owned()
+        }
+
+        fn write(&mut self, lines: &[String]) -> Result<(), Unwritten> {
+            let mut text: Vec<u8> = lines.iter().flat_map(|line| [line.as_bytes(), b"\n"].concat()).collect();
+            let fresh = usize::from(self.torn > 0);
+            if fresh > 0 {
+                text.insert(0, b'\n');
+            }
+            let mut bytes = self.bytes.lock();
+            let room = *self.room.lock();
+            let Some(room) = room.filter(|room| *room < text.len()) else {
+                bytes.extend(text);
+                self.torn = 0;
+                return Ok(());
+            };
+            text.truncate(room);
+            let landed = text.iter().filter(|byte| **byte == b'\n').count() - fresh;
+            let rest = text.iter().rev().take_while(|byte| **byte != b'\n').count() as u64;
+            self.torn = if landed > 0 { rest } else { self.torn + rest };
+            bytes.extend(text);
+            Err(Unwritten { error: io::Error::from(io::ErrorKind::StorageFull), landed })
+        }
+
+        fn reopen(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+
+        fn torn(&self) -> u64 {
+            self.torn
+        }
+    }
+
+    #[tokio::test]
+    async fn a_disk_that_fills_up_in_a_line_leaves_a_chain_that_goes_on() {
+        let (bytes, room) = (Arc::new(Mutex::new(Vec::new())), Arc::new(Mutex::new(None)));
+        let (heads, _told) = mpsc::unbounded_channel();
+        let signer = Arc::new(Signer::new(&SecretBytes::new(vec![9; 32])).unwrap());
+        let key = signer.public_key();
+        let chain = ChainSpec {
+            id: ChainId { node: "n".to_owned(), device: "d/".to_owned(), epoch: "1".to_owned() },
+            key: SecretBytes::new(vec![7; 32]),
+            signer: Some(signer),
+            clock: Arc::new(ManualClock::new("2026-01-01T00:00:00Z".parse().unwrap())),
+            heads,
+            stored: None,
+        };
+        let disk = Disk { bytes: bytes.clone(), room: room.clone(), torn: 0 };
+        let writer = Writer::start(disk, Some(chain)).unwrap();
+        let record = || Record::own(r#"{"time":"2026-01-01T00:00:00Z","type":"request"}"#.to_owned());
+        writer.write(record()).await.unwrap();
+        // Half a line; then the whole of one and half of the next.
+        *room.lock() = Some(100);
+        writer.write(record()).await.unwrap_err();
+        // Once more, in the line that tells of the first.
+        writer.write(record()).await.unwrap_err();
+        *room.lock() = Some(800);
+        let batch = futures_of(&writer, [record(), record(), record()]).await;
+        assert!(batch.iter().any(Result::is_err));
+        *room.lock() = None;
+        writer.write(record()).await.unwrap();
+        writer.checkpoint().await.unwrap();
+        let log = Log::of(vec![("log".to_owned(), bytes.lock().clone())]);
+        let report = log.verify(&Known { public_key: Some(key.clone()), ..Known::default() });
+        assert!(report.ok && report.notes.iter().any(|note| note.contains("unfinished")), "{report:#?}");
+        // And what is done to it is found all the same.
+        let text = String::from_utf8(bytes.lock().clone()).unwrap().replacen("\"seq\":2", "\"seq\":9", 1);
+        let report = Log::of(vec![("log".to_owned(), text.into_bytes())])
+            .verify(&Known { public_key: Some(key), ..Known::default() });
+        assert!(report.findings.iter().any(|finding| finding.kind == Kind::Missing), "{report:#?}");
+    }
+
+    async fn futures_of(writer: &Writer, records: [Record; 3]) -> Vec<Result<(), SinkError>> {
+        let [a, b, c] = records;
+        let (a, b, c) = tokio::join!(writer.write(a), writer.write(b), writer.write(c));
+        vec![a, b, c]
+    }
 }

@@ -235,3 +235,26 @@ fn storage_of_other_servers_is_mapped() {
     assert_eq!(etcd.endpoints, ["http://a:2379", "http://b:2379"]);
     assert!(etcd.prefix.starts_with("holdfast-consul/"), "{}", etcd.prefix);
 }
+
+#[test]
+fn audit_devices_of_the_configuration() {
+    let text = r#"
+audit "file" "main" {
+  description = "for all"
+  options { file_path = "/var/log/audit.log" required = true mode = "0600" }
+}
+audit "syslog" "remote" { options { address = "log:514" } }
+audit_directories = ["/var/log"]
+"#;
+    let mut config = Config::default();
+    config.add(Path::new("test.hcl"), &holdfast_hcl::parse(text).unwrap()).unwrap();
+    let [main, remote] = &config.audit.devices[..] else { panic!("{:?}", config.audit) };
+    assert_eq!((main.path.as_str(), main.kind.as_str(), main.description.as_str()), ("main", "file", "for all"));
+    assert_eq!(main.options["required"], "true");
+    assert_eq!(remote.options["address"], "log:514");
+    assert_eq!(config.audit.folders.as_deref(), Some(&[PathBuf::from("/var/log")][..]));
+    for wrong in ["audit \"http\" \"x\" {}", "audit \"file\" \"x\" {}\naudit \"file\" \"x/\" {}"] {
+        let mut config = Config::default();
+        assert!(config.add(Path::new("test.hcl"), &holdfast_hcl::parse(wrong).unwrap()).is_err(), "{wrong}");
+    }
+}

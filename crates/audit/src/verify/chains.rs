@@ -59,20 +59,37 @@ impl<'a> Check<'a> {
         self.findings.entry((at, kind as u64)).or_insert(finding);
     }
 
-    /// Lines without a place in a chain: only what a crash left behind may be there.
+    /// Lines without a place in a chain: only what a crash or a full disk left behind may be there. The line after them
+    /// knows how much that is.
     fn foreign_lines(&mut self) {
-        for (at, line) in self.log.lines.iter().enumerate() {
-            let Content::Other { bytes, unfinished } = line.content else { continue };
-            let place = format!("{} line {}", self.log.files[line.file], line.number);
-            let next = self.log.lines.get(at + 1).filter(|next| next.file == line.file);
-            let told = next.and_then(|next| next.content.chained()?.origin.as_ref()).map(|origin| origin.torn);
-            if unfinished || (bytes > 0 && told == Some(bytes)) {
-                self.notes
-                    .push(format!("{place}: an unfinished line, as a crash leaves it; it was never acknowledged"));
-            } else {
-                self.find(Kind::Inserted, at, 0, "this is no line of any chain");
+        let mut at = 0;
+        while at < self.log.lines.len() {
+            let run = self.foreign_run(at);
+            let told = self.log.lines.get(at + run.len()).filter(|next| next.file == self.log.lines[at].file);
+            let told = told.and_then(|next| next.content.chained()?.origin.as_ref()).map(|origin| origin.torn);
+            let bytes: u64 = run.iter().map(|(bytes, _)| bytes).sum();
+            for (offset, (length, unfinished)) in run.iter().enumerate() {
+                let line = &self.log.lines[at + offset];
+                let place = format!("{} line {}", self.log.files[line.file], line.number);
+                if *unfinished || (*length > 0 && told == Some(bytes)) {
+                    let text = format!("{place}: an unfinished line, as a crash leaves it; it was never acknowledged");
+                    self.notes.push(text);
+                } else {
+                    self.find(Kind::Inserted, at + offset, 0, "this is no line of any chain");
+                }
             }
+            at += run.len().max(1);
         }
+    }
+
+    /// Lengths of the lines from here on that have no place in a chain, and whether they lack their line feed.
+    fn foreign_run(&self, at: usize) -> Vec<(u64, bool)> {
+        let lines = self.log.lines[at..].iter().take_while(|line| line.file == self.log.lines[at].file);
+        let foreign = lines.map_while(|line| match line.content {
+            Content::Other { bytes, unfinished } => Some((bytes, unfinished)),
+            Content::Chained(_) => None,
+        });
+        foreign.collect()
     }
 
     /// Along one chain, in order of appearance.
