@@ -242,8 +242,8 @@ where
     if length.is_some_and(|length| length > most) {
         return too_large();
     }
-    // Pages that nothing was written to take no memory.
-    let mut bytes = BytesMut::with_capacity(length.unwrap_or(0));
+    // What is only announced gets no memory, not even an address.
+    let mut bytes = BytesMut::with_capacity(length.unwrap_or(0).min(1 << 20));
     let mut body = std::pin::pin!(body);
     while let Some(frame) = body.frame().await {
         let Ok(frame) = frame else { return Ok(Err(Reject::bad("the request body ended early"))) };
