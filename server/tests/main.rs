@@ -11,6 +11,7 @@ mod crash;
 mod database;
 mod dev;
 mod etcd;
+mod events;
 mod file;
 mod flood;
 mod initialize;

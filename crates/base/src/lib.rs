@@ -5,6 +5,7 @@
 pub mod clock;
 pub mod duration;
 pub mod entropy;
+pub mod glob;
 pub mod id;
 
 pub use clock::{Clock, ManualClock, SystemClock, Timestamp};

@@ -6,7 +6,7 @@ use holdfast_api_types::Envelope;
 use holdfast_logical::Data;
 use serde_json::Value;
 
-use crate::Error;
+use crate::{Error, Subscription};
 
 /// The outcome of one request.
 pub enum Answer {
@@ -28,6 +28,8 @@ pub enum Answer {
         /// The body; not written for HEAD.
         body: Value,
     },
+    /// Events, for as long as the connection lives; the listener makes it a WebSocket.
+    Events(Box<Subscription>),
     /// A body that is not JSON of ours.
     Raw {
         /// HTTP status.
@@ -51,6 +53,7 @@ impl std::fmt::Debug for Answer {
             Self::Envelope { status, .. } => write!(f, "Envelope({status})"),
             Self::Bare { status, .. } => write!(f, "Bare({status})"),
             Self::Raw { status, content_type, .. } => write!(f, "Raw({status}, {content_type:?})"),
+            Self::Events(_) => f.write_str("Events"),
             Self::Error(error) => write!(f, "Error({error:?})"),
         }
     }

@@ -10,7 +10,7 @@ use holdfast_policy::PolicySet;
 use holdfast_secret::SecretString;
 
 use crate::{
-    Error,
+    Error, Subscription,
     open::Open,
     rights::{Rights, all_policies},
     token::Token,
@@ -73,6 +73,8 @@ pub struct Reply {
     pub verbatim: Option<(String, Vec<u8>)>,
     /// `data` is the whole body, with this status.
     pub bare: Option<u16>,
+    /// Events from now on.
+    pub events: Option<Box<Subscription>>,
     /// Display name behind `auth`, for the audit log.
     pub display_name: String,
 }
@@ -162,6 +164,7 @@ impl Reply {
             && self.wrap.is_none()
             && self.lease.is_none()
             && self.verbatim.is_none()
+            && self.events.is_none()
     }
 }
 

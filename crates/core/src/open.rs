@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     Class, Core, CoreConfig, Error,
     audit::{Audit, Early},
+    events::Events,
     front::Front,
     lease::{Backends, Folder, Leases},
     lockout::Lockout,
@@ -47,6 +48,8 @@ pub struct Open {
     pub audit: Audit,
     /// Rate limits and what else is decided before a body is read.
     pub front: Front,
+    /// What engines tell of what they did.
+    pub events: Arc<Events>,
     /// Identity of the cluster.
     pub cluster: Cluster,
     /// Ends the background work.
@@ -123,6 +126,8 @@ impl Open {
         remember_version(&root, &config).await?;
         let front = Front::load(root.below("core"), config.clock.clone()).await?;
         let shutdown = CancellationToken::new();
+        let parts = (config.barrier.clone(), config.clock.clone(), config.entropy.clone());
+        let events = Events::new(&root, parts.0, parts.1, parts.2, shutdown.clone());
         let lockout = Lockout::new(root.below("lockout"), config.clock.clone(), config.lockouts.clone());
         Ok(Arc::new(Self {
             config,
@@ -136,6 +141,7 @@ impl Open {
             tidying: Tidying::default(),
             audit,
             front,
+            events,
             cluster,
             shutdown,
         }))
@@ -144,6 +150,7 @@ impl Open {
     /// Starts expiry and periodic work; they end with [`Open::shutdown`].
     pub fn start(self: &Arc<Self>) {
         tokio::spawn(self.leases.clone().run(self.shutdown.clone()));
+        tokio::spawn(self.events.clone().run());
         let open = self.clone();
         tokio::spawn(async move { open.follow_audit().await });
         let open = self.clone();

@@ -19,6 +19,8 @@ use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 use futures::FutureExt;
 use holdfast_logical::{Namespace, Operation, Response};
 
+#[cfg(feature = "fuzzing")]
+pub use self::parse::is_canonical;
 pub(crate) use self::{
     admit::route,
     decision::{Route, explain},
@@ -99,7 +101,7 @@ pub(crate) async fn serve(open: &Arc<Open>, mut parsed: Parsed, server: Option<A
     if let Err(error) = trail.request(open, admitted.as_ref().err()).await {
         return Answer::Error(error);
     }
-    let outcome = match admitted {
+    let mut outcome = match admitted {
         Ok(admitted) => match AssertUnwindSafe(Box::pin(carry_out(open, &parsed, admitted))).catch_unwind().await {
             Ok(outcome) => outcome,
             // The hook has told where. It is answered and audited like any other failure.
@@ -107,7 +109,14 @@ pub(crate) async fn serve(open: &Arc<Open>, mut parsed: Parsed, server: Option<A
         },
         Err(error) => Err(error),
     };
-    Box::pin(finish::finish(open, &trail, outcome)).await
+    let events = outcome.as_mut().map(|reply| std::mem::take(&mut reply.response.events)).unwrap_or_default();
+    let answer = Box::pin(finish::finish(open, &trail, outcome)).await;
+    if let Some(mounted) = trail.mounted.as_ref().filter(|_| !events.is_empty())
+        && !matches!(answer, Answer::Error(_))
+    {
+        open.events.tell(mounted, events).await;
+    }
+    answer
 }
 
 /// engine → lease → wrap.

@@ -3,6 +3,7 @@
 mod audit;
 mod bindings;
 mod capabilities;
+mod events;
 mod explain;
 mod internal;
 pub(crate) mod keyholders;
@@ -48,6 +49,7 @@ pub const NOUNS: &[Noun] = &[
     Noun { rows: server::ROWS, handle: |call| Box::pin(server::handle(call)) },
     Noun { rows: plugins::ROWS, handle: |call| Box::pin(plugins::handle(call)) },
     Noun { rows: raw::ROWS, handle: |call| Box::pin(raw::handle(call)) },
+    Noun { rows: events::ROWS, handle: |call| Box::pin(events::handle(call)) },
     Noun { rows: internal::ROWS, handle: |call| Box::pin(internal::handle(call)) },
 ];
 

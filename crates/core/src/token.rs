@@ -15,6 +15,8 @@ mod roles;
 mod store;
 mod tidy;
 
+#[cfg(feature = "fuzzing")]
+pub use self::id::IdKeys;
 pub(crate) use self::id::hmac;
 pub use self::{
     api::NOUNS,

@@ -32,6 +32,7 @@ pub fn write(answer: Answer) -> Response<Full<Bytes>> {
             }
             response
         }
+        Answer::Events(_) => error(426, "this path is a WebSocket"),
         Answer::Error(error) => {
             let refusal = status::of(&error);
             let mut response = json(refusal.status, &refusal.body);

@@ -12,7 +12,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, header
 use http_body_util::{BodyExt, Full};
 use hyper::body::Body;
 use tokio::time::{Instant, timeout};
-use tokio_util::task::TaskTracker;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{debug, error};
 
 use crate::{
@@ -22,6 +22,7 @@ use crate::{
     cors::{self, Verdict},
     listener::Limits,
     request::{self, Head, Reject},
+    websocket,
 };
 
 /// What the listener serves: the core, and what is answered beside it.
@@ -73,6 +74,8 @@ pub struct Peer {
     pub address: Option<SocketAddr>,
     /// Its certificates as DER, leaf first.
     pub certificates: Arc<Vec<Vec<u8>>>,
+    /// The listener stops.
+    pub closing: CancellationToken,
 }
 
 // === impl Site ===
@@ -158,9 +161,16 @@ impl Site {
         let open = self.unauthenticated_metrics && raw.path == "sys/metrics" && raw.verb == Verb::Read;
         let response = match open && raw.fault.is_none() {
             true => answer::text(200, "text/plain; version=0.0.4; charset=utf-8", self.handle.metrics()),
-            false => answer::write(self.run(raw, charge).await),
+            false => self.answer(peer, parts, raw, charge).await,
         };
         (verb, response, headers)
+    }
+
+    async fn answer(self: &Arc<Self>, peer: &Peer, parts: &Parts, raw: Raw, charge: Charge) -> Response<Full<Bytes>> {
+        match self.run(raw, charge).await {
+            Answer::Events(events) => websocket::accept(parts, events, peer.closing.clone()),
+            answer => answer::write(answer),
+        }
     }
 
     /// The outer error: there is no room for it now. The inner one: there never is.

@@ -20,6 +20,7 @@ pub mod query;
 pub mod request;
 pub mod status;
 pub mod tls;
+mod websocket;
 
 pub use budget::Budget;
 pub use custom_headers::CustomHeaders;

@@ -249,7 +249,7 @@ impl Accepted {
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let (site, address) = (self.site, self.address);
-        let peer = Peer { address, certificates };
+        let peer = Peer { address, certificates, closing: self.closing };
         let mut builder = Builder::new(TokioExecutor::new());
         builder.http1().timer(TokioTimer::new()).header_read_timeout(site.limits.head).max_buf_size(HEAD_BYTES);
         builder
@@ -267,7 +267,7 @@ impl Accepted {
             let (site, peer) = (site.clone(), peer.clone());
             async move { Ok::<_, Infallible>(site.serve(&peer, request).await) }
         });
-        let connection = builder.serve_connection(TokioIo::new(stream), service).into_owned();
+        let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service).into_owned();
         if let Err(error) = self.watcher.watch(connection).await {
             debug!(?address, error = %error, "connection ended");
         }

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use serde_json::{Map, Value};
 
-use crate::{Data, Outside, PodIdentity};
+use crate::{Data, Event, Outside, PodIdentity};
 
 /// An answer. The default one is 204 without a body.
 #[derive(Debug, Default)]
@@ -25,6 +25,8 @@ pub struct Response {
     pub max_age: Option<Duration>,
     /// HTTP status other than 200 or 204 (kv v2 answers 404 *with* the envelope for a deleted version; 202 for async work).
     pub status: Option<u16>,
+    /// What was done, for those who subscribe to events. Told when the answer is sent.
+    pub events: Vec<Event>,
 }
 
 /// A body that is sent as it is.
@@ -130,6 +132,12 @@ impl Response {
             return Err(crate::Error::not_found());
         }
         Ok(Self::data(serde_json::json!({ "keys": keys })))
+    }
+
+    /// Tells an event.
+    pub fn tell(mut self, event: Event) -> Self {
+        self.events.push(event);
+        self
     }
 
     /// Adds a warning.

@@ -7,7 +7,7 @@ use holdfast_logical::Operation;
 pub struct Capabilities(u16);
 
 /// In the order in which `sys/capabilities` lists them.
-const NAMES: [(&str, Capabilities); 9] = [
+const NAMES: [(&str, Capabilities); 10] = [
     ("sudo", Capabilities::SUDO),
     ("read", Capabilities::READ),
     ("list", Capabilities::LIST),
@@ -16,6 +16,7 @@ const NAMES: [(&str, Capabilities); 9] = [
     ("create", Capabilities::CREATE),
     ("patch", Capabilities::PATCH),
     ("scan", Capabilities::SCAN),
+    ("subscribe", Capabilities::SUBSCRIBE),
     ("deny", Capabilities::DENY),
 ];
 
@@ -38,6 +39,8 @@ impl Capabilities {
     pub const SCAN: Self = Self(64);
     /// `sudo`
     pub const SUDO: Self = Self(128);
+    /// `subscribe`: hear events of the path, of the types that the stanza names.
+    pub const SUBSCRIBE: Self = Self(512);
     /// `deny`: wins over everything else.
     pub const DENY: Self = Self(256);
 

@@ -29,13 +29,15 @@ pub struct Stanza {
     pub(crate) allowed: Rules,
     pub(crate) denied: Rules,
     pub(crate) required: BTreeSet<String>,
+    /// Globs over types of events, for `subscribe`.
+    pub(crate) events: BTreeSet<String>,
     pub(crate) min_wrapping_ttl: Option<Duration>,
     pub(crate) max_wrapping_ttl: Option<Duration>,
     /// Has `{{identity…}}` in its pattern, which never matches until it is filled in.
     pub(crate) template: Option<Template>,
 }
 
-const STANZA_KEYS: [&str; 8] = [
+const STANZA_KEYS: [&str; 9] = [
     "capabilities",
     "policy",
     "allowed_parameters",
@@ -43,6 +45,7 @@ const STANZA_KEYS: [&str; 8] = [
     "required_parameters",
     "min_wrapping_ttl",
     "max_wrapping_ttl",
+    "subscribe_event_types",
     "comment",
 ];
 
@@ -133,6 +136,7 @@ impl Stanza {
             allowed: rules(body, "allowed_parameters").map_err(|error| format!("path {path:?}: {error}"))?,
             denied: rules(body, "denied_parameters").map_err(|error| format!("path {path:?}: {error}"))?,
             required: required(body).map_err(|error| format!("path {path:?}: {error}"))?,
+            events: texts(body, "subscribe_event_types")?.into_iter().collect(),
             min_wrapping_ttl: bounds("min_wrapping_ttl")?,
             max_wrapping_ttl: bounds("max_wrapping_ttl")?,
         };
@@ -154,7 +158,7 @@ fn capabilities(body: &Body) -> Result<Capabilities, String> {
         }
     };
     for name in texts(body, "capabilities")? {
-        let known = "create, read, update, patch, delete, list, scan, sudo, deny";
+        let known = "create, read, update, patch, delete, list, scan, subscribe, sudo, deny";
         set = set
             | Capabilities::named(&name).ok_or_else(|| format!("invalid capability {name:?}, use one of {known}"))?;
     }

@@ -6,6 +6,7 @@ use std::{
     time::Duration,
 };
 
+use holdfast_base::glob;
 use holdfast_logical::{Operation, Subject};
 use serde_json::{Map, Value};
 
@@ -41,6 +42,8 @@ pub(crate) struct Rule {
     allowed: Rules,
     denied: Rules,
     required: BTreeSet<String>,
+    /// Globs over types of events.
+    events: BTreeSet<String>,
     min_wrapping_ttl: Option<Duration>,
     max_wrapping_ttl: Option<Duration>,
     /// Which policy contributed what.
@@ -155,6 +158,16 @@ impl PolicySet {
         self.choose(place, Operation::List).map_or(Capabilities::NONE, |rule| rule.capabilities).names()
     }
 
+    /// May events of this type be heard that are about this path? `subscribe_event_types` of the chosen stanza decides.
+    pub fn may_hear<'a>(&self, place: impl Into<Place<'a>>, kind: &str) -> bool {
+        let place = place.into();
+        self.is_root(place)
+            || self.choose(place, Operation::Read).is_some_and(|rule| {
+                let subscribes = rule.capabilities.holds(Capabilities::SUBSCRIBE) && !rule.capabilities.denies();
+                subscribes && rule.events.iter().any(|glob| glob::matches(glob, kind))
+            })
+    }
+
     /// All rules: pattern and capabilities.
     pub fn granted(&self) -> impl Iterator<Item = (String, Capabilities)> {
         let rules = self.exact.values().chain(self.prefixes.values()).chain(&self.segments);
@@ -218,6 +231,7 @@ impl Rule {
             allowed: stanza.allowed.clone(),
             denied: stanza.denied.clone(),
             required: stanza.required.clone(),
+            events: stanza.events.clone(),
             min_wrapping_ttl: stanza.min_wrapping_ttl,
             max_wrapping_ttl: stanza.max_wrapping_ttl,
             sources: vec![Source::new(policy, stanza)],
@@ -238,6 +252,7 @@ impl Rule {
         parameters::merge(&mut self.allowed, &stanza.allowed);
         parameters::merge(&mut self.denied, &stanza.denied);
         self.required.extend(stanza.required.iter().cloned());
+        self.events.extend(stanza.events.iter().cloned());
     }
 
     fn check(

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use holdfast_logical::{Auth, Backend, Error, Field, Kind, Operation, PathTable, Request, Response, Row, Services};
+use holdfast_logical::{
+    Auth, Backend, Error, Event, Field, Kind, Operation, PathTable, Request, Response, Row, Services,
+};
 use serde_json::{Map, Value};
 
 use crate::postgres::Pools;
@@ -128,18 +130,20 @@ impl Backend for Database {
     async fn handle(&self, request: Request) -> Result<Response, Error> {
         let name = request.fields.string("name").unwrap_or_default().to_owned();
         let fields = &request.fields;
+        let event = |operation: &str| Event::new("database", operation, &request.path).with("name", name.as_str());
         match (request.route, request.operation) {
             ("configs", _) => self.names("config/").await,
             ("roles", _) => self.names("role/").await,
             ("config", Operation::Read) => self.read_config(&name).await,
-            ("config", Operation::Delete) => self.delete_config(&name).await,
-            ("config", _) => self.write_config(&name, fields).await,
-            ("reset", _) => self.reset(&name).await,
-            ("rotate-root", _) => self.rotate_root(&name).await,
+            ("config", Operation::Delete) => Ok(self.delete_config(&name).await?.tell(event("config-delete"))),
+            ("config", _) => Ok(self.write_config(&name, fields).await?.tell(event("config-write"))),
+            ("reset", _) => Ok(self.reset(&name).await?.tell(event("reset"))),
+            ("rotate-root", _) => Ok(self.rotate_root(&name).await?.tell(event("root-rotate"))),
             ("role", Operation::Read) => self.read_role(&name).await,
-            ("role", Operation::Delete) => self.delete_role(&name).await,
-            ("role", _) => self.write_role(&name, fields).await,
-            ("creds", _) => self.issue(&name, &request).await,
+            ("role", Operation::Delete) => Ok(self.delete_role(&name).await?.tell(event("role-delete"))),
+            ("role", Operation::Create) => Ok(self.write_role(&name, fields).await?.tell(event("role-create"))),
+            ("role", _) => Ok(self.write_role(&name, fields).await?.tell(event("role-update"))),
+            ("creds", _) => Ok(self.issue(&name, &request).await?.tell(event("creds-create").unmodified())),
             _ => Err(Error::UnsupportedOperation),
         }
     }

@@ -5,8 +5,8 @@ use std::{sync::Arc, time::Duration};
 use async_trait::async_trait;
 use holdfast_base::duration;
 use holdfast_logical::{
-    Auth, Backend, Check, Data, Error, MountInfo, Operation, PathTable, Request, Response, Row, Services, StoreError,
-    Txn, View,
+    Auth, Backend, Check, Data, Error, Event, MountInfo, Operation, PathTable, Request, Response, Row, Services,
+    StoreError, Txn, View,
 };
 use parking_lot::RwLock;
 use serde_json::{Value, value::RawValue};
@@ -100,13 +100,13 @@ impl Backend for Plain {
                 }
                 let mut txn = Txn::new();
                 txn.put_json(self.view.path(path), &Value::Object(body))?;
-                self.commit(txn).await
+                Ok(self.commit(txn).await?.tell(Event::new("kv-v1", "write", path).data_path(path)))
             }
             Operation::Delete => {
                 let Ok(path) = secret_path(path) else { return Ok(Response::empty()) };
                 let mut txn = Txn::new();
                 txn.delete(self.view.path(path));
-                self.commit(txn).await
+                Ok(self.commit(txn).await?.tell(Event::new("kv-v1", "delete", path).data_path(path)))
             }
             Operation::Patch | Operation::Help => Err(Error::UnsupportedOperation),
         }

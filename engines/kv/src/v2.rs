@@ -9,6 +9,7 @@
 
 mod config;
 mod data;
+mod events;
 mod meta;
 mod metadata;
 mod subkeys;
@@ -205,6 +206,37 @@ impl Versioned {
         Err(StoreError::Conflict.into())
     }
 
+    async fn serve(&self, mut request: Request, path: &str) -> Result<Response, Error> {
+        let fields = &mut request.fields;
+        match (request.route, request.operation) {
+            (ELSEWHERE, operation) => Ok(elsewhere(operation)),
+            ("config", Operation::Read) => self.read_config().await,
+            ("config", _) => self.write_config(fields).await,
+            ("metadata", operation @ (Operation::List | Operation::Scan)) => {
+                walk::answer(self.names(operation, path, fields).await?, None)
+            }
+            ("detailed-metadata", operation) => {
+                let names = self.names(operation, path, fields).await?;
+                let info = self.details(path, &names).await?;
+                walk::answer(names, Some(info))
+            }
+            (_, Operation::Read) if secret_path(path).is_err() => Err(Error::not_found()),
+            ("data", Operation::Read) => self.read_data(path, fields).await,
+            ("subkeys", Operation::Read) => self.read_subkeys(path, fields).await,
+            ("metadata", Operation::Read) => self.read_metadata(path).await,
+            ("data", Operation::Patch) => self.patch_data(secret_path(path)?, fields).await,
+            ("data", Operation::Delete) => self.delete_newest(secret_path(path)?).await,
+            ("data", _) => self.write_data(secret_path(path)?, fields).await,
+            ("metadata", Operation::Patch) => self.patch_metadata(secret_path(path)?, fields).await,
+            ("metadata", Operation::Delete) => self.delete_metadata(secret_path(path)?).await,
+            ("metadata", _) => self.write_metadata(secret_path(path)?, fields).await,
+            ("delete", _) => self.delete_versions(secret_path(path)?, fields).await,
+            ("undelete", _) => self.undelete_versions(secret_path(path)?, fields).await,
+            ("destroy", _) => self.destroy_versions(secret_path(path)?, fields).await,
+            _ => Err(Error::UnsupportedOperation),
+        }
+    }
+
     fn value_path(&self, path: &str, version: u64) -> String {
         self.view.path(&format!("value/{path}/{version}"))
     }
@@ -231,36 +263,19 @@ impl Backend for Versioned {
         PATHS
     }
 
-    async fn handle(&self, mut request: Request) -> Result<Response, Error> {
+    async fn handle(&self, request: Request) -> Result<Response, Error> {
+        let (route, operation) = (request.route, request.operation);
         let path = request.fields.string("path").unwrap_or_default().to_owned();
-        let fields = &mut request.fields;
-        match (request.route, request.operation) {
-            (ELSEWHERE, operation) => Ok(elsewhere(operation)),
-            ("config", Operation::Read) => self.read_config().await,
-            ("config", _) => self.write_config(fields).await,
-            ("metadata", operation @ (Operation::List | Operation::Scan)) => {
-                walk::answer(self.names(operation, &path, fields).await?, None)
-            }
-            ("detailed-metadata", operation) => {
-                let names = self.names(operation, &path, fields).await?;
-                let info = self.details(&path, &names).await?;
-                walk::answer(names, Some(info))
-            }
-            (_, Operation::Read) if secret_path(&path).is_err() => Err(Error::not_found()),
-            ("data", Operation::Read) => self.read_data(&path, fields).await,
-            ("subkeys", Operation::Read) => self.read_subkeys(&path, fields).await,
-            ("metadata", Operation::Read) => self.read_metadata(&path).await,
-            ("data", Operation::Patch) => self.patch_data(secret_path(&path)?, fields).await,
-            ("data", Operation::Delete) => self.delete_newest(secret_path(&path)?).await,
-            ("data", _) => self.write_data(secret_path(&path)?, fields).await,
-            ("metadata", Operation::Patch) => self.patch_metadata(secret_path(&path)?, fields).await,
-            ("metadata", Operation::Delete) => self.delete_metadata(secret_path(&path)?).await,
-            ("metadata", _) => self.write_metadata(secret_path(&path)?, fields).await,
-            ("delete", _) => self.delete_versions(secret_path(&path)?, fields).await,
-            ("undelete", _) => self.undelete_versions(secret_path(&path)?, fields).await,
-            ("destroy", _) => self.destroy_versions(secret_path(&path)?, fields).await,
-            _ => Err(Error::UnsupportedOperation),
+        let versions = request.fields.list("versions").unwrap_or_default();
+        let response = self.serve(request, &path).await?;
+        // A patch of what is not there answers 404, and changed nothing.
+        if response.status.is_some() {
+            return Ok(response);
         }
+        Ok(match self.event((route, operation), &path, &versions).await {
+            Some(event) => response.tell(event),
+            None => response,
+        })
     }
 
     async fn exists(&self, request: &Request) -> Result<Option<bool>, Error> {

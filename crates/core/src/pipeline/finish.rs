@@ -76,6 +76,9 @@ pub fn body(id: &str, reply: &mut Reply, mount_type: &str) -> Result<SecretBytes
 }
 
 fn answer(trail: &Trail<'_>, mut reply: Reply) -> Answer {
+    if let Some(events) = reply.events.take() {
+        return Answer::Events(events);
+    }
     if let Some((content_type, body)) = reply.verbatim.take() {
         return Answer::Raw { status: 200, content_type, body, max_age: None };
     }

@@ -105,6 +105,12 @@ pub fn parse(raw: Raw) -> Parsed {
     }
 }
 
+/// Does a path have its one form?
+#[cfg(feature = "fuzzing")]
+pub fn is_canonical(path: &str) -> bool {
+    fault(path, Verb::Read).is_ok()
+}
+
 fn fault(path: &str, verb: Verb) -> Result<(), Error> {
     if path.chars().any(char::is_control) {
         return Err(Error::invalid("path cannot contain non-printable characters"));

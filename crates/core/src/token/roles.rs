@@ -1,5 +1,6 @@
 //! Token roles: limits that `auth/token/create/<role>` puts on what it makes.
 
+use holdfast_base::glob;
 use holdfast_logical::{Fields, Namespace, fold};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -127,20 +128,20 @@ impl Role {
         let unlimited = self.allowed_policies.is_empty() && self.allowed_policies_glob.is_empty();
         let allowed = policy == holdfast_policy::DEFAULT
             || self.allowed_policies.iter().any(|allowed| allowed == policy)
-            || self.allowed_policies_glob.iter().any(|glob| glob_matches(glob, policy));
+            || self.allowed_policies_glob.iter().any(|glob| glob::matches(glob, policy));
         (unlimited || allowed) && !self.forbids(policy)
     }
 
     /// May tokens be made for this alias?
     pub fn allows_alias(&self, alias: &str) -> bool {
         let alias = fold(alias);
-        self.allowed_entity_aliases.iter().any(|allowed| glob_matches(allowed, &alias))
+        self.allowed_entity_aliases.iter().any(|allowed| glob::matches(allowed, &alias))
     }
 
     /// Does the role forbid this policy?
     pub fn forbids(&self, policy: &str) -> bool {
         self.disallowed_policies.iter().any(|forbidden| forbidden == policy)
-            || self.disallowed_policies_glob.iter().any(|glob| glob_matches(glob, policy))
+            || self.disallowed_policies_glob.iter().any(|glob| glob::matches(glob, policy))
     }
 
     /// Does the role say anything about policies?
@@ -180,23 +181,9 @@ fn role_key(namespace: &Namespace, name: &str) -> String {
     scoped("role", &namespace.suffix(), name)
 }
 
-/// `*` stands for any text; it may stand anywhere.
-fn glob_matches(glob: &str, text: &str) -> bool {
-    let Some((head, rest)) = glob.split_once('*') else { return glob == text };
-    let Some(text) = text.strip_prefix(head) else { return false };
-    text.char_indices().map(|(at, _)| at).chain([text.len()]).any(|at| glob_matches(rest, &text[at..]))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_star_stands_for_any_text() {
-        assert!(glob_matches("app-*", "app-orders"));
-        assert!(glob_matches("*-ro", "app-ro"));
-        assert!(!glob_matches("app-*", "web"));
-    }
 
     #[test]
     fn the_default_policy_is_allowed_unless_forbidden() {
