@@ -48,6 +48,9 @@ crds: ## write crds/ and the chart's copies from the Rust types
 	cargo run -q -p holdfast-operator -- crds --out crds
 	mkdir -p charts/holdfast/files/crds && cp crds/*.yaml charts/holdfast/files/crds/
 
+fuzz: ## each fuzz target for 60 s (SECONDS=n; TARGETS="hcl path")
+	@SECONDS_EACH=$(or $(SECONDS),60) TARGETS="$(TARGETS)" fuzz/run.sh
+
 deny: ## licences, bans and sources of dependencies (needs cargo-deny)
 	cargo deny check licenses bans sources
 
@@ -57,4 +60,4 @@ cluster-tools:
 release: ## optimised binaries
 	cargo build --release $(SHIPPED)
 
-.PHONY: help demo demo-down demo-shell test audit-soak build fmt lint docs crds deny cluster-tools release
+.PHONY: help demo demo-down demo-shell test audit-soak build fmt lint docs crds fuzz deny cluster-tools release

@@ -4,6 +4,8 @@
 mod barrier;
 mod cache;
 mod error;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod keyring;
 mod keys;
 mod layout;

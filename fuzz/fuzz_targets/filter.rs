@@ -1,0 +1,6 @@
+//! Filters of event subscriptions: any text is read or refused.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|text: &str| {
+    let _ = holdfast_core::events::Filter::parse(text);
+});
