@@ -56,16 +56,18 @@ const MANIPULATED: u8 = 3;
 
 impl Verify {
     pub(crate) async fn run(self, session: &Session) -> Result<(), Failure> {
+        // What is stored first: a running server goes on, and its files must not be older than what they are held against.
+        let proof = self.proof(session).await?;
         let log = Log::read(&self.files).map_err(|error| Failure::local(error.to_string()))?;
-        let known = self.known(session, &log).await?;
+        let known = self.known(session, &log, proof).await?;
         let report = log.verify(&known);
         let value = serde_json::to_value(&report).unwrap_or(Value::Null);
         session.value(&value, || table(&report))?;
         if report.ok { Ok(()) } else { Err(Failure::Quiet(MANIPULATED)) }
     }
 
-    async fn known(&self, session: &Session, log: &Log) -> Result<Known, Failure> {
-        let mut known = Known { partial: self.partial, ..Known::default() };
+    /// What was given, and what the server knows.
+    async fn proof(&self, session: &Session) -> Result<Proof, Failure> {
         let mut proof = self.given()?;
         if !self.offline {
             let data = session.api().data("sys/audit-chain").await.during("reading sys/audit-chain")?;
@@ -76,11 +78,17 @@ impl Verify {
             if proof.public_key.is_empty() {
                 proof.public_key = told.public_key;
             }
+        }
+        Ok(proof)
+    }
+
+    async fn known(&self, session: &Session, log: &Log, proof: Proof) -> Result<Known, Failure> {
+        let mut known = Known { partial: self.partial, heads: proof.heads, ..Known::default() };
+        if !self.offline {
             for id in log.chains().iter().filter(|id| !id.epoch.starts_with("sealed-")) {
                 ask(session, log, id, &mut known).await?;
             }
         }
-        known.heads = proof.heads;
         if !proof.public_key.is_empty() {
             let key = PublicKey::parse(&proof.public_key);
             known.public_key = Some(key.ok_or_else(|| Failure::local("the public key is not 32 bytes in base64"))?);
