@@ -84,7 +84,6 @@ pub const NOT_SERVED: &[(&[&str], &str)] = &[
         ],
         "engines that come later, or never: what can be mounted is above",
     ),
-    (&["sys/decode-token"], "the command line decodes: `holdfast operator generate-root -decode`"),
 ];
 
 /// What differs, by type of mount and pattern of the row.
