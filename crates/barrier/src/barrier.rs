@@ -1,10 +1,13 @@
 //! [`Barrier`]: the encrypted key space of one process, sealed or open.
 
+mod dump;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 use async_trait::async_trait;
+pub use dump::{Dump, HOLD, RESTORE, Restore, Stored};
 use holdfast_base::{Clock, Entropy, Timestamp};
 use holdfast_secret::SecretBytes;
 use holdfast_storage::{Compare, Condition, Error, Op, OpReply, Range, Storage, Txn as StorageTxn};
@@ -171,7 +174,14 @@ impl Barrier {
     /// Leaves an order to all replicas to seal, `note` says why; from here on no write of any of them is applied and no read
     /// is answered. This one is still to be sealed by [`Barrier::seal`]. Who unseals deletes the record [`SEALED`].
     pub async fn order_seal(&self, note: Vec<u8>) -> Result<(), StoreError> {
-        self.session()?.order_seal(note, Vec::new()).await
+        self.session()?.order_seal(note, Vec::new(), Vec::new()).await
+    }
+
+    /// The root key in use, for those who must seal for a moment and go on.
+    pub fn root_key(&self) -> Result<SecretBytes, StoreError> {
+        // Also when it was ordered to seal a moment ago: it is about to be dropped.
+        let session = self.open.load_full().ok_or(StoreError::Sealed)?;
+        Ok(session.root_key())
     }
 
     /// The replicas that are unsealed.

@@ -8,6 +8,9 @@ use serde_json::Value;
 
 use crate::{Error, Subscription};
 
+/// Pieces of a body that is made while it is sent.
+pub type Pieces = tokio::sync::mpsc::Receiver<Result<bytes::Bytes, std::io::Error>>;
+
 /// The outcome of one request.
 pub enum Answer {
     /// 204.
@@ -41,6 +44,13 @@ pub enum Answer {
         /// How long anybody may keep it; none: not at all.
         max_age: Option<Duration>,
     },
+    /// A body that is made while it is sent.
+    Stream {
+        /// Content-Type.
+        content_type: String,
+        /// The pieces; an error breaks the connection off.
+        pieces: Pieces,
+    },
     /// Nothing was done, or what was done was undone. The status table turns it into status and `errors`.
     Error(Error),
 }
@@ -54,6 +64,7 @@ impl std::fmt::Debug for Answer {
             Self::Bare { status, .. } => write!(f, "Bare({status})"),
             Self::Raw { status, content_type, .. } => write!(f, "Raw({status}, {content_type:?})"),
             Self::Events(_) => f.write_str("Events"),
+            Self::Stream { content_type, .. } => write!(f, "Stream({content_type:?})"),
             Self::Error(error) => write!(f, "Error({error:?})"),
         }
     }

@@ -38,6 +38,8 @@ pub struct Call {
     pub wrap_ttl: Option<Duration>,
     /// The token header, also when it is no token that could come in (a wrapping token on its own paths).
     pub presented: Option<SecretString>,
+    /// The body as it comes, where it is too large to be held.
+    pub stream: Option<crate::BodyStream>,
 }
 
 /// A token that came in.
@@ -71,6 +73,8 @@ pub struct Reply {
     pub made: Made,
     /// Content-Type and body of an unwrapped answer, sent as it is.
     pub verbatim: Option<(String, Vec<u8>)>,
+    /// A body that is made while it is sent: Content-Type and pieces.
+    pub pieces: Option<(String, crate::Pieces)>,
     /// `data` is the whole body, with this status.
     pub bare: Option<u16>,
     /// Events from now on.
@@ -165,6 +169,7 @@ impl Reply {
             && self.lease.is_none()
             && self.verbatim.is_none()
             && self.events.is_none()
+            && self.pieces.is_none()
     }
 }
 

@@ -9,6 +9,7 @@ use std::{
 };
 
 use arc_swap::ArcSwapOption;
+use holdfast_secret::SecretBytes;
 use tokio::sync::{Mutex, Notify};
 use tokio_util::sync::CancellationToken;
 
@@ -28,6 +29,8 @@ pub struct Core {
     /// The audit of what happens while it is sealed.
     pub(crate) early: Arc<Early>,
     wake: Notify,
+    /// The root key over a restore, where people would have to bring it again.
+    pub(crate) kept: Mutex<Option<SecretBytes>>,
     in_flight: Arc<InFlight>,
 }
 
@@ -53,6 +56,7 @@ impl Core {
             held: AtomicBool::new(false),
             trouble: ArcSwapOption::empty(),
             wake: Notify::new(),
+            kept: Mutex::default(),
         })
     }
 
@@ -117,12 +121,27 @@ impl Core {
         if let Err(error) = crate::lifecycle::rekey::settle(&open).await {
             tracing::warn!(%error, "the root key before the present one is not forgotten yet; the next unseal does it");
         }
+        crate::lifecycle::restore::look_at_hold(&open).await?;
         open.start();
         self.open.store(Some(open.clone()));
         self.held.store(false, Ordering::Relaxed);
         self.config.metrics.unsealed.set(1);
         tracing::info!(cluster = %open.cluster.name, "unsealed");
         Ok(open)
+    }
+
+    /// Stops to serve, and seals; the root key is kept for after the restore.
+    pub(crate) async fn pause(&self) {
+        let _ceremony = self.ceremony.lock().await;
+        self.keep_root_key().await;
+        self.deactivate();
+        self.config.barrier.seal().await;
+    }
+
+    async fn keep_root_key(&self) {
+        if !self.config.seal.stored_keys() {
+            *self.kept.lock().await = self.config.barrier.root_key().ok();
+        }
     }
 
     fn deactivate(&self) {
@@ -152,6 +171,12 @@ impl Core {
         self.deactivate();
         self.config.barrier.seal().await;
         tracing::warn!("all replicas are sealed by a request");
+        self.wait_for_others().await;
+        Ok(())
+    }
+
+    /// Waits a little until no replica is unsealed any more.
+    pub(crate) async fn wait_for_others(&self) {
         let others = async {
             while !self.config.barrier.is_alone().await.unwrap_or(false) {
                 tokio::time::sleep(OBEY).await;
@@ -160,7 +185,6 @@ impl Core {
         if tokio::time::timeout(OTHERS, others).await.is_err() {
             tracing::warn!("a replica has not said that it is sealed; it can neither read nor write");
         }
-        Ok(())
     }
 
     /// Ends when this replica serves although all were told to seal.
@@ -174,6 +198,9 @@ impl Core {
     async fn obey(&self) {
         let _ceremony = self.ceremony.lock().await;
         if self.config.barrier.is_sealed() {
+            if self.config.barrier.restore_in_progress().await.is_ok_and(|restore| restore.is_some()) {
+                self.keep_root_key().await;
+            }
             self.deactivate();
             self.config.barrier.seal().await;
             tracing::warn!("sealed: a request to another replica sealed all of them");
@@ -246,6 +273,7 @@ impl Core {
     }
 
     async fn try_open(self: &Arc<Self>) -> Result<(), Error> {
+        self.finish_restore().await?;
         if !self.config.seal.stored_keys() {
             if !self.config.initialize.is_empty() && !self.is_initialized().await? {
                 return Err(Error::internal("initialize steps need a seal with stored keys, such as static"));

@@ -20,7 +20,14 @@ pub mod tidy;
 mod time;
 mod worker;
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use async_trait::async_trait;
 use holdfast_barrier::view::{Revision, StoreError, Txn, View};
@@ -164,6 +171,8 @@ pub struct Leases {
     backends: Arc<dyn Backends>,
     time: Time,
     making: Making,
+    /// Nothing is revoked by itself: the store was restored, and what it holds may be older than the world.
+    held: AtomicBool,
 }
 
 /// One lock per item that a credential is being made for on this replica, so that two requests do not both make one.
@@ -176,7 +185,17 @@ impl Leases {
     /// All leases below `view`. Nothing is read before [`Leases::run`] or a call.
     pub fn new(view: View, clock: Arc<dyn Clock>, entropy: Arc<dyn Entropy>, backends: Arc<dyn Backends>) -> Arc<Self> {
         let time = Time::new(clock);
-        Arc::new(Self { view, entropy, backends, time, making: Making::default() })
+        Arc::new(Self { view, entropy, backends, time, making: Making::default(), held: AtomicBool::new(false) })
+    }
+
+    /// Holds back whatever happens to leases, tokens and intents by time alone, or lets it happen again.
+    pub fn hold(&self, held: bool) {
+        self.held.store(held, Ordering::Relaxed);
+    }
+
+    /// Is it held back?
+    pub fn is_held(&self) -> bool {
+        self.held.load(Ordering::Relaxed)
     }
 
     /// Now, as leases count it: steady over jumps of the wall clock.

@@ -36,7 +36,7 @@ mod sys;
 mod tidying;
 pub mod token;
 
-pub use answer::Answer;
+pub use answer::{Answer, Pieces};
 pub use audit::{AuditConfig, ConfiguredDevice};
 pub use config::{CoreConfig, InitStep, OPEN_AUDIT, OpenAudit, SYSTEM_TTL};
 pub use core::Core;
@@ -46,5 +46,5 @@ pub use front::{Cors, Greeting};
 use holdfast_logical::cidr;
 pub use metrics::Metrics;
 pub use process::{NoProcess, Process};
-pub use raw::{Doors, Raw, Verb};
+pub use raw::{BodyStream, Doors, Raw, Verb};
 pub use registry::{Class, Registry};

@@ -6,6 +6,7 @@ mod init;
 mod keyholders;
 pub(crate) mod paths;
 pub(crate) mod rekey;
+pub(crate) mod restore;
 pub(crate) mod rotation;
 mod self_init;
 pub(crate) mod slot;

@@ -185,6 +185,9 @@ impl Open {
 
     /// Finishes what a crash interrupted and lets every backend do its periodic work.
     async fn tick(&self) {
+        if let Err(error) = crate::lifecycle::restore::look_at_hold(self).await {
+            tracing::warn!(%error, "whether revocations are held back is not known; trying again");
+        }
         if let Err(error) = crate::lifecycle::rotation::keep(self).await {
             tracing::warn!(%error, "the age of the encryption key is not looked at; trying again");
         }

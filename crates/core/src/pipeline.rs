@@ -122,10 +122,12 @@ pub(crate) async fn serve(open: &Arc<Open>, mut parsed: Parsed, server: Option<A
 /// engine → lease → wrap.
 async fn carry_out(open: &Arc<Open>, parsed: &Parsed, admitted: Admitted) -> Result<Reply, Error> {
     let lend = lend::Lend::of(open, parsed, &admitted);
+    // A body that is still on its way takes as long as it takes; the listener knows the limit.
+    let deadline = if parsed.stream.lock().is_some() { DEADLINE * 40 } else { DEADLINE };
     let (wrapping, known) = (wrap::wanted(parsed), admitted.holder.is_some());
     let reply = match lend.found(open).await? {
         Some(reply) => reply,
-        None => match tokio::time::timeout(DEADLINE, engine(open, parsed, admitted)).await {
+        None => match tokio::time::timeout(deadline, engine(open, parsed, admitted)).await {
             Ok(Ok(reply)) if reply.lends() => Box::pin(lend.lend(open, reply)).await?,
             Ok(reply) => reply?,
             Err(_) => return Err(holdfast_logical::Error::Unavailable("request deadline exceeded".to_owned()).into()),
@@ -155,7 +157,8 @@ async fn engine(open: &Arc<Open>, parsed: &Parsed, admitted: Admitted) -> Result
         Handler::Core(noun) => {
             let presented = parsed.token.as_ref().map(holdfast_secret::SecretString::duplicate);
             let (open, wrap_ttl) = (open.clone(), parsed.wrap_ttl);
-            (noun.handle)(Call { open, request, holder, sudo, wrap_ttl, presented }).await?
+            let stream = parsed.stream.lock().take();
+            (noun.handle)(Call { open, request, holder, sudo, wrap_ttl, presented, stream }).await?
         }
     };
     if read && reply.is_empty() { Err(Error::not_found()) } else { Ok(common.apply(reply)) }

@@ -29,6 +29,9 @@ pub enum Verb {
     Help,
 }
 
+/// Pieces of a body in order. That it came whole must be seen in what it holds.
+pub type BodyStream = tokio::sync::mpsc::Receiver<bytes::Bytes>;
+
 /// Paths that a listener opens to callers without a token, as Vault does. Closed they need one, like all others.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Doors {
@@ -57,6 +60,8 @@ pub struct Raw {
     pub body: Map<String, Value>,
     /// The bytes of the body, for paths that take no JSON.
     pub raw_body: bytes::Bytes,
+    /// The body as it comes, where it is too large to be held.
+    pub stream: Option<BodyStream>,
     /// Other headers by lower-case name, without tokens.
     pub headers: BTreeMap<String, String>,
     /// X-Holdfast-Item.
@@ -94,6 +99,7 @@ impl Raw {
             wrap_ttl: None,
             body: Map::new(),
             raw_body: bytes::Bytes::new(),
+            stream: None,
             headers: BTreeMap::new(),
             item: None,
             owner: None,

@@ -19,6 +19,7 @@ mod quotas;
 mod raw;
 mod remount;
 mod server;
+mod snapshots;
 mod tools;
 mod wire;
 mod wrapping;
@@ -36,6 +37,7 @@ pub const NOUNS: &[Noun] = &[
     Noun { rows: policies::ROWS, handle: |call| Box::pin(policies::handle(call)) },
     Noun { rows: passwords::ROWS, handle: |call| Box::pin(passwords::handle(call)) },
     Noun { rows: capabilities::ROWS, handle: |call| Box::pin(capabilities::handle(call)) },
+    Noun { rows: snapshots::ROWS, handle: |call| Box::pin(snapshots::handle(call)) },
     Noun { rows: leases::ROWS, handle: |call| Box::pin(leases::handle(call)) },
     Noun { rows: bindings::ROWS, handle: |call| Box::pin(bindings::handle(call)) },
     Noun { rows: locked_users::ROWS, handle: |call| Box::pin(locked_users::handle(call)) },

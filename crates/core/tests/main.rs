@@ -15,6 +15,7 @@ mod namespaces;
 mod policies;
 mod quotas;
 mod server;
+mod snapshots;
 mod tidy;
 mod tokens;
 mod trees;

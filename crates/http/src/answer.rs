@@ -1,11 +1,13 @@
 //! From what the core answers to the bytes of a response.
 
 use bytes::Bytes;
+use futures::{StreamExt, stream::BoxStream};
 use holdfast_api_types::Envelope;
 use holdfast_core::Answer;
 use holdfast_logical::Data;
 use http::{HeaderValue, Response, StatusCode, header};
-use http_body_util::Full;
+use http_body_util::{Either, Full, StreamBody};
+use hyper::body::Frame;
 use serde_json::{Map, Value};
 use tracing::error;
 
@@ -14,8 +16,11 @@ use crate::status;
 /// hvac compares the header for equality: no charset.
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
+/// Body of an answer: whole, or as it is made.
+pub type Outgoing = Either<Full<Bytes>, StreamBody<BoxStream<'static, Result<Frame<Bytes>, std::io::Error>>>>;
+
 /// Writes an answer out.
-pub fn write(answer: Answer) -> Response<Full<Bytes>> {
+pub fn write(answer: Answer) -> Response<Outgoing> {
     match answer {
         Answer::Empty => response(204, JSON, Vec::new()),
         Answer::Envelope { status, envelope, top_level: false } => json(status, &*envelope),
@@ -33,6 +38,17 @@ pub fn write(answer: Answer) -> Response<Full<Bytes>> {
             response
         }
         Answer::Events(_) => error(426, "this path is a WebSocket"),
+        Answer::Stream { content_type, pieces } => {
+            let frames = futures::stream::unfold(pieces, |mut pieces| async move {
+                let piece = pieces.recv().await?;
+                Some((piece.map(Frame::data), pieces))
+            });
+            let mut response = response(200, JSON, Vec::new()).map(|_| Either::Right(StreamBody::new(frames.boxed())));
+            if let Ok(content_type) = HeaderValue::from_str(&content_type) {
+                response.headers_mut().insert(header::CONTENT_TYPE, content_type);
+            }
+            response
+        }
         Answer::Error(error) => {
             let refusal = status::of(&error);
             let mut response = json(refusal.status, &refusal.body);
@@ -45,17 +61,17 @@ pub fn write(answer: Answer) -> Response<Full<Bytes>> {
 }
 
 /// An error with this status and text, or with an empty list when the text is empty.
-pub fn error(status: u16, text: &str) -> Response<Full<Bytes>> {
+pub fn error(status: u16, text: &str) -> Response<Outgoing> {
     let errors: &[&str] = if text.is_empty() { &[] } else { &[text] };
     json(status, &serde_json::json!({ "errors": errors }))
 }
 
 /// A body of another type.
-pub fn text(status: u16, content_type: &'static str, body: String) -> Response<Full<Bytes>> {
+pub fn text(status: u16, content_type: &'static str, body: String) -> Response<Outgoing> {
     response(status, HeaderValue::from_static(content_type), body.into_bytes())
 }
 
-fn json(status: u16, body: &impl serde::Serialize) -> Response<Full<Bytes>> {
+fn json(status: u16, body: &impl serde::Serialize) -> Response<Outgoing> {
     match serde_json::to_vec(body) {
         Ok(mut bytes) => {
             bytes.push(b'\n');
@@ -68,8 +84,8 @@ fn json(status: u16, body: &impl serde::Serialize) -> Response<Full<Bytes>> {
     }
 }
 
-fn response(status: u16, content_type: HeaderValue, body: Vec<u8>) -> Response<Full<Bytes>> {
-    let mut response = Response::new(Full::new(Bytes::from(body)));
+fn response(status: u16, content_type: HeaderValue, body: Vec<u8>) -> Response<Outgoing> {
+    let mut response = Response::new(Either::Left(Full::new(Bytes::from(body))));
     *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     response.headers_mut().insert(header::CONTENT_TYPE, content_type);
     response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
@@ -92,7 +108,7 @@ mod tests {
 
     use super::*;
 
-    async fn body(response: Response<Full<Bytes>>) -> String {
+    async fn body(response: Response<Outgoing>) -> String {
         String::from_utf8(response.into_body().collect().await.unwrap().to_bytes().to_vec()).unwrap()
     }
 

@@ -102,6 +102,11 @@ fn is_form_body(content_type: &str, bytes: &[u8]) -> bool {
     is_form(content_type) && !matches!(first, Some(b'{' | b'['))
 }
 
+/// Paths whose body is too large to be held: it goes to the core as it comes.
+pub fn is_streamed(path: &str) -> bool {
+    matches!(path, "sys/storage/raft/snapshot" | "sys/storage/raft/snapshot-force")
+}
+
 /// Media types whose bytes go to the engine as they are.
 pub fn is_raw(path: &str, content_type: &str) -> bool {
     let media = media_type(content_type);

@@ -1,11 +1,9 @@
 //! Cross-origin requests of browsers, as `sys/config/cors` allows them.
 
-use bytes::Bytes;
 use holdfast_core::Cors;
 use http::{HeaderMap, HeaderValue, Method, Response, header, request::Parts};
-use http_body_util::Full;
 
-use crate::answer;
+use crate::answer::{self, Outgoing};
 
 /// Methods that may be asked for.
 const METHODS: &str = "DELETE, GET, OPTIONS, POST, PUT, PATCH, LIST, SCAN";
@@ -13,7 +11,7 @@ const METHODS: &str = "DELETE, GET, OPTIONS, POST, PUT, PATCH, LIST, SCAN";
 /// What is done with a request that a browser sent from another origin.
 pub enum Verdict {
     /// It is answered at once.
-    Answered(Response<Full<Bytes>>),
+    Answered(Response<Outgoing>),
     /// It is served; these headers go with the answer.
     Served(HeaderMap),
 }

@@ -9,7 +9,7 @@ use holdfast_base::{Entropy, id};
 use holdfast_core::{Answer, Cors, Doors, Greeting, Raw, Verb};
 use holdfast_logical::Connection;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, header::CONTENT_LENGTH, request::Parts};
-use http_body_util::{BodyExt, Full};
+use http_body_util::BodyExt;
 use hyper::body::Body;
 use tokio::time::{Instant, timeout};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -17,6 +17,7 @@ use tracing::{debug, error};
 
 use crate::{
     Budget, CustomHeaders, TrustedProxies, answer,
+    answer::Outgoing,
     body::{self, Shape},
     budget::{Charge, Exhausted},
     cors::{self, Verdict},
@@ -78,11 +79,16 @@ pub struct Peer {
     pub closing: CancellationToken,
 }
 
+/// Pieces of a body that wait for the core.
+const WAITING: usize = 4;
+/// How long a request with such a body may take.
+const LONG: Duration = Duration::from_secs(3600);
+
 // === impl Site ===
 
 impl Site {
     /// Takes one request through.
-    pub async fn serve<B>(self: &Arc<Self>, peer: &Peer, request: Request<B>) -> Response<Full<Bytes>>
+    pub async fn serve<B>(self: &Arc<Self>, peer: &Peer, request: Request<B>) -> Response<Outgoing>
     where
         B: Body<Data = Bytes> + Send,
         B::Error: std::error::Error + Send + Sync + 'static,
@@ -114,7 +120,7 @@ impl Site {
         parts: &Parts,
         encoded: &str,
         body: B,
-    ) -> (Option<Verb>, Response<Full<Bytes>>)
+    ) -> (Option<Verb>, Response<Outgoing>)
     where
         B: Body<Data = Bytes> + Send,
         B::Error: std::error::Error + Send + Sync + 'static,
@@ -136,7 +142,7 @@ impl Site {
         parts: &Parts,
         mut head: Head,
         body: B,
-    ) -> (Verb, Response<Full<Bytes>>, HeaderMap)
+    ) -> (Verb, Response<Outgoing>, HeaderMap)
     where
         B: Body<Data = Bytes> + Send,
         B::Error: std::error::Error + Send + Sync + 'static,
@@ -150,6 +156,14 @@ impl Site {
         }
         if self.metrics_only && head.raw().path != "sys/metrics" {
             return (verb, answer::error(404, ""), headers);
+        }
+        if verb == Verb::Write && head.raw().token.is_some() && body::is_streamed(&head.raw().path) {
+            let mut raw = head.with_body(Ok(Bytes::new()), connection);
+            let (to, pieces) = tokio::sync::mpsc::channel(WAITING);
+            raw.stream = Some(pieces);
+            let work = self.run_within(LONG, raw, self.budget.charge());
+            let (answer, ()) = futures::future::join(work, pump(body, to)).await;
+            return (verb, answer::write(answer), headers);
         }
         let mut charge = self.budget.charge();
         let bytes = match self.read_body(parts, &head, body, &mut charge).await {
@@ -166,7 +180,7 @@ impl Site {
         (verb, response, headers)
     }
 
-    async fn answer(self: &Arc<Self>, peer: &Peer, parts: &Parts, raw: Raw, charge: Charge) -> Response<Full<Bytes>> {
+    async fn answer(self: &Arc<Self>, peer: &Peer, parts: &Parts, raw: Raw, charge: Charge) -> Response<Outgoing> {
         match self.run(raw, charge).await {
             Answer::Events(events) => websocket::accept(parts, events, peer.closing.clone()),
             answer => answer::write(answer),
@@ -213,13 +227,17 @@ impl Site {
     /// Runs the request to its end in a task of its own: a caller that hangs up, or the deadline, must not stop work
     /// between a change outside and its record. The body counts until the work is done.
     async fn run(self: &Arc<Self>, raw: Raw, charge: Charge) -> Answer {
+        self.run_within(self.limits.request, raw, charge).await
+    }
+
+    async fn run_within(self: &Arc<Self>, limit: Duration, raw: Raw, charge: Charge) -> Answer {
         let handle = self.handle.clone();
         let task = self.running.spawn(async move {
             let answer = handle.handle(raw).await;
             drop(charge);
             answer
         });
-        match timeout(self.limits.request, task).await {
+        match timeout(limit, task).await {
             Ok(Ok(answer)) => answer,
             Ok(Err(error)) => {
                 error!(%error, "a request panicked");
@@ -278,8 +296,23 @@ fn header_map(headers: Vec<(&'static str, String)>) -> HeaderMap {
     headers.collect()
 }
 
+/// Hands the pieces of a body on as they come, until the other end wants no more.
+async fn pump<B>(body: B, to: tokio::sync::mpsc::Sender<Bytes>)
+where
+    B: Body<Data = Bytes> + Send,
+{
+    let mut body = std::pin::pin!(body);
+    while let Some(Ok(frame)) = body.frame().await {
+        if let Ok(piece) = frame.into_data()
+            && to.send(piece).await.is_err()
+        {
+            return;
+        }
+    }
+}
+
 /// What is not below `/v1/`.
-fn plain(parts: &Parts) -> Response<Full<Bytes>> {
+fn plain(parts: &Parts) -> Response<Outgoing> {
     match (&parts.method, parts.uri.path()) {
         (&Method::GET | &Method::HEAD, "/") => answer::text(
             200,

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use futures::{SinkExt, StreamExt};
 use holdfast_core::{Ended, Subscription};
 use http::{HeaderValue, Method, Response, StatusCode, Version, header, request::Parts};
-use http_body_util::Full;
+use http_body_util::{Either, Full};
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
 use tokio::{
@@ -27,7 +27,7 @@ use tokio_tungstenite::{
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
-use crate::answer;
+use crate::answer::{self, Outgoing};
 
 /// Time between two pings; who answers none of two is gone.
 const PING: Duration = Duration::from_secs(30);
@@ -41,7 +41,7 @@ const INCOMING: usize = 4096;
 type Socket = WebSocketStream<TokioIo<Upgraded>>;
 
 /// Answers the handshake; the connection then lives until the client, the subscription or `closing` ends it.
-pub fn accept(parts: &Parts, subscription: Box<Subscription>, closing: CancellationToken) -> Response<Full<Bytes>> {
+pub fn accept(parts: &Parts, subscription: Box<Subscription>, closing: CancellationToken) -> Response<Outgoing> {
     let Some((upgrade, key)) = asked(parts) else {
         return answer::error(426, "this path is a WebSocket: Upgrade: websocket, version 13, over HTTP/1.1 is needed");
     };
@@ -52,7 +52,7 @@ pub fn accept(parts: &Parts, subscription: Box<Subscription>, closing: Cancellat
             Err(error) => debug!(%error, "a WebSocket handshake was not finished"),
         }
     });
-    let mut response = Response::new(Full::default());
+    let mut response = Response::new(Either::Left(Full::default()));
     *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
     let headers = response.headers_mut();
     headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));

@@ -34,8 +34,8 @@ pub struct Member {
 }
 
 impl Session {
-    /// Leaves the order, together with other changes.
-    pub async fn order_seal(&self, note: Vec<u8>, more: Vec<Op>) -> Result<(), StoreError> {
+    /// Leaves the order, together with other changes, if these compares hold.
+    pub async fn order_seal(&self, note: Vec<u8>, more: Vec<Op>, if_so: Vec<Compare>) -> Result<(), StoreError> {
         let _changing = self.changing.lock().await;
         for _ in 0..ATTEMPTS {
             let keys = self.keys.load_full();
@@ -45,7 +45,8 @@ impl Session {
                 Op::put(layout::clear(SEALED), note.clone()),
             ];
             then.extend(more.iter().cloned());
-            let compares = vec![Compare::new(layout::GENERATION, Condition::ModRevision(keys.generation))];
+            let mut compares = vec![Compare::new(layout::GENERATION, Condition::ModRevision(keys.generation))];
+            compares.extend(if_so.iter().cloned());
             match self.storage.txn(Txn { compares, then, otherwise: Vec::new() }).await {
                 Ok(reply) if reply.succeeded => return Ok(()),
                 // A rotation came between: wait until it is applied here.

@@ -94,8 +94,13 @@ impl Session {
         Err(last)
     }
 
+    /// The root key in use.
+    pub fn root_key(&self) -> SecretBytes {
+        SecretBytes::new(self.keys.load().root.as_slice())
+    }
+
     /// Whether this is the root key in use.
     pub fn is_root_key(&self, root: &SecretBytes) -> bool {
-        SecretBytes::new(self.keys.load().root.as_slice()) == *root
+        self.root_key() == *root
     }
 }

@@ -28,7 +28,7 @@ impl Leases {
         match &record.revoking {
             Some(revoking) if revoking.error.is_some() => return Err(Error::Irrevocable),
             Some(_) => return Err(Error::Expired),
-            None if record.expire_time <= now => return Err(Error::Expired),
+            None if record.expire_time <= now && !self.is_held() => return Err(Error::Expired),
             None if !record.renewable => return Err(Error::NotRenewable),
             None => {}
         }

@@ -158,6 +158,9 @@ impl Leases {
 impl Worker {
     /// Finds what is due: in the last two buckets each time, in older ones from time to time, some at a time.
     async fn look(&mut self, leases: &Leases) -> Result<(), StoreError> {
+        if leases.is_held() {
+            return Ok(());
+        }
         if self.ticks.is_multiple_of(SLOW) && self.older.is_none() {
             self.older = Some(self.keep_cursor(leases).await?);
         }

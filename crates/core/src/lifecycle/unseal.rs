@@ -28,6 +28,11 @@ impl Core {
             drop(ceremony);
             return self.seal_status().await;
         }
+        if !self.is_unsealed() && self.config().barrier.restore_in_progress().await?.is_some() {
+            return Err(Error::invalid(
+                "a snapshot is being restored: this server goes on with it and can be unsealed then",
+            ));
+        }
         if let (Some(token), true) = (token, self.config().seal.stored_keys() && !self.is_unsealed())
             && self.unseal_by_token(token).await?
         {

@@ -79,6 +79,9 @@ fn answer(trail: &Trail<'_>, mut reply: Reply) -> Answer {
     if let Some(events) = reply.events.take() {
         return Answer::Events(events);
     }
+    if let Some((content_type, pieces)) = reply.pieces.take() {
+        return Answer::Stream { content_type, pieces };
+    }
     if let Some((content_type, body)) = reply.verbatim.take() {
         return Answer::Raw { status: 200, content_type, body, max_age: None };
     }

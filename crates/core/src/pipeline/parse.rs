@@ -33,6 +33,8 @@ pub struct Parsed {
     pub wrap_ttl: Option<Duration>,
     /// Body and query.
     pub body: Map<String, Value>,
+    /// The body as it comes, for the one handler that wants it.
+    pub stream: parking_lot::Mutex<Option<crate::BodyStream>>,
     /// Other headers by lower-case name, without tokens.
     pub headers: BTreeMap<String, String>,
     /// X-Holdfast-Item.
@@ -96,6 +98,7 @@ pub fn parse(raw: Raw) -> Parsed {
         token: raw.token.filter(|token| !token.is_empty()),
         wrap_ttl: raw.wrap_ttl.filter(|ttl| !ttl.is_zero()),
         body: raw.body,
+        stream: parking_lot::Mutex::new(raw.stream),
         headers: raw.headers,
         item: raw.item.filter(|item| !item.is_empty()),
         owner: raw.owner.filter(|owner| !owner.is_empty()),
