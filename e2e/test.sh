@@ -11,6 +11,7 @@ fresh() { # generated files are those that are checked in
   local out; out=$(mktemp -d); cargo run -q -p holdfast-operator -- crds --out "$out"
   diff -r "$out" crds && diff -r "$out" charts/holdfast/files/crds || { echo "run make crds and commit" >&2; return 1; }
 }
+merged() { ! git grep -nE '^(<<<<<<<|>>>>>>>)( |$)' || { echo "a merge is not finished" >&2; return 1; }; }
 chart() {
   helm lint --strict charts/holdfast
   helm template holdfast charts/holdfast -n holdfast >/dev/null
@@ -21,6 +22,7 @@ chart() {
 if [ "$WHAT" != cluster ]; then
   stage "tools" "$HERE/cluster/tools.sh" unit
   stage "clients" "$HERE/clients/setup.sh"
+  stage "no conflict markers" merged
   stage "formatting" cargo fmt --all --check
   stage "lints" cargo clippy --workspace --all-targets -- -D warnings
   stage "unit and integration tests, csi-sanity" cargo test --workspace --exclude holdfast-e2e

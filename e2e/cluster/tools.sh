@@ -42,13 +42,6 @@ if [ ! -x "$CACHE/bin/kubernetes" ] && ! command -v kube-apiserver >/dev/null; t
   (cd "$HERE/kubernetes" && CGO_ENABLED=0 go build -buildvcs=false -ldflags "-s -w -X $V.gitVersion=$KUBERNETES -X $V.gitMajor=1 -X $V.gitMinor=35 -X $V.gitTreeState=clean" -o "$CACHE/bin/kubernetes" .)
 fi
 build csi-sanity github.com/kubernetes-csi/csi-test/v5/cmd/csi-sanity@$CSI_SANITY
-<<<<<<< HEAD
-if ! "$CACHE/venv/bin/python" -c 'import hvac, openapi_spec_validator' 2>/dev/null; then
-  step "installing the Python client hvac"
-  python3 -m venv "$CACHE/venv" && "$CACHE/venv/bin/pip" install -q hvac==2.4.0 openapi-spec-validator==0.9.0
-fi
-=======
->>>>>>> ad91457 (e2e: programs on hvac, node-vault, vaultrs and Vault's Go client, over TLS)
 [ "$WHAT" = cluster ] || exit 0
 build kind sigs.k8s.io/kind@$KIND
 build helm helm.sh/helm/v4/cmd/helm@$HELM
