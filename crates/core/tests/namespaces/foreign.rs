@@ -153,3 +153,53 @@ async fn an_owner_of_bindings_is_somebody_else_in_another_namespace() {
         Answer::Error(_)
     ));
 }
+
+#[tokio::test]
+async fn batch_tokens_and_entities_are_of_their_namespace() {
+    let bench = Bench::open().await;
+    let (a, b) = (Space::new(&bench, "a").await, Space::new(&bench, "b").await);
+    let body = json!({"policies": ["app"], "type": "batch", "ttl": "1h"});
+    let batch = a.ask(&bench.root, Verb::Write, "auth/token/create", body).await.auth.unwrap().client_token;
+    assert!(batch.starts_with("hvb.") && batch.ends_with(&format!(".{}", a.id)), "{batch}");
+    a.write("probe/data/x", json!({"v": 1})).await;
+    a.ask(&batch, Verb::Read, "probe/data/x", json!({})).await;
+    // Nor does another ending move it.
+    let moved = batch.replace(&a.id, &b.id);
+    let bare = batch.trim_end_matches(&a.id).trim_end_matches('.').to_owned();
+    for (space, token) in [(&b, &batch), (&b, &moved), (&a, &bare), (&a, &moved)] {
+        assert!(matches!(space.answer(token, Verb::Read, "auth/token/lookup-self", json!({})).await, Answer::Error(_)));
+    }
+    let made = a.ask(&bench.root, Verb::Write, "identity/entity", json!({"name": "ada"})).await;
+    let id = data(made)["id"].as_str().unwrap().to_owned();
+    assert_eq!(a.read(&format!("identity/entity/id/{id}")).await["namespace_id"], a.id);
+    for path in [format!("identity/entity/id/{id}"), "identity/entity/name/ada".to_owned()] {
+        b.fails(&bench.root, Verb::Read, &path, json!({})).await;
+        bench.fails(&bench.root, Verb::Read, &path, json!({})).await;
+    }
+    let login = a.ask("", Verb::Write, "auth/door/login", json!({})).await.auth.unwrap();
+    assert!(!login.entity_id.is_empty());
+    b.fails(&bench.root, Verb::Read, &format!("identity/entity/id/{}", login.entity_id), json!({})).await;
+}
+
+#[tokio::test]
+async fn a_quota_of_leases_counts_those_of_its_namespace() {
+    let bench = Bench::open().await;
+    bench.write("sys/mounts/probe", json!({"type": "probe"})).await;
+    let a = Space::new(&bench, "a").await;
+    bench.write("sys/quotas/lease-count/a", json!({"path": "a/", "max_leases": 2})).await;
+    bench.write("sys/policies/acl/app", json!({"policy": r#"path "probe/*" { capabilities = ["read"] }"#})).await;
+    let outer = bench.token(json!({"policies": ["app"]})).await;
+    let inner = a.token(&["app"]).await.client_token;
+    for _ in 0..3 {
+        bench.ok(&outer, Verb::Read, "probe/creds/x", json!({})).await;
+    }
+    for _ in 0..2 {
+        a.ask(&inner, Verb::Read, "probe/creds/x", json!({})).await;
+    }
+    assert!(
+        a.fails(&inner, Verb::Read, "probe/creds/x", json!({}))
+            .await
+            .to_string()
+            .contains("lease count quota exceeded")
+    );
+}
