@@ -26,6 +26,7 @@ if [ "$WHAT" != cluster ]; then
   stage "formatting" cargo fmt --all --check
   stage "lints" cargo clippy --workspace --all-targets -- -D warnings
   stage "unit and integration tests, csi-sanity" cargo test --workspace --exclude holdfast-e2e
+  stage "hvac's own tests" "$HERE/clients/hvac-suite.sh"
   stage "arrows between crates" cargo test -p holdfast-e2e --test main arrows
 fi
 if [ "$WHAT" != unit ]; then

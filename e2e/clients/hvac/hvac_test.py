@@ -118,6 +118,14 @@ class System(Base):
     def test_capabilities(self):
         self.assertEqual(self.root.sys.get_capabilities(["sys/mounts"])["data"]["sys/mounts"], ["root"])
 
+    def test_identity(self):
+        identity = self.root.secrets.identity
+        made = identity.create_or_update_entity(name="orders", metadata={"team": "shop"})["data"]
+        self.addCleanup(identity.delete_entity, made["id"])
+        self.assertEqual(identity.read_entity_by_name("orders")["data"]["metadata"], {"team": "shop"})
+        self.assertIn("orders", identity.list_entities_by_name()["data"]["keys"])
+        self.assertEqual(identity.lookup_entity(name="orders")["data"]["id"], made["id"])
+
     def test_audit(self):
         if "CLIENT_AUDIT" not in ENV:
             self.skipTest("no CLIENT_AUDIT")
