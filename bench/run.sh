@@ -1,19 +1,19 @@
 #!/bin/bash
 # Drives one optimised server on a real etcd through the workloads that Vault servers are compared under, with the limits
 # of this machine in the same run, and prints Markdown. Only ratios within one run mean anything.
-#   run.sh [--seconds 8] [--connections "32 256"] [--members 1] [--replicas 1] [--read-mode cached|barrier] [--tls] [--audit]
+#   run.sh [--seconds 8] [--connections "32 256"] [--members 1] [--replicas 1] [--tls] [--audit]
 #          [--workloads "kv1_read …"] [--storage etcd|file|inmem]
 set -euo pipefail
 HERE=$(cd "$(dirname "$0")" && pwd); cd "$HERE/.."; . e2e/cluster/env.sh
-SECONDS_EACH=8 CONNECTIONS="32 256" MEMBERS=1 REPLICAS=1 READ_MODE=cached TLS= AUDIT= STORAGE=etcd
+SECONDS_EACH=8 CONNECTIONS="32 256" MEMBERS=1 REPLICAS=1 TLS= AUDIT= STORAGE=etcd
 WORKLOADS="kv1_read kv2_read token_lookup kv1_write kv2_write token_create approle_login"
 usage() { sed -n '2,5s/^# *//p' "$HERE/run.sh" >&2; exit 2; }
 while [ $# -gt 0 ]; do
   case $1 in
     --tls) TLS=1 ;; --audit) AUDIT=1 ;;
-    --seconds|--connections|--members|--replicas|--read-mode|--workloads|--storage) [ $# -gt 1 ] || usage
+    --seconds|--connections|--members|--replicas|--workloads|--storage) [ $# -gt 1 ] || usage
       case $1 in --seconds) SECONDS_EACH=$2 ;; --connections) CONNECTIONS=$2 ;; --members) MEMBERS=$2 ;; --replicas) REPLICAS=$2 ;;
-        --read-mode) READ_MODE=$2 ;; --workloads) WORKLOADS=$2 ;; --storage) STORAGE=$2 ;; esac; shift ;;
+        --workloads) WORKLOADS=$2 ;; --storage) STORAGE=$2 ;; esac; shift ;;
     *) usage ;;
   esac; shift
 done
@@ -77,8 +77,8 @@ ADDRS=() SERVER_PIDS=()
 for i in $(seq "$REPLICAS"); do server "$i"; done
 set_up
 LIMIT=$(port); "$BIN/limits" http "$LIMIT" & PIDS+=($!)
-printf '`bench/run.sh` on %s: storage %s, %s member(s), %s replica(s), reads %s, TLS %s, audit %s, %s s a row; idle %s MB.\n\n' \
-  "$(uname -m), $(nproc) cores" "$STORAGE" "$MEMBERS" "$REPLICAS" "$READ_MODE" "${TLS:+on}${TLS:-off}" "${AUDIT:+on}${AUDIT:-off}" "$SECONDS_EACH" "$IDLE" | sed 's/on1/on/g'
+printf '`bench/run.sh` on %s: storage %s, %s member(s), %s replica(s), TLS %s, audit %s, %s s a row; idle %s MB.\n\n' \
+  "$(uname -m), $(nproc) cores" "$STORAGE" "$MEMBERS" "$REPLICAS" "${TLS:+on}${TLS:-off}" "${AUDIT:+on}${AUDIT:-off}" "$SECONDS_EACH" "$IDLE" | sed 's/on1/on/g'
 printf '| workload | connections | req/s | p50 ms | p99 ms | bad | of the limit |\n|---|---:|---:|---:|---:|---:|---:|\n'
 for c in $CONNECTIONS; do
   read -r best p50 p99 bad <<<"$(drive bare "$c" "http://127.0.0.1:$LIMIT")"
