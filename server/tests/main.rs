@@ -15,6 +15,7 @@ mod events;
 mod file;
 mod flood;
 mod initialize;
+mod keyholders;
 mod login;
 mod reference;
 mod shutdown;

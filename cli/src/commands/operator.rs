@@ -2,6 +2,7 @@
 
 mod init;
 mod pgp;
+mod raft;
 mod rekey;
 mod root;
 
@@ -42,6 +43,9 @@ pub enum Operator {
     Rekey(Box<rekey::Rekey>),
     /// Show the replicas.
     Members,
+    /// Snapshots of everything that is stored.
+    #[command(subcommand)]
+    Raft(raft::Raft),
 }
 
 /// Give one share of the unseal key.
@@ -74,6 +78,7 @@ impl Operator {
             Self::GenerateRoot(root) => root.run(session).await,
             Self::Rekey(rekey) => rekey.run(session).await,
             Self::Members => members(session).await,
+            Self::Raft(raft) => raft.run(session).await,
             Self::Seal(seal) => {
                 let body = if seal.node { json!({ "node": true }) } else { json!({}) };
                 api.write("sys/seal", body).await.during("sealing")?;

@@ -135,8 +135,13 @@ impl Barrier {
     /// opens it too until [`Barrier::forget_predecessor`].
     pub async fn unseal(&self, root_key: SecretBytes) -> Result<(), UnsealError> {
         let _transition = self.transition.lock().await;
-        if self.open.load().is_some() {
-            return Ok(());
+        if let Some(session) = self.open.load_full() {
+            if !session.is_ordered_to_seal() {
+                return Ok(());
+            }
+            // It has obeyed already, only its keys are still in memory.
+            self.open.store(None);
+            session.close().await;
         }
         let key = self::root_key(&root_key).ok_or(UnsealError::WrongKey)?;
         for _ in 0..JOIN_ATTEMPTS {

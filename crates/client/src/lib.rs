@@ -4,6 +4,7 @@
 //! gives a clone that carries another token. Tokens never appear in errors or logs.
 
 pub mod advice;
+mod transfer;
 
 use std::{fmt, path::Path, sync::Arc, time::Duration};
 
