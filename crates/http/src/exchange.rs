@@ -199,14 +199,17 @@ impl Site {
         B: Body<Data = Bytes> + Send,
         B::Error: std::error::Error + Send + Sync + 'static,
     {
-        let known = head.raw().token.is_some();
-        let most = if known { self.limits.body } else { self.limits.body.min(self.limits.anonymous_body) };
-        let bytes = match timeout(self.limits.read, collect(parts, body, most, charge)).await {
+        let limits = &self.limits;
+        let (most, values) = match head.raw().token {
+            Some(_) => (limits.body, limits.json_values),
+            None => (limits.body.min(limits.anonymous_body), limits.json_values.min(limits.anonymous_json_values)),
+        };
+        let bytes = match timeout(limits.read, collect(parts, body, most, charge)).await {
             Ok(bytes) => bytes?,
             Err(_) => Err(Reject::new(408, "the request body did not arrive in time")),
         };
         let (Ok(read), Some(content_type)) = (&bytes, head.parsed_as()) else { return Ok(bytes) };
-        let shape = Shape { depth: self.limits.json_depth, values: self.limits.json_values };
+        let shape = Shape { depth: limits.json_depth, values };
         match body::measure(content_type, read, shape) {
             Ok(measure) => {
                 charge.grow(read.len() + measure.values * body::VALUE_BYTES)?;

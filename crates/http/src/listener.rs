@@ -45,6 +45,8 @@ pub struct Limits {
     pub json_depth: usize,
     /// Values in a body, nested ones counted.
     pub json_values: usize,
+    /// The same in the body of a request without a token: each string becomes a hash in the audit log.
+    pub anonymous_json_values: usize,
     /// Open connections.
     pub connections: usize,
     /// Open connections from one address.
@@ -93,6 +95,7 @@ impl Default for Limits {
             anonymous_body: 1 << 20,
             json_depth: 64,
             json_values: 100_000,
+            anonymous_json_values: 1000,
             connections: 8192,
             connections_of_one: 4096,
             request: Duration::from_secs(90),

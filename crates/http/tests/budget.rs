@@ -87,6 +87,18 @@ async fn cve_2025_6203_the_parsed_form_is_in_the_budget() {
     assert_eq!(client.call(put("a", many(100_000))).await.unwrap().status, 503);
 }
 
+/// Every string of a body becomes a hash in two lines of the audit log, also where nobody knows who asks.
+#[tokio::test]
+async fn without_a_token_a_body_has_few_values() {
+    let running = start(Echo::new(), None, Limits::default()).await;
+    let anyone = client(running.port);
+    let holder = anyone.with_token(SecretString::new("hvs.x"));
+    let many = |count: usize| put("a", json!({ "x": vec!["y"; count] }));
+    assert_eq!(anyone.call(many(900)).await.unwrap().status, 200);
+    assert_eq!(anyone.call(many(1001)).await.unwrap().status, 400);
+    assert_eq!(holder.call(many(1001)).await.unwrap().status, 200);
+}
+
 /// CVE-2025-12044: quota → size → parse: what is refused by a rate limit is not read, however broken or large it is.
 #[tokio::test]
 async fn cve_2025_12044_a_rate_limit_comes_before_size_and_parsing() {

@@ -259,6 +259,7 @@ fn limits(stanza: &Stanza<'_>) -> Result<Limits, Error> {
     count(&mut limits.anonymous_body, "max_anonymous_request_size")?;
     count(&mut limits.json_depth, "max_json_depth")?;
     count(&mut limits.json_values, "max_json_values")?;
+    count(&mut limits.anonymous_json_values, "max_anonymous_json_values")?;
     count(&mut limits.connections, "max_connections")?;
     count(&mut limits.connections_of_one, "max_connections_per_address")?;
     if limits.json_depth > 120 {

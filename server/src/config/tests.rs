@@ -173,6 +173,7 @@ fn limits_headers_and_unix_sockets_of_listeners() {
           socket_group = 12
           max_json_depth = 20
           max_anonymous_request_size = 1000
+          max_anonymous_json_values = 50
           max_connections = 10
           telemetry { metrics_only = true }
           custom_response_headers {
@@ -191,6 +192,7 @@ fn limits_headers_and_unix_sockets_of_listeners() {
         (listener.limits.json_depth, listener.limits.anonymous_body, listener.limits.connections),
         (20, 1000, 10)
     );
+    assert_eq!(listener.limits.anonymous_json_values, 50);
     assert!(listener.metrics_only);
     assert!(format!("{:?}", listener.headers).contains("x-b"), "{:?}", listener.headers);
     for (text, expected) in [

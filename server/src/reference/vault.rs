@@ -116,7 +116,7 @@ pub const WIRE: &[&str] = &[
     "`X-Vault-Wrap-Format: jwt` is not looked at: wrapping tokens are ordinary ones.",
     "`X-Vault-Policy-Override`, `X-Vault-Forward`, `X-Vault-Index` and `X-Vault-Inconsistent` are not looked at: every replica reads its own writes.",
     "`X-Vault-Inline-Auth-*` (OpenBao) is not served.",
-    "A body may nest 64 deep and have 100000 values (`max_json_depth`, `max_json_values`), without a token 1 MiB (`max_anonymous_request_size`); a path may be 1024 bytes long (414).",
+    "A body may nest 64 deep and have 100000 values (`max_json_depth`, `max_json_values`), without a token 1 MiB and 1000 values (`max_anonymous_request_size`, `max_anonymous_json_values`); a path may be 1024 bytes long (414).",
     "When all bodies together take 128 MiB, more of them are a 503 with `Retry-After`.",
     "`after` and `limit` (OpenBao) page through every list.",
 ];
