@@ -212,8 +212,8 @@ impl Audit {
     }
 
     /// Which lines of a chain have a wrong MAC, by position in the question.
-    pub fn check(&self, question: &ChainQuestion<'_>) -> Result<Vec<usize>, Error> {
-        self.chains.check(question)
+    pub async fn check(&self, question: &ChainQuestion<'_>) -> Result<Vec<usize>, Error> {
+        self.chains.check(question).await
     }
 
     /// Opens a device with a chain of its own; the inner error is the device's.

@@ -144,6 +144,7 @@ pub fn not_found() -> Error {
 /// Paths below `sys/` that are served in the root namespace only: they act on the whole server.
 const ROOT_ONLY: &[&str] = &[
     "audit",
+    "audit-chain",
     "audit-hash",
     "config/auditing",
     "config/cors",
@@ -222,7 +223,15 @@ mod tests {
 
     #[test]
     fn what_acts_on_the_server_is_of_the_root_namespace() {
-        for path in ["sys/seal", "sys/audit/file", "sys/config/cors", "sys/rotate/config", "sys/quotas/rate-limit/x"] {
+        for path in [
+            "sys/seal",
+            "sys/audit/file",
+            "sys/audit-chain",
+            "sys/audit-chain/check",
+            "sys/config/cors",
+            "sys/rotate/config",
+            "sys/quotas/rate-limit/x",
+        ] {
             assert!(is_root_only(path), "{path}");
         }
         for path in ["sys/mounts", "sys/auditor", "sys/leases/lookup", "sys/internal/ui/mounts", "secret/seal", "seal"]

@@ -8,7 +8,7 @@ use holdfast_secret::SecretBytes;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
-use tokio::sync::{Mutex, mpsc};
+use tokio::sync::{Mutex, Semaphore, mpsc};
 
 use crate::{CoreConfig, Error};
 
@@ -21,6 +21,8 @@ pub struct Chains {
     signer: Arc<Signer>,
     heads: mpsc::UnboundedSender<Head>,
     told: Mutex<mpsc::UnboundedReceiver<Head>>,
+    /// One question at a time: the way to a late key is a hash for each line before it.
+    checking: Arc<Semaphore>,
 }
 
 /// Lines of a chain whose MACs are to be checked, in order of their numbers.
@@ -70,6 +72,7 @@ impl Chains {
             signer: Arc::new(signer),
             heads,
             told: Mutex::new(told),
+            checking: Arc::new(Semaphore::new(1)),
         })
     }
 
@@ -131,7 +134,9 @@ impl Chains {
         Ok(json!({ "public_key": self.signer.public_key().text(), "algorithm": "ed25519", "heads": heads }))
     }
 
-    pub fn check(&self, question: &ChainQuestion<'_>) -> Result<Vec<usize>, Error> {
+    /// Which of the lines have a wrong MAC, by position. Takes seconds for a long epoch, on a thread of its own, after
+    /// the questions that came before it.
+    pub async fn check(&self, question: &ChainQuestion<'_>) -> Result<Vec<usize>, Error> {
         let id = ChainId {
             node: question.node.to_owned(),
             device: question.device.to_owned(),
@@ -149,9 +154,15 @@ impl Chains {
         let Some(mut check) = MacCheck::new(&self.first_key(&id)) else {
             return Err(Error::internal("the key of the chain has not 32 bytes"));
         };
-        let lines = seqs.iter().zip(digests.iter().zip(&macs)).enumerate();
-        let wrong = lines.filter(|(_, (seq, (digest, mac)))| !check.holds(**seq, digest, *mac));
-        Ok(wrong.map(|(at, _)| at).collect())
+        let permit = self.checking.clone().acquire_owned().await;
+        let work = tokio::task::spawn_blocking(move || {
+            // Held until the work is done, also when whoever asked has gone.
+            let _permit = permit;
+            let lines = seqs.iter().zip(digests.iter().zip(&macs)).enumerate();
+            let wrong = lines.filter(|(_, (seq, (digest, mac)))| !check.holds(**seq, digest, *mac));
+            wrong.map(|(at, _)| at).collect()
+        });
+        work.await.map_err(|_| Error::internal("the check of the audit chain ended early"))
     }
 
     /// `k₀` of an epoch.

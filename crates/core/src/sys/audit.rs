@@ -87,7 +87,7 @@ pub async fn handle(call: Call) -> Result<Reply, Error> {
                 digests: fields.required("digests")?,
                 macs: fields.required("macs")?,
             };
-            Ok(Response::data(json!({ "wrong": audit.check(&question)? })).into())
+            Ok(Response::data(json!({ "wrong": audit.check(&question).await? })).into())
         }
         ("config/auditing/request-headers", List) => {
             let names: Vec<_> = audit.audited_headers().into_iter().map(|header| header.name).collect();
