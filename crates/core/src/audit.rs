@@ -241,13 +241,14 @@ impl Audit {
     /// Hands over what was kept while there were no keys, once a device is there that has not seen it.
     async fn tell_early(&self) {
         let table = self.current.load_full();
-        if self.early.is_empty() || self.deaf() || table.devices.is_empty() {
+        if self.deaf() || table.devices.is_empty() {
             return;
         }
         let configured: Vec<_> =
             table.devices.iter().filter(|device| device.configured).map(|device| device.path.clone()).collect();
-        if configured.len() == table.devices.len() {
-            self.early.forget_seen();
+        self.early.set_complete(configured.len() == table.devices.len());
+        if self.early.is_empty() {
+            return;
         }
         let mut entries = self.early.take().into_iter();
         while let Some(entry) = entries.next() {

@@ -5,7 +5,12 @@
 //! end. Devices of the stored table are not known yet: for them, entries are kept here, hashed already, and handed over when
 //! such a device is open. What does not fit is counted, and the count is handed over too.
 
-use std::{collections::VecDeque, sync::Arc};
+mod kept;
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
 
 use holdfast_audit::{
     Broker, ChainId, ChainSpec, Device, DeviceSpec, Hasher, Options, Record, Request, RequestEntry, ResponseEntry,
@@ -17,16 +22,16 @@ use holdfast_secret::SecretBytes;
 use parking_lot::Mutex;
 use tokio::sync::mpsc;
 
+use self::kept::{Entry, Kept};
 use super::AuditConfig;
 use crate::{CoreConfig, Error, OpenAudit};
-
-/// Entries that are kept.
-const KEPT: usize = 1024;
 
 /// The audit of a sealed server.
 pub struct Early {
     hasher: Option<Hasher>,
     kept: Mutex<Kept>,
+    /// The devices of the configuration were all there are when the table was last read.
+    complete: AtomicBool,
     broker: Broker,
     config: AuditConfig,
     open: OpenAudit,
@@ -35,25 +40,12 @@ pub struct Early {
     entropy: Arc<dyn Entropy>,
 }
 
-#[derive(Default)]
-struct Kept {
-    entries: VecDeque<Entry>,
-    lost: u64,
-}
-
-/// One that is kept.
-pub struct Entry {
-    pub stage: Stage,
-    pub record: Record,
-    /// Have the devices of the configuration seen it?
-    pub seen: bool,
-}
-
 impl Early {
     pub fn new(config: &CoreConfig) -> Self {
         Self {
             hasher: Hasher::new(&random(config.entropy.as_ref()), Options::default()),
             kept: Mutex::default(),
+            complete: AtomicBool::new(false),
             broker: Broker::observed(Arc::new(config.metrics.audit.clone())),
             config: config.audit.clone(),
             open: config.open_audit,
@@ -101,43 +93,47 @@ impl Early {
     }
 
     pub fn is_empty(&self) -> bool {
-        let kept = self.kept.lock();
-        kept.entries.is_empty() && kept.lost == 0
+        self.kept.lock().is_empty()
     }
 
     /// Everything that is kept, oldest first, and how much is not.
     pub fn take(&self) -> Vec<Entry> {
         let kept = std::mem::take(&mut *self.kept.lock());
-        let text = format!("{} entries of the time before this unseal are lost: too many came", kept.lost);
+        let text = format!("{} entries of the time before this unseal are lost: too many came", kept.lost());
         let lost = RequestEntry {
             time: self.clock.now(),
             request: Request { operation: "update", path: "sys/audit", ..Request::default() },
             error: Some(&text),
             ..RequestEntry::default()
         };
-        let lost = self.hasher.as_ref().filter(|_| kept.lost > 0).and_then(|hasher| hasher.request(&lost).ok());
+        let lost = self.hasher.as_ref().filter(|_| kept.lost() > 0).and_then(|hasher| hasher.request(&lost).ok());
         let lost = lost.map(|record| Entry { stage: Stage::Request, record, seen: false });
-        lost.into_iter().chain(kept.entries).collect()
+        lost.into_iter().chain(kept).collect()
     }
 
     /// Back to the front, in this order: they could not be handed over.
     pub fn put_back(&self, entries: impl DoubleEndedIterator<Item = Entry>) {
-        let mut kept = self.kept.lock();
-        entries.rev().for_each(|entry| kept.entries.push_front(entry));
+        self.kept.lock().put_back(entries);
     }
 
-    /// There are no devices but those that have seen everything.
-    pub fn forget_seen(&self) {
-        self.kept.lock().entries.retain(|entry| !entry.seen);
+    /// Are there no devices but those of the configuration? What these have seen is not kept then, nor will be.
+    pub fn set_complete(&self, complete: bool) {
+        self.complete.store(complete, Ordering::Relaxed);
+        if complete {
+            self.kept.lock().forget_seen();
+        }
     }
 
     fn keep(&self, stage: Stage, seen: bool, record: impl FnOnce(&Hasher) -> Result<Record, serde_json::Error>) {
+        let seen = seen && !self.config.devices.is_empty();
+        if seen && self.complete.load(Ordering::Relaxed) {
+            return;
+        }
         let record = self.hasher.as_ref().and_then(|hasher| record(hasher).ok());
         let mut kept = self.kept.lock();
-        match record {
-            Some(record) if kept.entries.len() < KEPT => kept.entries.push_back(Entry { stage, record, seen }),
-            _ if seen && !self.config.devices.is_empty() => {}
-            _ => kept.lost += 1,
+        let fits = record.is_some_and(|record| kept.push(Entry { stage, record, seen }));
+        if !fits && !seen {
+            kept.lose();
         }
     }
 
