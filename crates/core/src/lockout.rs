@@ -9,24 +9,17 @@
 //! threshold; replicas that are asked in the same moment may each test as many, once.
 
 mod settings;
+mod turns;
 
-use std::{
-    collections::HashMap,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use holdfast_base::{Clock, Timestamp};
 use holdfast_logical::{Backend, Check, Error as Logical, Request, Response, Revision, StoreError, Txn, View};
-use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
-use tokio::sync::Notify;
 
 pub use self::settings::{KINDS, LOCKOUT, LockoutTuning, Lockouts, Settings};
+use self::turns::{Attempt, Slot, Turns};
 use crate::mounts::Mounted;
 
 /// The failures of all users.
@@ -34,7 +27,7 @@ pub struct Lockout {
     view: View,
     clock: Arc<dyn Clock>,
     lockouts: Lockouts,
-    running: Mutex<HashMap<String, Arc<Slot>>>,
+    turns: Turns,
 }
 
 /// The failures of one user.
@@ -47,20 +40,6 @@ pub struct Failures {
     /// When the last one was.
     pub last: Timestamp,
 }
-
-/// The attempts of one user that run on this replica.
-#[derive(Default)]
-struct Slot {
-    /// Held while the count is read or written.
-    turn: tokio::sync::Mutex<()>,
-    /// Attempts that were let in and have not ended.
-    running: AtomicU64,
-    /// An attempt ended.
-    ended: Notify,
-}
-
-/// An attempt that was let in; it ends when this is dropped, also when the request is given up.
-struct Attempt<'s>(&'s Slot);
 
 /// How an attempt ended.
 #[derive(Clone, Copy)]
@@ -79,7 +58,7 @@ const ATTEMPTS: usize = 32;
 impl Lockout {
     /// The failures below `view` (`lockout/`).
     pub fn new(view: View, clock: Arc<dyn Clock>, lockouts: Lockouts) -> Self {
-        Self { view, clock, lockouts, running: Mutex::default() }
+        Self { view, clock, lockouts, turns: Turns::default() }
     }
 
     /// What is in force for a mount; `None` where nobody is locked out.
@@ -97,8 +76,8 @@ impl Lockout {
         let Some(settings) = self.settings(mounted) else { return backend.handle(request).await };
         let Some(alias) = backend.login_alias(&request).await? else { return backend.handle(request).await };
         let key = key(&mounted.record.uuid, &alias);
-        let slot = self.running.lock().entry(key.clone()).or_default().clone();
-        let outcome = match self.admit(&key, &slot, settings).await {
+        let seat = self.turns.seat(&key);
+        match self.admit(&key, seat.slot(), settings).await {
             Ok(Some(attempt)) => {
                 let outcome = backend.handle(request).await;
                 let counted = self.ended(&key, attempt, alias, settings, Ending::of(&outcome)).await;
@@ -106,12 +85,7 @@ impl Lockout {
             }
             Ok(None) => Err(Logical::Denied("permission denied".to_owned())),
             Err(error) => Err(error.into()),
-        };
-        let mut running = self.running.lock();
-        if Arc::strong_count(&slot) <= 2 {
-            running.remove(&key);
         }
-        outcome
     }
 
     /// Waits until the attempt could fail without passing the threshold. `None`: the user is locked out.
@@ -131,9 +105,8 @@ impl Lockout {
                 if failures >= settings.threshold {
                     return Ok(None);
                 }
-                if failures + slot.running.load(Ordering::SeqCst) < settings.threshold {
-                    slot.running.fetch_add(1, Ordering::SeqCst);
-                    return Ok(Some(Attempt(slot)));
+                if failures + slot.running() < settings.threshold {
+                    return Ok(Some(slot.begin()));
                 }
             }
             ended.await;
@@ -148,7 +121,7 @@ impl Lockout {
         settings: Settings,
         ending: Ending,
     ) -> Result<(), StoreError> {
-        let _turn = attempt.0.turn.lock().await;
+        let _turn = attempt.slot().turn.lock().await;
         let stored = match ending {
             Ending::Refused => self.fail(key, alias, settings).await,
             Ending::Granted => self.forget(key).await,
@@ -231,13 +204,6 @@ impl Lockout {
             all.extend(view.get_json::<Failures>(&name).await?.map(|(failures, _)| failures));
         }
         Ok(all)
-    }
-}
-
-impl Drop for Attempt<'_> {
-    fn drop(&mut self) {
-        self.0.running.fetch_sub(1, Ordering::SeqCst);
-        self.0.ended.notify_waiters();
     }
 }
 
