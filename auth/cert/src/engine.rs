@@ -5,7 +5,7 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 use async_trait::async_trait;
 use holdfast_fetch::Fetcher;
 use holdfast_logical::{
-    Backend, Connection, Error, Grant, Operation, PathTable, Request, Response, Revision, Services,
+    Backend, Connection, Error, Grant, Operation, PathTable, Request, Response, Revision, Services, fold,
 };
 use parking_lot::Mutex;
 
@@ -55,7 +55,7 @@ impl Backend for Certs {
 
     async fn handle(&self, request: Request) -> Result<Response, Error> {
         let fields = &request.fields;
-        let name = fields.string("name").unwrap_or_default().to_lowercase();
+        let name = fold(fields.string("name").unwrap_or_default());
         match (request.route, request.operation) {
             ("config", Operation::Read) => self.read_config().await,
             ("config", _) => self.write_config(fields).await,
@@ -74,7 +74,7 @@ impl Backend for Certs {
 
     async fn exists(&self, request: &Request) -> Result<Option<bool>, Error> {
         match (request.route, request.fields.string("name")) {
-            ("role", Some(name)) => Ok(Some(self.has_role(&name.to_lowercase()).await?)),
+            ("role", Some(name)) => Ok(Some(self.has_role(&fold(name)).await?)),
             _ => Ok(None),
         }
     }

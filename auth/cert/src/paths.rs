@@ -2,8 +2,8 @@
 
 use holdfast_logical::{Auth, Field, Kind, Operation, PathTable, Row, with_token_fields};
 
-const NAME: Field = Field::new("name", Kind::String, "Name of the role; upper case counts as lower case.");
-const CRL: Field = Field::new("name", Kind::String, "Name of the revocation list.");
+const NAME: Field = Field::name("name", "Name of the role; upper case counts as lower case.");
+const CRL: Field = Field::name("name", "Name of the revocation list.");
 
 const CONFIG: &[Field] = &[
     Field::new("disable_binding", Kind::Bool, "Renew tokens without the certificate of their login (false)."),
@@ -72,8 +72,24 @@ pub(crate) static PATHS: &PathTable = &[
         id: "login",
         pattern: "login",
         operations: &[Operation::Update],
-        fields: &[Field::new("name", Kind::String, "Role; none: the first one that takes the certificate.")],
+        fields: &[Field::name("name", "Role; none: the first one that takes the certificate.")],
         auth: Auth::None,
         help: "Gives a token for the client certificate of the connection.",
     },
 ];
+
+#[cfg(test)]
+mod tests {
+    use holdfast_logical::table;
+
+    use super::*;
+
+    #[test]
+    fn policies_see_the_names_that_are_read() {
+        for (sent, read) in [("certs/WEB", "certs/web"), ("certs/\u{130}", "certs/i\u{307}"), ("crls/Ca", "crls/ca")] {
+            let (row, _) = table::find(PATHS, sent).unwrap();
+            assert_eq!(row.folded(sent).as_deref(), Some(read));
+            assert_eq!(holdfast_logical::fold(sent), read);
+        }
+    }
+}
