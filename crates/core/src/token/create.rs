@@ -48,8 +48,8 @@ pub(super) async fn create(call: &Call, way: Way) -> Result<(Created, Vec<String
     };
     let entity_id = match alias_asked_for(call, role).await? {
         Some(entity) => entity,
-        // An orphan is nobody's.
-        None if orphan => String::new(),
+        // An orphan is nobody's, and the entities of another namespace are unknown there.
+        None if orphan || parent.namespace != call.namespace().id => String::new(),
         None => parent.entity_id.clone(),
     };
     let mut warnings = call.open.policies.missing(call.namespace(), &policies).await?;

@@ -203,3 +203,18 @@ async fn a_quota_of_leases_counts_those_of_its_namespace() {
             .contains("lease count quota exceeded")
     );
 }
+
+#[tokio::test]
+async fn a_child_in_another_namespace_is_nobody_there_and_works() {
+    let bench = Bench::open().await;
+    let a = Space::new(&bench, "a").await;
+    bench.write("sys/auth/door", json!({"type": "door"})).await;
+    let creates = r#"path "a/auth/token/create" { capabilities = ["create", "update", "sudo"] }"#;
+    bench.write("sys/policies/acl/app", json!({ "policy": creates })).await;
+    let parent = bench.ok("", Verb::Write, "auth/door/login", json!({})).await.auth.unwrap();
+    assert!(!parent.entity_id.is_empty());
+    let body = json!({"policies": ["app"]});
+    let child = a.ask(&parent.client_token, Verb::Write, "auth/token/create", body).await.auth.unwrap();
+    assert_eq!(child.entity_id, "");
+    a.ask(&child.client_token, Verb::Write, "probe/data/x", json!({"v": 1})).await;
+}
