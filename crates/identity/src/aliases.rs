@@ -161,7 +161,7 @@ impl Identity {
     pub(crate) async fn read_alias(&self, id: &str) -> Result<Response, Error> {
         let found = self.entity_by_alias(id).await?;
         let shown = found.and_then(|(entity, _)| {
-            let alias = entity.live_aliases(self.mounts()).find(|alias| fold(&alias.id) == fold(id))?;
+            let alias = entity.live_aliases(self.mounts()).find(|alias| alias.id == id)?;
             Some(alias.show(&entity.id, &self.parts.namespace, self.mounts()))
         });
         Ok(Response::data(shown.ok_or_else(Error::not_found)?))

@@ -15,7 +15,8 @@
 //! | `groups` | nothing: written with every change of a group, and compared by it |
 //! | `oidc/…` | see [`crate::oidc`] |
 //!
-//! Names are folded ([`holdfast_logical::fold`]) and `/` and `%` in them are percent-encoded.
+//! Names are folded ([`holdfast_logical::fold`]), ids and accessors are not: a policy that names one has it as it is.
+//! `/` and `%` in both are percent-encoded.
 
 use holdfast_logical::fold;
 use serde::{Deserialize, Serialize};
@@ -33,7 +34,7 @@ pub(crate) struct Factor {
 }
 
 pub(crate) fn entity(id: &str) -> String {
-    format!("entity/{}", segment(id))
+    format!("entity/{}", exact(id))
 }
 
 pub(crate) fn entity_name(name: &str) -> String {
@@ -41,19 +42,19 @@ pub(crate) fn entity_name(name: &str) -> String {
 }
 
 pub(crate) fn alias(id: &str) -> String {
-    format!("alias/{}", segment(id))
+    format!("alias/{}", exact(id))
 }
 
 pub(crate) fn factor(accessor: &str, name: &str) -> String {
-    format!("factor/{}/{}", segment(accessor), segment(name))
+    format!("factor/{}/{}", exact(accessor), segment(name))
 }
 
 pub(crate) fn merged(id: &str) -> String {
-    format!("merged/{}", segment(id))
+    format!("merged/{}", exact(id))
 }
 
 pub(crate) fn group(id: &str) -> String {
-    format!("group/{}", segment(id))
+    format!("group/{}", exact(id))
 }
 
 pub(crate) fn group_name(name: &str) -> String {
@@ -61,20 +62,25 @@ pub(crate) fn group_name(name: &str) -> String {
 }
 
 pub(crate) fn group_alias(id: &str) -> String {
-    format!("group-alias/{}", segment(id))
+    format!("group-alias/{}", exact(id))
 }
 
 pub(crate) fn group_factor(accessor: &str, name: &str) -> String {
-    format!("group-factor/{}/{}", segment(accessor), segment(name))
+    format!("group-factor/{}/{}", exact(accessor), segment(name))
 }
 
 pub(crate) fn member(group: &str, entity: &str) -> String {
-    format!("member/{}/{}", segment(group), segment(entity))
+    format!("member/{}/{}", exact(group), exact(entity))
 }
 
 /// A name as one segment of a key: equal for names that differ in case only.
 fn segment(name: &str) -> String {
-    fold(name).replace('%', "%25").replace('/', "%2F")
+    exact(&fold(name))
+}
+
+/// An id as one segment of a key.
+fn exact(id: &str) -> String {
+    id.replace('%', "%25").replace('/', "%2F")
 }
 
 #[cfg(test)]
@@ -88,6 +94,16 @@ mod tests {
         assert_eq!(factor("jwt_1", "Repo/A%b"), factor("jwt_1", "repo/a%B"));
         assert_eq!(entity_name("a/b").split('/').count(), 2);
         assert_ne!(entity_name("a/b"), entity_name("a%2Fb"));
+    }
+
+    #[test]
+    fn an_id_in_another_case_is_another_id() {
+        for key in [entity, alias, merged, group, group_alias] {
+            assert_ne!(key("A-1"), key("a-1"));
+            assert_eq!(key("a/b%").split('/').count(), 2);
+        }
+        assert_ne!(member("G", "e"), member("g", "e"));
+        assert_ne!(member("g", "E"), member("g", "e"));
     }
 
     proptest! {

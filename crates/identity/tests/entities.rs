@@ -27,6 +27,14 @@ async fn an_entity_is_made_changed_and_removed() {
     assert_eq!((&read["id"], &read["disabled"], &read["policies"]), (&json!(id), &json!(true), &json!(["c"])));
     assert_eq!(bench.http.keys("entity/id").await, [id]);
     assert_eq!(bench.http.keys("entity/name").await, ["bob"]);
+    // Ids have one spelling, so that a policy about one cannot be passed by another.
+    let loud = id.to_uppercase();
+    let alias = bench.alias(id, "b", DOOR).await;
+    bench.http.delete(&format!("entity/id/{loud}")).await;
+    assert_eq!(bench.http.refused("entity", json!({"id": loud, "disabled": true})).await, "entity not found from id");
+    for path in [format!("entity/id/{loud}"), format!("entity-alias/id/{}", alias.to_uppercase())] {
+        assert!(bench.http.absent(&path).await, "{path}");
+    }
     bench.http.delete(&format!("entity/id/{id}")).await;
     bench.http.delete("entity/id/nobody").await;
     bench.http.delete("entity/name/nobody").await;
