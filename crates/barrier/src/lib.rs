@@ -20,5 +20,5 @@ pub mod xaes;
 pub use barrier::{Barrier, Changed, Dump, HOLD, KeyStatus, RESTORE, Restore, Stored};
 pub use error::{InitError, UnsealError};
 pub use options::Options;
-pub use session::{FsckReport, Member, SEALED, one_request};
+pub use session::{FsckReport, Member, SEALED, look_anew, one_request};
 pub use view::{Check, Decode, Entry, Revision, Shared, Store, StoreError, Txn, View, Write};

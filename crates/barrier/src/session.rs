@@ -30,7 +30,7 @@ pub use fsck::FsckReport;
 use holdfast_base::{Clock, Entropy};
 use holdfast_secret::SecretBytes;
 use holdfast_storage::{KeyValue, Storage};
-pub use moment::one_request;
+pub use moment::{look_anew, one_request};
 pub use order::{Member, SEALED};
 use parking_lot::Mutex;
 use tokio::sync::{Notify, broadcast, oneshot, watch};
@@ -257,7 +257,7 @@ impl Session {
         if !self.queue.push(pending) {
             return Err(StoreError::Sealed);
         }
-        let revision = outcome.await.unwrap_or(Err(StoreError::Sealed)).inspect_err(|_| moment::forget())?;
+        let revision = outcome.await.unwrap_or(Err(StoreError::Sealed)).inspect_err(|_| moment::look_anew())?;
         self.answered.fetch_max(revision, Ordering::SeqCst);
         moment::learn(self.epoch.load(Ordering::SeqCst), revision);
         self.released().await?;

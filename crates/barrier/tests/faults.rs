@@ -67,6 +67,21 @@ async fn a_watch_that_lags_does_not_hide_own_writes() {
 }
 
 #[tokio::test]
+async fn a_request_that_looks_anew_sees_what_others_did_since_it_began() {
+    let storage = Faulty::lagging(Duration::from_millis(300));
+    let barrier = open(Arc::new(storage.clone()), "one").await;
+    put(&barrier, "a", "1").await.unwrap();
+    holdfast_barrier::one_request(async {
+        assert_eq!(read(&barrier, "a").await.unwrap(), "1");
+        let other = barrier.clone();
+        tokio::spawn(async move { put(&other, "a", "2").await }).await.unwrap().unwrap();
+        holdfast_barrier::look_anew();
+        assert_eq!(read(&barrier, "a").await.unwrap(), "2");
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn one_bad_transaction_does_not_fail_the_others_of_its_batch() {
     let storage = Faulty::new();
     let barrier = open(Arc::new(storage.clone()), "one").await;

@@ -101,6 +101,8 @@ impl Lockout {
             ended.as_mut().enable();
             {
                 let _turn = slot.turn.lock().await;
+                // Others may have failed since this request began.
+                holdfast_barrier::look_anew();
                 let failures = self.read(key, settings).await?.map_or(0, |(failures, _)| failures.count);
                 if failures >= settings.threshold {
                     return Ok(None);

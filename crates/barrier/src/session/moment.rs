@@ -35,8 +35,9 @@ pub(super) fn learn(epoch: u64, revision: Revision) {
     set(Some(Moment { epoch, revision: known(epoch).map_or(revision, |known| known.max(revision)) }));
 }
 
-/// A compare did not hold: what was read is outdated, the next read asks again.
-pub(super) fn forget() {
+/// The next read of the current request asks again: it shows what was answered before it, not only before the request.
+/// For one that has waited for others, or whose compare did not hold.
+pub fn look_anew() {
     set(None);
 }
 
@@ -58,7 +59,7 @@ mod tests {
             learn(1, 5);
             learn(1, 3);
             assert_eq!((known(1), known(2)), (Some(5), None));
-            forget();
+            look_anew();
             assert_eq!(known(1), None);
         })
         .await;
