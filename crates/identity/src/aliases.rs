@@ -135,8 +135,8 @@ impl Identity {
         let stays = !moves && alias.accessor == old.accessor && fold(&alias.name) == fold(&old.name);
         let external = if stays { None } else { entity.external.remove(&old.accessor) };
         let mut txn = self.change_entity(&entity, revision)?;
-        for group in external.into_iter().flatten() {
-            self.delete(&mut txn, &keys::member(&group, &entity.id));
+        if let Some(groups) = external {
+            self.leave(&mut txn, &entity.id, &old.accessor, &groups);
         }
         if moves {
             let (mut entity, revision) = self.canonical(&wanted.entity, &alias.accessor).await?;
@@ -181,9 +181,7 @@ impl Identity {
         entity.updated = self.now();
         let mut txn = self.change_entity(&entity, revision)?;
         self.drop_alias(&mut txn, &alias);
-        for group in external {
-            self.delete(&mut txn, &keys::member(&group, &entity.id));
-        }
+        self.leave(&mut txn, &entity.id, &alias.accessor, &external);
         self.commit(txn).await
     }
 

@@ -172,8 +172,8 @@ impl Identity {
             self.touch(&mut group);
             self.put_group(&mut txn, &group)?;
         }
-        for group in entity.external.values().flatten() {
-            self.delete(&mut txn, &keys::member(group, &entity.id));
+        for (accessor, groups) in &entity.external {
+            self.leave(&mut txn, &entity.id, accessor, groups);
         }
         Ok(txn)
     }

@@ -1,6 +1,6 @@
 //! What is stored of an entity, and how it is shown.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use holdfast_logical::{PolicyName, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -10,6 +10,10 @@ use crate::{
     Alias, AuthMounts,
     metadata::{self, Metadata},
 };
+
+/// External groups by id, each with the name (folded) that the method gave it. It counts as long as that is the name of
+/// the group's alias.
+pub type NamedGroups = BTreeMap<String, String>;
 
 /// Somebody, whatever auth method they log in by.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -27,7 +31,7 @@ pub struct Entity {
     /// At most one for each auth mount.
     pub aliases: Vec<Alias>,
     /// External groups by the accessor of the mount that named them at the last login there.
-    pub external: BTreeMap<String, BTreeSet<String>>,
+    pub external: BTreeMap<String, NamedGroups>,
     /// Entities that were merged into it.
     pub merged: Vec<String>,
     /// When it was made.

@@ -150,7 +150,12 @@ impl Identity {
     ) -> Result<serde_json::Map<String, serde_json::Value>, Error> {
         let members = match group.kind {
             GroupKind::Internal => group.members.clone(),
-            GroupKind::External => self.view().list(&format!("member/{}/", group.id), "", 0).await?,
+            GroupKind::External => match &group.alias {
+                Some(alias) => {
+                    self.view().list(&keys::members_by(&group.id, &alias.accessor, &alias.name), "", 0).await?
+                }
+                None => Vec::new(),
+            },
         };
         Ok(group.show(&members, groups.parents(&group.id), &self.parts.namespace, self.mounts()))
     }
@@ -181,14 +186,24 @@ impl Identity {
 
     /// Wipes what tells the members of a group that is gone. They are not in it already, since ids are never used again.
     pub(crate) async fn forget_members(&self, group: &str) -> Result<(), Error> {
+        let folder = keys::members(group);
+        for accessor in self.view().list(&folder, "", 0).await? {
+            for name in self.view().list(&format!("{folder}{accessor}"), "", 0).await? {
+                self.forget_folder(&format!("{folder}{accessor}{name}")).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn forget_folder(&self, folder: &str) -> Result<(), Error> {
         loop {
-            let members = self.view().list(&format!("member/{group}/"), "", CHUNK).await?;
+            let members = self.view().list(folder, "", CHUNK).await?;
             if members.is_empty() {
                 return Ok(());
             }
             let mut txn = Txn::new();
             for entity in &members {
-                self.delete(&mut txn, &keys::member(group, entity));
+                self.delete(&mut txn, &format!("{folder}{entity}"));
             }
             self.view().commit(txn).await?;
         }

@@ -6,7 +6,7 @@ use std::{
 };
 
 use futures::future::try_join_all;
-use holdfast_logical::{Check, Revision, StoreError, Txn};
+use holdfast_logical::{Check, Revision, StoreError, Txn, fold};
 
 use crate::{Entity, Group, GroupKind, Identity, fault::Fault, keys};
 
@@ -114,16 +114,19 @@ impl Groups {
     }
 
     /// Groups that an entity is in itself: internal ones, and the external ones whose alias is still at the mount that
-    /// named them.
+    /// named them, and by that name.
     pub(crate) fn direct(&self, entity: &Entity) -> BTreeSet<String> {
-        let external = entity.external.iter().flat_map(|(accessor, ids)| ids.iter().map(move |id| (accessor, id)));
-        let external = external.filter(|(accessor, id)| {
-            self.get(id).is_some_and(|group| {
-                group.kind == GroupKind::External
-                    && group.alias.as_ref().is_some_and(|alias| alias.accessor == **accessor)
+        let external = entity
+            .external
+            .iter()
+            .flat_map(|(accessor, groups)| groups.iter().map(move |(id, name)| (accessor, id, name)));
+        let external = external.filter(|(accessor, id, name)| {
+            self.get(id).filter(|group| group.kind == GroupKind::External).is_some_and(|group| {
+                let alias = group.alias.as_ref();
+                alias.is_some_and(|alias| alias.accessor == **accessor && fold(&alias.name) == **name)
             })
         });
-        external.map(|(_, id)| id.clone()).chain(self.internal(&entity.id).iter().cloned()).collect()
+        external.map(|(_, id, _)| id.clone()).chain(self.internal(&entity.id).iter().cloned()).collect()
     }
 
     /// These groups and all that they are in, however deep.

@@ -11,7 +11,7 @@
 //! | `group-name/<name>` | id |
 //! | `group-alias/<alias id>` | id of the group |
 //! | `group-factor/<accessor>/<alias name>` | id of the group |
-//! | `member/<group id>/<entity id>` | nothing: a member of an external group; the entity lists the group too |
+//! | `member/<group id>/<accessor>/<alias name>/<entity id>` | nothing: a member of an external group; the entity lists it too |
 //! | `groups` | nothing: written with every change of a group, and compared by it |
 //! | `oidc/…` | see [`crate::oidc`] |
 //!
@@ -69,8 +69,18 @@ pub(crate) fn group_factor(accessor: &str, name: &str) -> String {
     format!("group-factor/{}/{}", exact(accessor), segment(name))
 }
 
-pub(crate) fn member(group: &str, entity: &str) -> String {
-    format!("member/{}/{}", exact(group), exact(entity))
+/// Folder of the members of an external group.
+pub(crate) fn members(group: &str) -> String {
+    format!("member/{}/", exact(group))
+}
+
+/// Folder of those members that a mount named by a name.
+pub(crate) fn members_by(group: &str, accessor: &str, name: &str) -> String {
+    format!("{}{}/{}/", members(group), exact(accessor), segment(name))
+}
+
+pub(crate) fn member(group: &str, accessor: &str, name: &str, entity: &str) -> String {
+    format!("{}{}", members_by(group, accessor, name), exact(entity))
 }
 
 /// A name as one segment of a key: equal for names that differ in case only.
@@ -102,8 +112,8 @@ mod tests {
             assert_ne!(key("A-1"), key("a-1"));
             assert_eq!(key("a/b%").split('/').count(), 2);
         }
-        assert_ne!(member("G", "e"), member("g", "e"));
-        assert_ne!(member("g", "E"), member("g", "e"));
+        assert_ne!(member("G", "m", "n", "e"), member("g", "m", "n", "e"));
+        assert_ne!(member("g", "m", "n", "E"), member("g", "m", "n", "e"));
     }
 
     proptest! {

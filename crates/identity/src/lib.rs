@@ -29,7 +29,7 @@ mod store;
 mod tidy;
 
 pub use alias::Alias;
-pub use entity::Entity;
+pub use entity::{Entity, NamedGroups};
 pub use group::{Group, GroupKind};
 pub use login::Login;
 pub use mounts::{AuthMount, AuthMounts};

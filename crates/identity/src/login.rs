@@ -2,10 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use holdfast_logical::{Error, Revision, fold};
+use holdfast_logical::{Error, Revision, Txn, fold};
 
 use crate::{
     Alias, Entity, Identity,
+    entity::NamedGroups,
     fault::{Fault, retried},
     keys, metadata,
 };
@@ -63,9 +64,7 @@ impl Identity {
             entity.external.insert(login.accessor.to_owned(), groups.clone());
         }
         let mut txn = self.new_entity(&entity)?;
-        for group in groups {
-            self.put(&mut txn, &keys::member(&group, &entity.id), &())?;
-        }
+        self.join(&mut txn, &entity.id, login.accessor, &groups)?;
         self.commit(txn).await?;
         Ok(entity.id)
     }
@@ -102,25 +101,37 @@ impl Identity {
         };
         entity.updated = now;
         let mut txn = self.change_entity(&entity, revision)?;
-        for left in known.difference(&groups) {
-            self.delete(&mut txn, &keys::member(left, &id));
-        }
-        for joined in groups.difference(&known) {
-            self.put(&mut txn, &keys::member(joined, &id), &())?;
-        }
+        let only = |all: &NamedGroups, other: &NamedGroups| -> NamedGroups {
+            let only = all.iter().filter(|(group, name)| other.get(*group) != Some(*name));
+            only.map(|(group, name)| (group.clone(), name.clone())).collect()
+        };
+        self.leave(&mut txn, &id, login.accessor, &only(&known, &groups));
+        self.join(&mut txn, &id, login.accessor, &only(&groups, &known))?;
         self.commit(txn).await?;
         Ok(id)
     }
 
-    /// Ids of the external groups that the names of the method mean.
-    async fn external_groups(&self, login: Login<'_>) -> Result<BTreeSet<String>, Fault> {
+    /// Notes that an entity is in external groups, as a mount says.
+    pub(crate) fn join(&self, txn: &mut Txn, entity: &str, accessor: &str, groups: &NamedGroups) -> Result<(), Fault> {
+        groups.iter().try_for_each(|(group, name)| self.put(txn, &keys::member(group, accessor, name, entity), &()))
+    }
+
+    /// Notes that an entity is not in these groups any more.
+    pub(crate) fn leave(&self, txn: &mut Txn, entity: &str, accessor: &str, groups: &NamedGroups) {
+        for (group, name) in groups {
+            self.delete(txn, &keys::member(group, accessor, name, entity));
+        }
+    }
+
+    /// The external groups that the names of the method mean.
+    async fn external_groups(&self, login: Login<'_>) -> Result<NamedGroups, Fault> {
         let names: BTreeSet<String> = login.groups.iter().map(|name| fold(name)).collect();
-        let mut ids = BTreeSet::new();
-        for name in names.iter().filter(|name| !name.is_empty()) {
-            if let Some((id, _)) = self.view().get_json::<String>(&keys::group_factor(login.accessor, name)).await? {
-                ids.insert(id);
+        let mut groups = NamedGroups::new();
+        for name in names.into_iter().filter(|name| !name.is_empty()) {
+            if let Some((id, _)) = self.view().get_json::<String>(&keys::group_factor(login.accessor, &name)).await? {
+                groups.insert(id, name);
             }
         }
-        Ok(ids)
+        Ok(groups)
     }
 }

@@ -61,9 +61,7 @@ impl Identity {
             alias.updated = now;
             self.move_alias(&mut txn, &to, &alias)?;
             if let Some(groups) = from.external.get(&alias.accessor) {
-                for group in groups {
-                    self.put(&mut txn, &keys::member(group, &to.id), &())?;
-                }
+                self.join(&mut txn, &to.id, &alias.accessor, groups)?;
                 to.external.insert(alias.accessor.clone(), groups.clone());
             }
             to.aliases.push(alias);
@@ -85,8 +83,8 @@ impl Identity {
     fn replace_alias(&self, txn: &mut Txn, to: &mut Entity, own: &Alias) {
         to.aliases.retain(|alias| alias.id != own.id);
         self.drop_alias(txn, own);
-        for group in to.external.remove(&own.accessor).into_iter().flatten() {
-            self.delete(txn, &keys::member(&group, &to.id));
+        if let Some(groups) = to.external.remove(&own.accessor) {
+            self.leave(txn, &to.id, &own.accessor, &groups);
         }
     }
 

@@ -81,6 +81,27 @@ async fn external_groups_follow_what_the_method_says() {
 }
 
 #[tokio::test]
+async fn who_came_by_another_name_of_an_external_group_is_not_in_it() {
+    let bench = Bench::new().await;
+    let group = bench.group(json!({"name": "g", "type": "external", "policies": "g"})).await;
+    let named = |name: &str| json!({"name": name, "mount_accessor": DOOR, "canonical_id": group});
+    let alias = bench.id("group-alias", named("devs")).await;
+    let bob = bench.login("bob", &["devs"]).await.unwrap();
+    let members = async || bench.http.get(&format!("group/id/{group}")).await["member_entity_ids"].clone();
+    // The case of a name does not count.
+    bench.http.write("group-alias", json!({"id": alias, "name": "DEVS"})).await;
+    assert_eq!((bench.policies(&bob).await, members().await), (vec!["g".to_owned()], json!([bob])));
+    bench.http.write("group-alias", json!({"id": alias, "name": "admins"})).await;
+    assert_eq!((bench.policies(&bob).await, members().await), (vec![], Value::Null));
+    bench.http.delete(&format!("group-alias/id/{alias}")).await;
+    bench.id("group-alias", named("owners")).await;
+    assert_eq!((bench.policies(&bob).await, members().await), (vec![], Value::Null));
+    bench.login("bob", &["devs", "owners"]).await.unwrap();
+    assert_eq!((bench.policies(&bob).await, members().await), (vec!["g".to_owned()], json!([bob])));
+    assert_eq!(bench.http.view.list(&format!("member/{group}/{DOOR}/"), "", 0).await.unwrap(), ["owners/"]);
+}
+
+#[tokio::test]
 async fn the_alias_of_a_group_is_one_and_unique() {
     let bench = Bench::new().await;
     let made = bench.http.made("group-alias", json!({"name": "g", "mount_accessor": DOOR})).await;

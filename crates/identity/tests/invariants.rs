@@ -132,10 +132,17 @@ async fn check(bench: &Bench) {
     assert_eq!(group_names, groups.values().map(|group| (fold(&group.name), group.id.clone())).collect());
     let mut members = BTreeSet::new();
     for entity in entities.values() {
-        members.extend(entity.external.values().flatten().map(|group| format!("{group}/{}", entity.id)));
+        for (accessor, named) in &entity.external {
+            members.extend(named.iter().map(|(group, name)| format!("{group}/{accessor}/{name}/{}", entity.id)));
+        }
     }
-    let listed: BTreeMap<String, ()> = all(view, "member/").await;
-    assert!(listed.keys().all(|key| members.contains(key)), "nobody is listed who does not say so");
+    for group in view.list("member/", "", 0).await.unwrap() {
+        for accessor in view.list(&format!("member/{group}"), "", 0).await.unwrap() {
+            let listed: BTreeMap<String, ()> = all(view, &format!("member/{group}{accessor}")).await;
+            let known = |key: &String| members.contains(&format!("{group}{accessor}{key}"));
+            assert!(listed.keys().all(known), "nobody is listed who does not say so");
+        }
+    }
     for group in groups.values().filter(|group| group.kind == GroupKind::Internal) {
         assert!(group.members.iter().all(|member| entities.contains_key(member)), "members are there");
         assert!(group.groups.iter().all(|inner| groups.contains_key(inner)), "groups in groups are there");
