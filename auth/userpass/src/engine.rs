@@ -106,6 +106,10 @@ impl Backend for UserPass {
         Ok(name.map(fold))
     }
 
+    async fn knows_alias(&self, alias: &str) -> Result<bool, Error> {
+        Ok(self.user(alias).await?.is_some())
+    }
+
     async fn renew_grant(&self, grant: Grant, _connection: &Connection) -> Result<Grant, Error> {
         self.renew(grant).await
     }

@@ -14,6 +14,7 @@ mod turns;
 use std::{sync::Arc, time::Duration};
 
 use holdfast_base::{Clock, Timestamp};
+use holdfast_identity::LONGEST_NAME;
 use holdfast_logical::{Backend, Check, Error as Logical, Request, Response, Revision, StoreError, Txn, View};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -52,6 +53,17 @@ enum Ending {
     Other,
 }
 
+/// Who tries to log in where.
+struct User<'u> {
+    backend: &'u dyn Backend,
+    /// Uuid of the mount.
+    mount: &'u str,
+    alias: String,
+    /// Of the record.
+    key: String,
+    settings: Settings,
+}
+
 /// Attempts before a busy record is reported as such.
 const ATTEMPTS: usize = 32;
 
@@ -75,13 +87,19 @@ impl Lockout {
     ) -> Result<Response, Logical> {
         let Some(settings) = self.settings(mounted) else { return backend.handle(request).await };
         let Some(alias) = backend.login_alias(&request).await? else { return backend.handle(request).await };
-        let key = key(&mounted.record.uuid, &alias);
-        let seat = self.turns.seat(&key);
-        match self.admit(&key, seat.slot(), settings).await {
+        if alias.len() > LONGEST_NAME {
+            return Err(Logical::invalid(format!(
+                "the login name is longer than {LONGEST_NAME} bytes: use a shorter one"
+            )));
+        }
+        let mount = mounted.record.uuid.as_str();
+        let user = User { backend, mount, key: key(mount, &alias), alias, settings };
+        let seat = self.turns.seat(&user.key);
+        match self.admit(&user.key, seat.slot(), settings).await {
             Ok(Some(attempt)) => {
                 let outcome = backend.handle(request).await;
-                let counted = self.ended(&key, attempt, alias, settings, Ending::of(&outcome)).await;
-                counted.map_err(Logical::from).and(outcome)
+                let counted = self.ended(&user, attempt, Ending::of(&outcome)).await;
+                counted.and(outcome)
             }
             Ok(None) => Err(Logical::Denied("permission denied".to_owned())),
             Err(error) => Err(error.into()),
@@ -115,18 +133,11 @@ impl Lockout {
         }
     }
 
-    async fn ended(
-        &self,
-        key: &str,
-        attempt: Attempt<'_>,
-        alias: String,
-        settings: Settings,
-        ending: Ending,
-    ) -> Result<(), StoreError> {
+    async fn ended(&self, user: &User<'_>, attempt: Attempt<'_>, ending: Ending) -> Result<(), Logical> {
         let _turn = attempt.slot().turn.lock().await;
         let stored = match ending {
-            Ending::Refused => self.fail(key, alias, settings).await,
-            Ending::Granted => self.forget(key).await,
+            Ending::Refused => self.fail(user).await,
+            Ending::Granted => self.forget(&user.key).await.map_err(Logical::from),
             Ending::Other => Ok(()),
         };
         drop(attempt);
@@ -139,23 +150,37 @@ impl Lockout {
         Ok(found.filter(|(failures, _)| failures.counts(self.clock.now(), settings)))
     }
 
-    async fn fail(&self, key: &str, alias: String, settings: Settings) -> Result<(), StoreError> {
+    async fn fail(&self, user: &User<'_>) -> Result<(), Logical> {
+        let User { key, settings, .. } = user;
         for _ in 0..ATTEMPTS {
             let now = self.clock.now();
             let stored = self.view.get_json::<Failures>(key).await?;
+            if stored.is_none() && !self.has_room(user).await? {
+                return Ok(());
+            }
             let check = stored.as_ref().map_or(Check::Absent, |(_, revision)| Check::At(*revision));
-            let before =
-                stored.filter(|(failures, _)| failures.counts(now, settings)).map_or(0, |(failures, _)| failures.count);
-            let failures = Failures { alias: alias.clone(), count: before + 1, last: now };
+            let before = stored
+                .filter(|(failures, _)| failures.counts(now, *settings))
+                .map_or(0, |(failures, _)| failures.count);
+            let failures = Failures { alias: user.alias.clone(), count: before + 1, last: now };
             let mut txn = Txn::new();
             txn.check(self.view.path(key), check).put_json(self.view.path(key), &failures)?;
             match self.view.commit(txn).await {
                 Ok(_) => return Ok(()),
                 Err(StoreError::Conflict) => {}
-                Err(error) => return Err(error),
+                Err(error) => return Err(error.into()),
             }
         }
-        Err(StoreError::Conflict)
+        Err(StoreError::Conflict.into())
+    }
+
+    /// May one more record be stored? Made-up names must not fill the store; nobody who is there is left unprotected.
+    async fn has_room(&self, user: &User<'_>) -> Result<bool, Logical> {
+        if user.backend.knows_alias(&user.alias).await? {
+            return Ok(true);
+        }
+        let most = self.lockouts.records;
+        Ok(self.view.below(user.mount).list("", "", most).await?.len() < most)
     }
 
     async fn forget(&self, key: &str) -> Result<(), StoreError> {

@@ -15,6 +15,7 @@ use holdfast_barrier::Barrier;
 use holdfast_base::{ManualClock, SeededEntropy};
 use holdfast_core::{
     Answer, AuditConfig, Class, Core, CoreConfig, Error, InitStep, Metrics, Raw, Registry, SYSTEM_TTL, Verb,
+    lockout::Lockouts,
 };
 use holdfast_logical::{
     Auth, Backend, Data, Error as Logical, Field, Grant, Issue, Kind, MountInfo, Operation, PathTable, PodIdentity,
@@ -72,7 +73,7 @@ pub fn core(storage: &Arc<MemoryStorage>, clock: &Arc<ManualClock>, make: Make) 
         metrics: Metrics::default(),
         default_lease_ttl: SYSTEM_TTL,
         max_lease_ttl: SYSTEM_TTL,
-        lockouts: Default::default(),
+        lockouts: Lockouts { records: 8, ..Lockouts::default() },
         cluster_name: String::new(),
         version: "1.0.0".to_owned(),
         build_date: String::new(),

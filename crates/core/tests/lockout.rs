@@ -55,6 +55,10 @@ impl Backend for Gate {
     async fn login_alias(&self, request: &Request) -> Result<Option<String>, Logical> {
         Ok(request.fields.string("username").map(str::to_lowercase))
     }
+
+    async fn knows_alias(&self, alias: &str) -> Result<bool, Logical> {
+        Ok(!alias.starts_with("ghost"))
+    }
 }
 
 async fn gated() -> (Bench, String, String) {
@@ -169,4 +173,29 @@ async fn a_mount_has_its_own_limits_and_other_types_have_none() {
     let secret = json!({"user_lockout_config": {"lockout_threshold": 1}});
     let error = bench.fails(&bench.root, Verb::Write, "sys/mounts/cubbyhole/tune", secret).await;
     assert!(error.to_string().contains("user_lockout_config"), "{error}");
+}
+
+#[tokio::test]
+async fn made_up_names_do_not_fill_the_store_and_users_stay_protected() {
+    let (bench, uuid, _) = gated().await;
+    for number in 0..20 {
+        login(&bench, &format!("ghost{number}"), "wrong").await.unwrap_err();
+    }
+    for _ in 0..5 {
+        login(&bench, "anna", "wrong").await.unwrap_err();
+        // Of the first eight, who are counted.
+        login(&bench, "ghost7", "wrong").await.unwrap_err();
+        login(&bench, "ghost8", "wrong").await.unwrap_err();
+    }
+    let before = tried(&uuid);
+    for (name, refusal) in
+        [("anna", "permission denied"), ("ghost7", "permission denied"), ("ghost8", "invalid username or password")]
+    {
+        assert_eq!(login(&bench, name, "wrong").await.unwrap_err(), refusal, "{name}");
+    }
+    assert_eq!(tried(&uuid), before + 1);
+    let long = login(&bench, &"a".repeat(513), "right").await.unwrap_err();
+    assert!(long.contains("512 bytes"), "{long}");
+    assert_eq!(tried(&uuid), before + 1);
+    login(&bench, &"a".repeat(512), "right").await.unwrap();
 }

@@ -32,6 +32,7 @@ pub use alias::Alias;
 pub use entity::{Entity, NamedGroups};
 pub use group::{Group, GroupKind};
 pub use login::Login;
+pub use metadata::NAME as LONGEST_NAME;
 pub use mounts::{AuthMount, AuthMounts};
 pub use standing::Standing;
 pub use store::{Identity, IdentityParts};

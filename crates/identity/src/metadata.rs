@@ -14,7 +14,7 @@ const KEY: usize = 128;
 const VALUE: usize = 512;
 
 /// Longest name of an entity, alias or group, in bytes.
-const NAME: usize = 512;
+pub const NAME: usize = 512;
 
 /// The metadata of a field, if it was sent.
 pub(crate) fn read(fields: &Fields, name: &str) -> Result<Option<Metadata>, Error> {

@@ -100,6 +100,12 @@ pub trait Backend: Send + Sync + 'static {
         Ok(None)
     }
 
+    /// Is there a user of this login alias? Methods that name any alias that is sent know; made-up ones are remembered
+    /// only up to a limit.
+    async fn knows_alias(&self, _alias: &str) -> Result<bool, Error> {
+        Ok(true)
+    }
+
     /// May a token from this method be renewed, and with which limits now? An error refuses the renewal. `connection` is
     /// the one that the renewal came over: it may have to show the same certificate as the login.
     async fn renew_grant(&self, grant: Grant, _connection: &Connection) -> Result<Grant, Error> {

@@ -37,12 +37,20 @@ pub struct LockoutTuning {
 }
 
 /// What the configuration says.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Lockouts {
     /// By type, and for `all`.
     pub by_kind: BTreeMap<String, LockoutTuning>,
     /// Is nobody locked out, whatever else is said (VAULT_DISABLE_USER_LOCKOUT)?
     pub disabled: bool,
+    /// Records of one mount beyond which failures are counted only for users that there are.
+    pub records: usize,
+}
+
+impl Default for Lockouts {
+    fn default() -> Self {
+        Self { by_kind: BTreeMap::new(), disabled: false, records: 4096 }
+    }
 }
 
 /// Fields of `user_lockout_config` in `sys/auth/<path>/tune`.
