@@ -13,7 +13,9 @@ use holdfast_secret::SecretBytes;
 use tokio::sync::{Mutex, Notify};
 use tokio_util::sync::CancellationToken;
 
-use crate::{CoreConfig, Error, Metrics, audit::Early, in_flight::InFlight, lifecycle::Ceremony, open::Open};
+use crate::{
+    CoreConfig, Error, Metrics, audit::Early, in_flight::InFlight, lifecycle::Ceremony, open::Open, quota::Limiter,
+};
 
 /// The server. One per process.
 pub struct Core {
@@ -22,6 +24,8 @@ pub struct Core {
     open: ArcSwapOption<Open>,
     /// Held by whoever initialises, unseals or seals; holds what people have given so far.
     pub(crate) ceremony: Mutex<Ceremony>,
+    /// How often each network has tried to unseal with a token.
+    pub(crate) unseals: Limiter,
     /// Sealed by a request: it stays so until somebody unseals it.
     held: AtomicBool,
     /// Why [`Core::run`] could not open it at its last attempt.
@@ -53,6 +57,7 @@ impl Core {
             this: this.clone(),
             open: ArcSwapOption::empty(),
             ceremony: Mutex::default(),
+            unseals: Limiter::default(),
             held: AtomicBool::new(false),
             trouble: ArcSwapOption::empty(),
             wake: Notify::new(),

@@ -37,6 +37,8 @@ pub struct Metrics {
     pub lease_count_violations: Counter,
     /// Requests refused or undone because no audit device took the entry.
     pub audit_failures: Counter,
+    /// Attempts to unseal with a token or recovery key that may not.
+    pub unseal_failures: Counter,
     /// How each audit device does.
     pub audit: AuditMetrics,
 }
@@ -150,6 +152,11 @@ impl Metrics {
             "vault_audit_log_failure",
             "Requests refused for want of audit",
             metrics.audit_failures.clone(),
+        );
+        registry.register(
+            "holdfast_core_unseal_failures",
+            "Attempts to unseal with a token or recovery key that may not",
+            metrics.unseal_failures.clone(),
         );
         metrics.audit.register(registry);
         metrics

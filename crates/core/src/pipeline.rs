@@ -21,18 +21,18 @@ use holdfast_logical::{Namespace, Operation, Response};
 
 #[cfg(feature = "fuzzing")]
 pub use self::parse::is_canonical;
-pub(crate) use self::{
-    admit::route,
-    decision::{Route, explain},
-    parse::parse,
-    serial::serial,
-    wrap::wrapped,
-};
 use self::{
     admit::{Admitted, Ground, Handler, admit},
     common::Common,
     parse::Parsed,
     trail::Trail,
+};
+pub(crate) use self::{
+    admit::{entitled, route},
+    decision::{Route, explain},
+    parse::parse,
+    serial::serial,
+    wrap::wrapped,
 };
 use crate::{
     Answer, Class, Core, Error, Raw,

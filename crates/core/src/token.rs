@@ -17,7 +17,7 @@ mod tidy;
 
 #[cfg(feature = "fuzzing")]
 pub use self::id::IdKeys;
-pub(crate) use self::id::hmac;
+pub(crate) use self::id::{hmac, is_formed};
 pub use self::{
     api::NOUNS,
     entry::{Token, Wrapped, seconds_up},

@@ -215,6 +215,87 @@ async fn the_encryption_key_replaces_itself_after_its_interval() {
     assert_eq!(members["nodes"].as_array().unwrap().len(), 1);
 }
 
+/// Sealed by a request, with a key that the seal keeps and no recovery keys: only a token opens it.
+async fn ordered_to_seal(prepare: impl AsyncFn(&Bench) -> String) -> (Bench, String) {
+    let clock = Arc::new(ManualClock::new("2026-01-01T00:00:00Z".parse().unwrap()));
+    let storage = Arc::new(MemoryStorage::new());
+    let core = core(&storage, &clock, make(vec![]));
+    let mut bench = Bench { core, clock, storage, root: String::new(), shares: vec![] };
+    let (_, init) = bench.bare(Verb::Write, "sys/init", json!({})).await;
+    bench.root = init["root_token"].as_str().unwrap().to_owned();
+    let rules = r#"path "sys/unseal" { capabilities = ["update", "sudo"] }"#;
+    bench.write("sys/policies/acl/opener", json!({ "policy": rules })).await;
+    let token = prepare(&bench).await;
+    bench.write("sys/seal", json!({})).await;
+    (bench, token)
+}
+
+async fn unseal_from(bench: &Bench, token: &str, address: &str) -> Answer {
+    let mut raw = bench.raw(token, Verb::Write, "sys/unseal", json!({}));
+    raw.connection.remote = Some(address.parse().unwrap());
+    bench.core.handle(raw).await
+}
+
+#[tokio::test]
+async fn a_bound_token_unseals_from_its_addresses_only() {
+    let (bench, token) = ordered_to_seal(async |bench| {
+        let role = json!({"token_bound_cidrs": "10.0.0.0/8", "allowed_policies": "opener"});
+        bench.write("auth/token/roles/r", role).await;
+        let made = bench.write("auth/token/create/r", json!({"policies": ["opener"]})).await;
+        made.auth.unwrap().client_token
+    })
+    .await;
+    unseal_from(&bench, &token, "192.0.2.1").await;
+    assert!(!bench.core.is_unsealed());
+    unseal_from(&bench, &token, "10.0.0.1").await;
+    assert!(bench.core.is_unsealed());
+}
+
+#[tokio::test]
+async fn the_token_of_a_disabled_entity_does_not_unseal() {
+    for disabled in [false, true] {
+        let (bench, token) = ordered_to_seal(async |bench| {
+            bench.write("sys/auth/door", json!({"type": "door"})).await;
+            let login = json!({"alias": "ada", "policies": ["opener"]});
+            let auth = bench.ok("", Verb::Write, "auth/door/login", login).await.auth.unwrap();
+            bench.write(&format!("identity/entity/id/{}", auth.entity_id), json!({ "disabled": disabled })).await;
+            auth.client_token
+        })
+        .await;
+        unseal_from(&bench, &token, "10.0.0.1").await;
+        assert_eq!(bench.core.is_unsealed(), !disabled);
+    }
+}
+
+#[tokio::test]
+async fn unsealing_takes_a_use_of_the_token() {
+    let (bench, token) =
+        ordered_to_seal(async |bench| bench.token(json!({"policies": ["opener"], "num_uses": 1})).await).await;
+    unseal_from(&bench, &token, "10.0.0.1").await;
+    assert!(bench.core.is_unsealed());
+    bench.write("sys/seal", json!({})).await;
+    unseal_from(&bench, &token, "10.0.0.1").await;
+    assert!(!bench.core.is_unsealed());
+}
+
+#[tokio::test]
+async fn a_stranger_opens_the_barrier_a_few_times_at_most() {
+    let (bench, _) = ordered_to_seal(async |_| String::new()).await;
+    let failures = || bench.core.metrics().unseal_failures.get();
+    for junk in ["x", "root", "hvs.nonsense"] {
+        unseal_from(&bench, junk, "192.0.2.1").await;
+    }
+    assert_eq!(failures(), 0, "junk is refused with the barrier closed");
+    let invented = format!("hvs.{}", "A".repeat(24));
+    let attempts = (0..8).map(|_| unseal_from(&bench, &invented, "192.0.2.1"));
+    let answers = futures::future::join_all(attempts).await;
+    assert_eq!(failures(), 5);
+    let slowed = |answer: &&Answer| matches!(answer, Answer::Error(Error::Logical(Logical::Status { code: 429, .. })));
+    assert_eq!(answers.iter().filter(slowed).count(), 3);
+    unseal_from(&bench, &bench.root, "10.0.0.1").await;
+    assert!(bench.core.is_unsealed(), "others are not kept out");
+}
+
 #[tokio::test]
 async fn what_needs_an_open_server_is_refused_while_sealed() {
     let bench = Bench::new();

@@ -108,7 +108,7 @@ async fn answer(core: &Arc<Core>, raw: &Raw, route: &str, fields: &Fields) -> Re
                 return Err(Error::invalid("seal migration is not served by this version"));
             }
             let reset = fields.bool("reset").unwrap_or(false);
-            Ok(bare(200, &core.take_share(fields.string("key"), reset, raw.token.as_ref()).await?))
+            Ok(bare(200, &core.take_share(fields.string("key"), reset, raw).await?))
         }
         ("health", _) => {
             let (status, health) = core.health(&codes(fields)?, fields.bool("requirestore").unwrap_or(false)).await;

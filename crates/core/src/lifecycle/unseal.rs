@@ -1,24 +1,38 @@
 //! Unsealing: by shares that people give, or by the stored root key.
 
+mod token;
+
 use holdfast_api_types::SealStatus;
 use holdfast_barrier::UnsealError;
 use holdfast_base::id;
-use holdfast_logical::{Check, Namespace, Operation, Revision, StoreError};
+use holdfast_logical::{Check, Revision, StoreError};
 use holdfast_seal::{Collector, Progress};
-use holdfast_secret::{SecretBytes, SecretString};
+use holdfast_secret::SecretBytes;
 
 use super::{Attempt, ROOT_KEY, decode_key, keyholders};
-use crate::{Core, Error, open::Open};
+use crate::{Core, Error, Raw, open::Open};
 
 impl Core {
     /// `PUT sys/unseal`: takes one share, or forgets those that were given. Where a seal keeps the key, a token with `sudo`
     /// on the path does instead of recovery shares.
-    pub(super) async fn take_share(
+    pub(super) async fn take_share(&self, key: Option<&str>, reset: bool, raw: &Raw) -> Result<SealStatus, Error> {
+        let mut refused = false;
+        let outcome = self.take_proof(key, reset, raw, &mut refused).await;
+        if refused {
+            self.slow_down(raw).await;
+        }
+        outcome
+    }
+
+    /// `refused` tells that the barrier was opened for nothing.
+    async fn take_proof(
         &self,
         key: Option<&str>,
         reset: bool,
-        token: Option<&SecretString>,
+        raw: &Raw,
+        refused: &mut bool,
     ) -> Result<SealStatus, Error> {
+        let key = key.filter(|key| !key.is_empty());
         let mut ceremony = self.ceremony.lock().await;
         if reset {
             if self.is_unsealed() {
@@ -33,14 +47,15 @@ impl Core {
                 "a snapshot is being restored: this server goes on with it and can be unsealed then",
             ));
         }
-        if let (Some(token), true) = (token, self.config().seal.stored_keys() && !self.is_unsealed())
-            && self.unseal_by_token(token).await?
-        {
-            ceremony.unseal = None;
-            drop(ceremony);
-            return self.seal_status().await;
+        if let Some(token) = self.token_to_try(raw, key.is_some())? {
+            if self.unseal_by_token(raw, token).await? {
+                ceremony.unseal = None;
+                drop(ceremony);
+                return self.seal_status().await;
+            }
+            *refused = true;
         }
-        let Some(key) = key.filter(|key| !key.is_empty()) else {
+        let Some(key) = key else {
             return Err(Error::invalid("'key' must be specified in request body as JSON, or 'reset' set to true"));
         };
         let key = decode_key(key)?;
@@ -72,7 +87,10 @@ impl Core {
             Ok(Progress::Complete(key)) => {
                 ceremony.unseal = None;
                 if stored {
-                    self.unseal_for(&key).await?;
+                    *refused = !self.unseal_for(&key).await?;
+                    if *refused {
+                        return Err(Error::invalid("Unseal failed, invalid key"));
+                    }
                 } else {
                     self.config().barrier.unseal(key).await.map_err(error)?;
                 }
@@ -102,34 +120,17 @@ impl Core {
     }
 
     /// Opens the barrier for the holders of the recovery key. Whoever sealed the server by a request wants it sealed: the
-    /// key that the seal keeps must not undo that for just anybody. Nothing is served meanwhile.
-    async fn unseal_for(&self, recovery: &SecretBytes) -> Result<(), Error> {
+    /// key that the seal keeps must not undo that for just anybody. Nothing is served meanwhile. `false`: they are not.
+    async fn unseal_for(&self, recovery: &SecretBytes) -> Result<bool, Error> {
         self.open_barrier().await?;
         let held = match Open::load(std::sync::Weak::new(), self.shared_config()).await {
             Ok(open) => keyholders::holds(&open, recovery).await,
             Err(error) => Err(error.into()),
         };
-        if matches!(held, Ok(true)) {
-            return Ok(());
-        }
-        self.config().barrier.seal().await;
-        held.and(Err(Error::invalid("Unseal failed, invalid key")))
-    }
-
-    /// The same for the holder of a token; `false`: it is none, or may not.
-    async fn unseal_by_token(&self, token: &SecretString) -> Result<bool, Error> {
-        self.open_barrier().await?;
-        let may = match Open::load(std::sync::Weak::new(), self.shared_config()).await {
-            Ok(open) => may_unseal(&open, token).await,
-            Err(error) => Err(error.into()),
-        };
-        if !matches!(may, Ok(true)) {
+        if !matches!(held, Ok(true)) {
             self.config().barrier.seal().await;
-            return may;
         }
-        self.activate().await?;
-        self.release().await?;
-        Ok(true)
+        held
     }
 
     async fn open_barrier(&self) -> Result<(), Error> {
@@ -165,16 +166,6 @@ impl Core {
             Err(error) => Err(error.into()),
         }
     }
-}
-
-async fn may_unseal(open: &Open, token: &SecretString) -> Result<bool, Error> {
-    let Some((_, found, _)) = open.tokens.find(token).await? else { return Ok(false) };
-    if found.namespace != Namespace::root_id() {
-        return Ok(false);
-    }
-    let policies = open.policies.set(&Namespace::root(), &found.policies).await?;
-    let decision = policies.decide("sys/unseal", Operation::Update, &serde_json::Map::new(), None);
-    Ok(decision.allowed && decision.sudo)
 }
 
 pub(super) fn error(error: UnsealError) -> Error {

@@ -1,8 +1,8 @@
 //! resolve → token → policy: who may do this, and who does it.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
 
-use holdfast_logical::{Auth, Backend, Caller, Fields, Operation, Request, Row, StoreError, table};
+use holdfast_logical::{Auth, Backend, Caller, Fields, Namespace, Operation, Request, Row, StoreError, table};
 use holdfast_policy::Decision;
 use holdfast_secret::SecretString;
 
@@ -193,16 +193,30 @@ async fn identify(
         false => Error::invalid_token(),
     };
     let Some(id) = &parsed.token else { return Err(Error::denied()) };
+    let remote = parsed.connection.remote;
+    let (hash, token, rights) = entitled(open, &parsed.namespace, router, remote, found, invalid).await?;
+    Ok(Arc::new(Holder::new(SecretString::duplicate(id), hash, token, rights)))
+}
+
+/// What a token that was found may do in a namespace, asked from an address. A use of it is taken.
+pub(crate) async fn entitled(
+    open: &Open,
+    namespace: &Namespace,
+    router: &Router,
+    remote: Option<IpAddr>,
+    found: Option<(String, Token)>,
+    invalid: impl Fn() -> Error,
+) -> Result<(String, Token, Rights), Error> {
     let Some((hash, mut token)) = found else { return Err(invalid()) };
-    let own = router.namespaces().of_token(&token, &parsed.namespace).ok_or_else(invalid)?;
-    if !cidr::allows(&token.bound_cidrs, parsed.connection.remote) {
+    let own = router.namespaces().of_token(&token, namespace).ok_or_else(&invalid)?;
+    if !cidr::allows(&token.bound_cidrs, remote) {
         return Err(Error::denied());
     }
     if token.uses.is_some() {
         token = Box::pin(open.tokens.take_use(&hash)).await?.ok_or_else(invalid)?;
     }
     let rights = open.rights(&own, &token).await?;
-    Ok(Arc::new(Holder::new(SecretString::duplicate(id), hash, token, rights)))
+    Ok((hash, token, rights))
 }
 
 fn request(

@@ -22,7 +22,7 @@ pub(super) const PREFIX: &str = "hvb.";
 const VERSION: u8 = 1;
 
 /// Longest id: it has to fit into a header with the rest of a request.
-const LONGEST: usize = 6 * 1024;
+pub(super) const LONGEST: usize = 6 * 1024;
 
 /// Makes and reads the ids.
 pub struct BatchKey {

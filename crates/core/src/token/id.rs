@@ -15,6 +15,8 @@ const VERSION: u8 = 1;
 const RANDOM: usize = 33;
 const MAC: usize = 32;
 const TEXT: usize = 88;
+/// Characters of a root token after the prefix.
+const ROOT_TEXT: usize = 24;
 
 /// The keys that ids are made and hashed with. They survive rotation.
 pub struct IdKeys {
@@ -64,7 +66,19 @@ impl IdKeys {
 
 /// A new id for a root token: 28 characters, as `generate-root` and its clients expect, and the suffix.
 pub fn fresh_root(entropy: &dyn Entropy, suffix: &str) -> SecretString {
-    SecretString::new(format!("{PREFIX}{}{suffix}", id::base62(entropy, 24)))
+    SecretString::new(format!("{PREFIX}{}{suffix}", id::base62(entropy, ROOT_TEXT)))
+}
+
+/// Has it the form of an id that a server made in the root namespace? Tells without keys; ids that their creator chose have
+/// none.
+pub(crate) fn is_formed(id: &SecretString) -> bool {
+    let id = id.expose();
+    let within = |text: &str| text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'));
+    match (id.strip_prefix(PREFIX), id.strip_prefix(batch::PREFIX)) {
+        (Some(text), _) => matches!(text.len(), ROOT_TEXT | TEXT) && within(text),
+        (_, Some(text)) => (TEXT..=batch::LONGEST).contains(&text.len()) && within(text),
+        _ => false,
+    }
 }
 
 /// What a token id or an accessor ends in: `.<namespace id>`, or nothing where it is of the root namespace.
@@ -98,6 +112,18 @@ mod tests {
         invented.push(last);
         assert!(!keys.plausible(&invented));
         assert!(keys.plausible(fresh_root(&entropy, "").expose()));
+        assert!(is_formed(&id) && is_formed(&fresh_root(&entropy, "")));
+        for junk in [
+            "",
+            "x",
+            "root",
+            "hvs.nonsense",
+            "hvb.",
+            "hvs.24 characters with spaces",
+            "hvs.abcdefghijklmnopqrstuvwx.n1",
+        ] {
+            assert!(!is_formed(&SecretString::new(junk)), "{junk}");
+        }
         assert_eq!(fresh_root(&entropy, "").expose().len(), 28);
     }
 
