@@ -13,9 +13,19 @@ use super::RateLimit;
 /// Clients that are counted one by one; more of them share a count.
 const MOST_CLIENTS: usize = 65_536;
 
+/// Time between two looks for windows that are over: a look goes through all of them, with everybody waiting.
+const SWEEP: Duration = Duration::from_secs(1);
+
 /// Who has asked how often.
 #[derive(Default)]
-pub struct Limiter(Mutex<HashMap<(String, Client), Window>>);
+pub struct Limiter(Mutex<Windows>);
+
+#[derive(Default)]
+struct Windows {
+    by_client: HashMap<(String, Client), Window>,
+    /// When those that are over were last looked for.
+    swept: Option<Duration>,
+}
 
 /// One count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -50,14 +60,14 @@ impl Limiter {
             None => Client::Others,
         };
         let mut key = (quota.to_owned(), client);
-        if windows.len() >= MOST_CLIENTS && !windows.contains_key(&key) {
-            windows.retain(|_, window| window.ends > now || window.blocked_until > now);
-            if windows.len() >= MOST_CLIENTS {
-                key.1 = Client::Others;
-            }
+        if !windows.has_room(now) && !windows.by_client.contains_key(&key) {
+            key.1 = Client::Others;
         }
-        let window =
-            windows.entry(key).or_insert(Window { ends: Duration::ZERO, asked: 0, blocked_until: Duration::ZERO });
+        let window = windows.by_client.entry(key).or_insert(Window {
+            ends: Duration::ZERO,
+            asked: 0,
+            blocked_until: Duration::ZERO,
+        });
         if window.ends <= now {
             (window.ends, window.asked) = (now + limit.interval(), 0);
         }
@@ -70,6 +80,17 @@ impl Limiter {
         }
         let reset = window.ends.max(window.blocked_until).saturating_sub(now);
         Verdict { limit: most, remaining: if blocked { 0 } else { most.saturating_sub(window.asked) }, reset, refused }
+    }
+}
+
+impl Windows {
+    /// Is there room for one more client? Makes some, if that was not tried just now.
+    fn has_room(&mut self, now: Duration) -> bool {
+        if self.by_client.len() >= MOST_CLIENTS && self.swept.is_none_or(|swept| now >= swept + SWEEP) {
+            self.by_client.retain(|_, window| window.ends > now || window.blocked_until > now);
+            self.swept = Some(now);
+        }
+        self.by_client.len() < MOST_CLIENTS
     }
 }
 
@@ -143,9 +164,24 @@ mod tests {
         for client in 0..u32::try_from(MOST_CLIENTS).unwrap() + 1000 {
             limiter.ask("q", &limit, Some(IpAddr::from(client.to_be_bytes())), Duration::ZERO);
         }
-        assert!(limiter.0.lock().len() <= MOST_CLIENTS + 1);
+        assert!(limiter.0.lock().by_client.len() <= MOST_CLIENTS + 1);
         assert!(!ask(&limiter, &limit, "250.0.0.1", 0), "they share one count");
         assert!(ask(&limiter, &limit, "250.0.0.1", 11), "which is over with its interval");
+    }
+
+    #[test]
+    fn a_full_table_is_swept_once_a_second() {
+        let (limiter, limit) = (Limiter::default(), limit(5.0, 0));
+        for client in 0..u32::try_from(MOST_CLIENTS).unwrap() {
+            limiter.ask("q", &limit, Some(IpAddr::from(client.to_be_bytes())), Duration::ZERO);
+        }
+        let ask = |address: &str, at: u64| {
+            limiter.ask("q", &limit, Some(address.parse().unwrap()), Duration::from_millis(at));
+            limiter.0.lock().by_client.len()
+        };
+        assert_eq!(ask("250.0.0.1", 9500), MOST_CLIENTS + 1, "nothing is over yet");
+        assert_eq!(ask("250.0.0.2", 10_100), MOST_CLIENTS + 1, "everything is, but it is too soon to look");
+        assert_eq!(ask("250.0.0.3", 10_500), 2);
     }
 
     #[test]
