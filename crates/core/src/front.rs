@@ -11,6 +11,7 @@ use arc_swap::ArcSwap;
 use holdfast_logical::{Check, Clock, Revision, StoreError, Txn, View};
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 pub use self::cors::Cors;
 use crate::{Core, Error, Raw, open::Open, pipeline, quota};
@@ -158,12 +159,18 @@ impl Open {
         let router = self.mounts.cached();
         let (mounted, rest) = router.resolve(&path)?;
         let role = match rest.strip_prefix("login") {
-            Some("") => raw.body.get("role").and_then(serde_json::Value::as_str),
-            Some(name) => name.strip_prefix('/'),
+            Some("") => raw.body.get("role").and_then(|role| match role {
+                Value::String(name) => Some(name.clone()),
+                // Methods take it as text.
+                Value::Number(number) => Some(number.to_string()),
+                _ => None,
+            }),
+            Some(name) => name.strip_prefix('/').map(str::to_owned),
             None => None,
         };
+        let role = role.filter(|role| !role.is_empty())?;
         let mount = mounted.info.full_path();
-        let asked = quota::Asked { path: &path, mount: &mount, role: Some(role.filter(|role| !role.is_empty())?) };
+        let asked = quota::Asked { path: &path, mount: &mount, role: Some(&role) };
         let (name, limit) = settings.quotas.rate_limit(&asked)?;
         let verdict = self.front.limiter.ask(name, limit, raw.connection.remote, self.config.clock.boottime());
         let refusal = verdict.refused().then(|| quota::refusal(&path))?;

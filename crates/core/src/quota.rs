@@ -8,6 +8,7 @@ mod limiter;
 
 use std::{collections::BTreeMap, time::Duration};
 
+use holdfast_logical::fold;
 use serde::{Deserialize, Serialize};
 
 pub use self::limiter::{Limiter, Verdict};
@@ -134,7 +135,8 @@ impl Scope {
     /// How close it is; `None`: it does not cover the request. A quota of a role counts only where the role is known,
     /// and then it is the only kind that does.
     pub fn rank(&self, asked: &Asked<'_>) -> Option<(u8, usize)> {
-        if self.role.is_empty() == asked.role.is_some() || asked.role.is_some_and(|role| role != self.role) {
+        if self.role.is_empty() == asked.role.is_some() || asked.role.is_some_and(|role| fold(role) != fold(&self.role))
+        {
             return None;
         }
         let (own, length) = (self.path.as_str(), self.path.len());
@@ -144,7 +146,7 @@ impl Scope {
         if let Some(prefix) = own.strip_suffix('*') {
             return asked.path.starts_with(prefix).then_some((3, length));
         }
-        if asked.path.trim_end_matches('/') == own.trim_end_matches('/') && own != asked.mount {
+        if asked.is_of(own) && own != asked.mount {
             return Some((4, length));
         }
         if own == asked.mount {
@@ -155,6 +157,17 @@ impl Scope {
         let near =
             self.inheritable == Some(true) || !below.trim_start_matches("auth/").trim_end_matches('/').contains('/');
         (own.ends_with('/') && near).then_some((1, length))
+    }
+}
+
+// === impl Asked ===
+
+impl Asked<'_> {
+    /// Is this its path? Methods take the name behind `login/` in any case.
+    fn is_of(&self, path: &str) -> bool {
+        let (own, path) = (self.path.trim_end_matches('/'), path.trim_end_matches('/'));
+        let logs_in = || own.strip_prefix(self.mount).is_some_and(|rest| rest.starts_with("login/"));
+        own == path || logs_in() && fold(own) == fold(path)
     }
 }
 
@@ -199,6 +212,7 @@ mod tests {
             ("path", "kv/data/a/b", ""),
             ("namespace", "team/", ""),
             ("role", "auth/approle/", "web"),
+            ("user", "auth/userpass/login/bob", ""),
         ] {
             quotas.rate_limits.insert(name.to_owned(), limit(path, role));
         }
@@ -213,7 +227,10 @@ mod tests {
             ("team/sub/kv/data/a", "team/sub/kv/", None, Some("global")),
             ("nowhere", "", None, Some("global")),
             ("auth/approle/login", "auth/approle/", Some("web"), Some("role")),
+            ("auth/approle/login", "auth/approle/", Some("WEB"), Some("role")),
             ("auth/approle/login", "auth/approle/", Some("other"), None),
+            ("auth/userpass/login/BOB", "auth/userpass/", None, Some("user")),
+            ("kv/data/a/B", "kv/", None, Some("deeper")),
         ] {
             let found = quotas.rate_limit(&Asked { path, mount, role });
             assert_eq!(found.map(|(name, _)| name), expected, "{path} {role:?}");
