@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+/// Nanoseconds.
+const SECOND: u64 = 1_000_000_000;
+
 /// Why a text is not a duration.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error("{text:?} is not a duration: use seconds (90) or a Go duration (1h30m, 1.5h; units ns us ms s m h d)")]
@@ -26,22 +29,33 @@ pub fn parse(text: &str) -> Result<Duration, ParseError> {
         let (number, tail) = rest.split_at(digits);
         let unit = tail.find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(tail.len());
         let (unit, tail) = tail.split_at(unit);
-        let seconds = match unit {
-            "ns" => 1e-9,
-            "us" | "µs" => 1e-6,
-            "ms" => 1e-3,
-            "s" => 1.0,
-            "m" => 60.0,
-            "h" => 3600.0,
-            "d" => 86400.0,
+        let nanos = match unit {
+            "ns" => 1,
+            "us" | "µs" => 1_000,
+            "ms" => 1_000_000,
+            "s" => SECOND,
+            "m" => 60 * SECOND,
+            "h" => 3600 * SECOND,
+            "d" => 86400 * SECOND,
             _ => return Err(fail()),
         };
-        let number: f64 = number.parse().map_err(|_| fail())?;
-        let part = Duration::try_from_secs_f64(number * seconds).map_err(|_| fail())?;
-        total = total.checked_add(part).ok_or_else(fail)?;
+        let part = if number.contains('.') { fraction(number, nanos) } else { whole(number, nanos) };
+        total = total.checked_add(part.ok_or_else(fail)?).ok_or_else(fail)?;
         rest = tail;
     }
     Ok(total)
+}
+
+/// Whole numbers are exact, however large: a float would lose seconds beyond 2^53.
+fn whole(number: &str, nanos: u64) -> Option<Duration> {
+    let total = u128::from(number.parse::<u64>().ok()?) * u128::from(nanos);
+    let (seconds, rest) = (total / u128::from(SECOND), total % u128::from(SECOND));
+    Some(Duration::new(u64::try_from(seconds).ok()?, u32::try_from(rest).ok()?))
+}
+
+fn fraction(number: &str, nanos: u64) -> Option<Duration> {
+    let seconds = number.parse::<f64>().ok()? * Duration::from_nanos(nanos).as_secs_f64();
+    Duration::try_from_secs_f64(seconds).ok()
 }
 
 /// Writes a duration as Go's `Duration.String` does: `0s`, `1.5s`, `30m0s`, `768h0m0s`.
@@ -72,6 +86,14 @@ fn trim(number: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Found by fuzzing.
+    #[test]
+    fn a_huge_duration_is_read_as_it_was_written() {
+        let huge = Duration::from_secs(8_888_888_888_888_888_884);
+        assert_eq!(parse(&format(huge)), Ok(huge));
+        assert!(parse("99999999999999999999h").is_err() && parse("18446744073709551615h").is_err());
+    }
 
     #[test]
     fn reads_what_vault_reads() {
