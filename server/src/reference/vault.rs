@@ -21,12 +21,7 @@ pub const NOT_SERVED: &[(&[&str], &str)] = &[
         "Vault Enterprise; replicas share one store. The status is answered",
     ),
     (
-        &[
-            "sys/storage/raft/join",
-            "sys/storage/raft/configuration",
-            "sys/storage/raft/remove-peer",
-            "sys/storage/raft/autopilot/*",
-        ],
+        &["sys/storage/raft/join", "sys/storage/raft/remove-peer", "sys/storage/raft/autopilot/*"],
         "there is no raft: etcd has its members",
     ),
     (
