@@ -144,10 +144,13 @@ impl Handle {
     }
 }
 
-/// Nobody else may swap the file: a folder that all may write to must have the sticky bit, as `/tmp` has.
+/// Nobody else may swap the file: a folder that all may write to must have the sticky bit, as `/tmp` has, or be a volume
+/// of its own: Kubernetes mounts volumes that everybody may write to, and who sees them is up to the pod.
 fn safe_folder(folder: &Path) -> io::Result<()> {
-    let mode = std::fs::metadata(folder)?.mode();
-    if mode & 0o002 != 0 && mode & 0o1000 == 0 {
+    let metadata = std::fs::metadata(folder)?;
+    let mode = metadata.mode();
+    let volume = std::fs::metadata(folder.join(".."))?.dev() != metadata.dev();
+    if mode & 0o002 != 0 && mode & 0o1000 == 0 && !volume {
         return Err(io::Error::other("everybody may write to its folder: take that right away (chmod o-w)"));
     }
     Ok(())
