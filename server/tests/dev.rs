@@ -1,5 +1,6 @@
 //! `holdfast server -dev`.
 
+use holdfast_client::Call;
 use holdfast_secret::SecretString;
 use serde_json::json;
 
@@ -74,7 +75,7 @@ async fn what_is_answered_beside_the_engines() {
     assert!(health.initialized && !health.sealed && !health.standby);
 
     assert_eq!(client.call(get("sys/metrics")).await.unwrap().status, 403);
-    let metrics = root.call(get("sys/metrics?format=prometheus")).await.unwrap();
+    let metrics = root.call(Call { query: "format=prometheus".to_owned(), ..get("sys/metrics") }).await.unwrap();
     assert_eq!(metrics.status, 200);
     let text = String::from_utf8(metrics.body.to_vec()).unwrap();
     assert!(text.contains("vault_core_unsealed 1") && text.contains("holdfast_http_requests_total"), "{text}");
