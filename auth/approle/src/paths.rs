@@ -1,6 +1,6 @@
 //! The paths of the method.
 
-use holdfast_logical::{Auth, Field, Kind, Operation, PathTable, Row, with_token_fields};
+use holdfast_logical::{Auth, Field, Kind, Operation, PathTable, Row, table::named, with_token_fields};
 
 const NAME: Field = Field::name("name", "Name of the role; upper case counts as lower case.");
 const ROLE_ID: Field = Field::new("role_id", Kind::String, "Role id; a random one if none is given.");
@@ -52,19 +52,9 @@ const fn setting(id: &'static str, pattern: &'static str, fields: &'static [Fiel
     }
 }
 
-const fn action(
-    id: &'static str,
-    pattern: &'static str,
-    operations: &'static [Operation],
-    fields: &'static [Field],
-    help: &'static str,
-) -> Row {
-    Row { id, pattern, operations, fields, auth: Auth::Token, help }
-}
-
 pub(crate) static PATHS: &PathTable = &[
-    action("roles", "role", &[Operation::List], &[], "Names of the roles."),
-    action("tidy", "tidy/secret-id", &[Operation::Update], &[], "Removes expired secret ids, in the background."),
+    named("roles", "role", &[Operation::List], &[], "Names of the roles."),
+    named("tidy", "tidy/secret-id", &[Operation::Update], &[], "Removes expired secret ids, in the background."),
     Row {
         id: "login",
         pattern: "login",
@@ -73,50 +63,50 @@ pub(crate) static PATHS: &PathTable = &[
         auth: Auth::None,
         help: "Changes a role id and a secret id into a token.",
     },
-    action(
+    named(
         "role",
         "role/:name",
         &[Operation::Read, Operation::Create, Operation::Update, Operation::Delete],
         &ROLE,
         "A role. Deleting it removes its secret ids.",
     ),
-    action("role-id", "role/:name/role-id", &[Operation::Read, Operation::Update], &[NAME, ROLE_ID], "The role id."),
-    action(
+    named("role-id", "role/:name/role-id", &[Operation::Read, Operation::Update], &[NAME, ROLE_ID], "The role id."),
+    named(
         "secret-id",
         "role/:name/secret-id",
         &[Operation::List, Operation::Update],
         SECRET_ID_FIELDS,
         "Makes a secret id; LIST names the accessors of all.",
     ),
-    action(
+    named(
         "custom-secret-id",
         "role/:name/custom-secret-id",
         &[Operation::Update],
         SECRET_ID_FIELDS,
         "Takes a secret id that was made elsewhere.",
     ),
-    action(
+    named(
         "lookup",
         "role/:name/secret-id/lookup",
         &[Operation::Update],
         &[NAME, SECRET_ID],
         "What is known of a secret id; 204 if there is none.",
     ),
-    action(
+    named(
         "destroy",
         "role/:name/secret-id/destroy",
         &[Operation::Update, Operation::Delete],
         &[NAME, SECRET_ID],
         "Destroys a secret id.",
     ),
-    action(
+    named(
         "lookup-accessor",
         "role/:name/secret-id-accessor/lookup",
         &[Operation::Update],
         &[NAME, ACCESSOR],
         "What is known of a secret id, by its accessor.",
     ),
-    action(
+    named(
         "destroy-accessor",
         "role/:name/secret-id-accessor/destroy",
         &[Operation::Update, Operation::Delete],
@@ -172,7 +162,7 @@ pub(crate) static PATHS: &PathTable = &[
         ],
         "Period of tokens.",
     ),
-    action(
+    named(
         "local-secret-ids",
         "role/:name/local-secret-ids",
         &[Operation::Read],

@@ -1,6 +1,6 @@
 //! The paths of the method.
 
-use holdfast_logical::{Auth, Field, Kind, Operation, PathTable, Row, with_token_fields};
+use holdfast_logical::{Auth, Field, Kind, Operation, PathTable, Row, table::named, with_token_fields};
 
 const NAME: Field = Field::name("name", "Name of the role; upper case counts as lower case.");
 const CRL: Field = Field::name("name", "Name of the revocation list.");
@@ -42,22 +42,12 @@ const ROLE: [Field; 35] = with_token_fields(&[
 
 const ALL: &[Operation] = &[Operation::Read, Operation::Create, Operation::Update, Operation::Delete];
 
-const fn row(
-    id: &'static str,
-    pattern: &'static str,
-    operations: &'static [Operation],
-    fields: &'static [Field],
-    help: &'static str,
-) -> Row {
-    Row { id, pattern, operations, fields, auth: Auth::Token, help }
-}
-
 pub(crate) static PATHS: &PathTable = &[
-    row("config", "config", &[Operation::Read, Operation::Update], CONFIG, "Settings of the whole method."),
-    row("roles", "certs", &[Operation::List], &[], "Names of the roles."),
-    row("role", "certs/:name", ALL, &ROLE, "A role: which certificates it takes, and what its tokens are like."),
-    row("crls", "crls", &[Operation::List], &[], "Names of the revocation lists."),
-    row(
+    named("config", "config", &[Operation::Read, Operation::Update], CONFIG, "Settings of the whole method."),
+    named("roles", "certs", &[Operation::List], &[], "Names of the roles."),
+    named("role", "certs/:name", ALL, &ROLE, "A role: which certificates it takes, and what its tokens are like."),
+    named("crls", "crls", &[Operation::List], &[], "Names of the revocation lists."),
+    named(
         "crl",
         "crls/:name",
         &[Operation::Read, Operation::Update, Operation::Delete],

@@ -1,6 +1,6 @@
 //! The paths of the method.
 
-use holdfast_logical::{Auth, Field, Kind, Operation, PathTable, Row, with_token_fields};
+use holdfast_logical::{Auth, Field, Kind, Operation, PathTable, Row, table::named, with_token_fields};
 
 const NAME: Field = Field::name("name", "Name of the role; upper case counts as lower case.");
 
@@ -49,16 +49,6 @@ const ROLE: [Field; 34] = with_token_fields(&[
 
 const ALL: &[Operation] = &[Operation::Read, Operation::Create, Operation::Update, Operation::Delete];
 
-const fn row(
-    id: &'static str,
-    pattern: &'static str,
-    operations: &'static [Operation],
-    fields: &'static [Field],
-    help: &'static str,
-) -> Row {
-    Row { id, pattern, operations, fields, auth: Auth::Token, help }
-}
-
 const fn open(
     id: &'static str,
     pattern: &'static str,
@@ -70,9 +60,9 @@ const fn open(
 }
 
 pub(crate) static PATHS: &PathTable = &[
-    row("config", "config", &[Operation::Read, Operation::Update], CONFIG, "Whose tokens are taken."),
-    row("roles", "role", &[Operation::List], &[], "Names of the roles."),
-    row("role", "role/:name", ALL, &ROLE, "A role: which tokens it takes, and what the tokens it gives are like."),
+    named("config", "config", &[Operation::Read, Operation::Update], CONFIG, "Whose tokens are taken."),
+    named("roles", "role", &[Operation::List], &[], "Names of the roles."),
+    named("role", "role/:name", ALL, &ROLE, "A role: which tokens it takes, and what the tokens it gives are like."),
     open(
         "login",
         "login",

@@ -35,6 +35,15 @@ mod tests {
             ("*ab*ab", "abab", true),
             ("a*a", "a", false),
             ("**", "x", true),
+            ("*", "shop", true),
+            ("shop", "shop", true),
+            ("shop", "shop-2", false),
+            ("shop-*", "shop-2", true),
+            ("*-2", "shop-2", true),
+            ("s*p-*2", "shop-12", true),
+            ("s*p", "shopx", false),
+            ("ab*bc", "abc", false),
+            ("", "shop", false),
         ] {
             assert_eq!(matches(glob, text), expected, "{glob:?} {text:?}");
         }

@@ -24,7 +24,7 @@ mod tools;
 mod wire;
 mod wrapping;
 
-use holdfast_logical::{Auth, Field, Operation, Row};
+use holdfast_logical::table::row;
 
 use crate::call::Noun;
 
@@ -55,19 +55,10 @@ pub const NOUNS: &[Noun] = &[
     Noun { rows: internal::ROWS, handle: |call| Box::pin(internal::handle(call)) },
 ];
 
-/// A row whose pattern is its id.
-const fn row(
-    id: &'static str,
-    operations: &'static [Operation],
-    fields: &'static [Field],
-    auth: Auth,
-    help: &'static str,
-) -> Row {
-    Row { id, pattern: id, operations, fields, auth, help }
-}
-
 #[cfg(test)]
 mod tests {
+    use holdfast_logical::Row;
+
     use super::*;
 
     #[test]

@@ -2,19 +2,10 @@
 
 use holdfast_logical::{
     Auth, Field, Kind,
-    Operation::{self, Delete, List, Read, Update},
-    PathTable, Row,
+    Operation::{Delete, List, Read, Update},
+    PathTable,
+    table::row,
 };
-
-const fn row(
-    id: &'static str,
-    operations: &'static [Operation],
-    fields: &'static [Field],
-    auth: Auth,
-    help: &'static str,
-) -> Row {
-    Row { id, pattern: id, operations, fields, auth, help }
-}
 
 const ID: Field = Field::new("id", Kind::String, "Id.");
 const NAME: Field = Field::name("name", "Name; its case does not matter.");

@@ -90,6 +90,28 @@ impl Field {
     }
 }
 
+/// A row that needs a token and has a name of its own.
+pub const fn named(
+    id: &'static str,
+    pattern: &'static str,
+    operations: &'static [Operation],
+    fields: &'static [Field],
+    help: &'static str,
+) -> Row {
+    Row { id, pattern, operations, fields, auth: Auth::Token, help }
+}
+
+/// A row whose pattern is its id.
+pub const fn row(
+    id: &'static str,
+    operations: &'static [Operation],
+    fields: &'static [Field],
+    auth: Auth,
+    help: &'static str,
+) -> Row {
+    Row { id, pattern: id, operations, fields, auth, help }
+}
+
 impl Row {
     /// Does the path match? If so, the captured segments by name.
     pub fn matches<'p>(&self, path: &'p str) -> Option<BTreeMap<&'static str, &'p str>> {

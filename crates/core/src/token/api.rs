@@ -3,7 +3,8 @@
 use holdfast_logical::{
     Auth, Field, Kind,
     Operation::{Create, Delete, List, Read, Update},
-    PathTable, Response, Row, fold,
+    PathTable, Response, fold,
+    table::row,
 };
 use holdfast_secret::SecretString;
 use serde_json::{Map, Value};
@@ -67,16 +68,6 @@ const ROLE: &[Field] = &[
     Field::new("token_num_uses", Kind::Int, "Uses; 0 is unlimited."),
     Field::new("token_no_default_policy", Kind::Bool, "Leave the default policy out."),
 ];
-
-const fn row(
-    id: &'static str,
-    operations: &'static [holdfast_logical::Operation],
-    fields: &'static [Field],
-    auth: Auth,
-    help: &'static str,
-) -> Row {
-    Row { id, pattern: id, operations, fields, auth, help }
-}
 
 const ROWS: &PathTable = &[
     row("create", &[Update], CREATE, Auth::Token, "Makes a child of the caller's token."),
