@@ -24,7 +24,8 @@ async fn a_refused_driver_ends_with_an_error() {
     let mut node = Node::start().await;
     let mut kubelet = RegistrationClient::new(connect(&node.registry_socket()).await);
     let told = RegistrationStatus { plugin_registered: false, error: "no such version".to_owned() };
-    kubelet.notify_registration_status(told).await.unwrap();
+    // It ends at once, maybe before its answer is out.
+    let _ = kubelet.notify_registration_status(told).await;
     for _ in 0..500 {
         if let Some(status) = node.driver_ended() {
             assert_eq!(status.code(), Some(1));
