@@ -15,7 +15,7 @@ merged() { ! git grep -nE '^(<<<<<<<|>>>>>>>)( |$)' || { echo "a merge is not fi
 chart() {
   helm lint --strict charts/holdfast
   helm template holdfast charts/holdfast -n holdfast >/dev/null
-  helm template holdfast charts/holdfast -n holdfast --set seal.type=shamir --set etcd.replicas=3 >/dev/null
+  helm template holdfast charts/holdfast -n holdfast --set seal.type=shamir --set etcd.replicas=3 --set server.replicas=3 >/dev/null
   helm template holdfast charts/holdfast -n holdfast --set etcd.enabled=false --set 'externalEtcd.endpoints={https://etcd:2379}' --set externalEtcd.existingSecret=x >/dev/null
   if helm template holdfast charts/holdfast --set server.replicas=two >/dev/null 2>&1; then echo "the schema takes server.replicas=two" >&2; return 1; fi
 }

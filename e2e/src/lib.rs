@@ -1,6 +1,7 @@
 //! What the demo and the end-to-end tests stand on: a cluster reached with kubectl and helm as a user would, the release
 //! under test, and waiting with a deadline for what must become true.
 
+pub mod load;
 pub mod postgres;
 pub mod release;
 pub mod server;
@@ -8,6 +9,7 @@ pub mod shell;
 pub mod shop;
 pub mod wait;
 
+pub use load::{Load, Service};
 pub use release::Release;
 pub use server::Server;
 pub use shell::{kubectl, kubectl_apply, run};

@@ -38,14 +38,7 @@ impl Server {
         let port = port.with_context(|| format!("kubectl port-forward said {line:?}"))?;
         // kubectl writes a line for each connection and ends when nobody reads it.
         tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
-        let secret = format!("{}-tls", release.name);
-        let ca = run("kubectl", &["get", "secret", "-n", ns, &secret, "-o", r"jsonpath={.data.ca\.crt}"]).await?;
-        let client = Client::new(Config {
-            address: format!("https://127.0.0.1:{port}"),
-            ca_pem: Some(STANDARD.decode(ca.trim())?),
-            timeout: Some(Duration::from_secs(30)),
-            ..Config::default()
-        })?;
+        let client = client_at(release, port.parse()?).await?;
         Ok(Self { client, _forward: forward })
     }
 
@@ -55,4 +48,17 @@ impl Server {
         let (client, _) = self.client.login_kubernetes("kubernetes", role, &SecretString::new(jwt.trim())).await?;
         Ok(client)
     }
+}
+
+/// A client, without a token, to a local port that leads to the server.
+pub(crate) async fn client_at(release: &Release, port: u16) -> Result<Client> {
+    let secret = format!("{}-tls", release.name);
+    let path = r"jsonpath={.data.ca\.crt}";
+    let ca = run("kubectl", &["get", "secret", "-n", release.namespace(), &secret, "-o", path]).await?;
+    Ok(Client::new(Config {
+        address: format!("https://127.0.0.1:{port}"),
+        ca_pem: Some(STANDARD.decode(ca.trim())?),
+        timeout: Some(Duration::from_secs(30)),
+        ..Config::default()
+    })?)
 }

@@ -4,11 +4,13 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use holdfast_e2e::{
-    Shop, postgres,
+    Load, Release, Server, Service, Shop, postgres,
     shell::{kubectl, run},
     shop::{self, PODS_AND_PLACES},
     wait::eventually_within,
 };
+
+use serde_json::json;
 
 use crate::release;
 
@@ -118,6 +120,30 @@ spec: {{engineRef: {{name: orders-db}}, role: readonly, target: {{secret: {{name
     })
     .await?;
     database.close(Duration::from_secs(60)).await?;
+    Ok(())
+}
+
+/// Three replicas behind the Service are restarted one after the other while others read and write: no request fails.
+#[tokio::test]
+async fn c_a_rolling_restart_of_three_replicas_fails_no_request() -> Result<()> {
+    release().await?;
+    let release = Release::install("holdfast", &["server.replicas=3"]).await?;
+    release.ready("server").await?;
+    let server = Server::connect(&release).await?;
+    let admin = server.login(release.namespace(), "holdfast-admin", "holdfast-admin").await?;
+    admin.write("sys/mounts/rolling", json!({"type": "kv", "options": {"version": "1"}})).await?;
+    let service = Service::expose(&release).await?;
+    let load = Load::start(&service, &admin, "rolling");
+    let set = format!("statefulset/{}-server", release.name);
+    kubectl(&format!("rollout restart -n {} {set}", release.namespace())).await?;
+    kubectl(&format!("rollout status -n {} {set} --timeout=180s", release.namespace())).await?;
+    let (answered, failed) = load.stop().await?;
+    ensure!(failed.is_empty(), "{} of {answered} requests failed: {:?}", failed.len(), &failed[..failed.len().min(5)]);
+    ensure!(answered > 300, "only {answered} requests were made");
+    println!("{answered} requests during the restart of three replicas, none failed");
+    let server = Server::connect(&release).await?;
+    let admin = server.login(release.namespace(), "holdfast-admin", "holdfast-admin").await?;
+    admin.delete("sys/mounts/rolling").await?;
     Ok(())
 }
 

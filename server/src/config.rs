@@ -199,6 +199,9 @@ impl Config {
             let unset = self.listeners.iter_mut().filter(|listener| listener.limits.request == usual);
             unset.for_each(|listener| listener.limits.request = longest);
         }
+        if let Some(delay) = top.duration("shutdown_delay")? {
+            self.listeners.iter_mut().for_each(|listener| listener.limits.leave = delay);
+        }
         if self.default_lease_ttl > self.max_lease_ttl {
             let limit = duration::format(self.max_lease_ttl);
             return Err(top.wrong("default_lease_ttl", format!("it is more than max_lease_ttl, which is {limit}")));

@@ -47,3 +47,38 @@ async fn a_request_that_is_under_way_is_answered() {
     assert!(server.wait().success());
     assert!(!pid_file.exists());
 }
+
+/// What a rolling update behind a load balancer needs: who keeps a connection open is sent away with an answer, who still
+/// comes is served.
+#[tokio::test]
+async fn with_a_delay_requests_are_served_after_the_signal_and_each_answer_closes_its_connection() {
+    let folder = folder();
+    let mut server = Server::start(folder.path(), "storage \"inmem\" {}\nshutdown_delay = \"5s\"\n").await;
+    let mut kept = TcpStream::connect(("127.0.0.1", server.port)).unwrap();
+    assert!(!ask(&mut kept).contains("connection: close"));
+
+    let signalled = Instant::now();
+    server.signal("-TERM");
+    while !server.errors().contains("shutting down") {
+        assert!(signalled.elapsed() < SOON, "{}", server.errors());
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let answer = ask(&mut kept);
+    assert!(answer.starts_with("http/1.1 501") && answer.contains("connection: close"), "{answer}");
+    let mut late = TcpStream::connect(("127.0.0.1", server.port)).unwrap();
+    assert!(ask(&mut late).contains("connection: close"));
+    assert!(server.wait().success());
+    assert!(signalled.elapsed() >= Duration::from_secs(5), "it ended after {:?}", signalled.elapsed());
+}
+
+/// The head of an answer, in lower case.
+fn ask(stream: &mut TcpStream) -> String {
+    stream.set_read_timeout(Some(SOON)).unwrap();
+    write!(stream, "HEAD /v1/sys/health HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+    let (mut head, mut byte) = (Vec::new(), [0]);
+    while !head.ends_with(b"\r\n\r\n") {
+        stream.read_exact(&mut byte).unwrap();
+        head.push(byte[0]);
+    }
+    String::from_utf8(head).unwrap().to_lowercase()
+}

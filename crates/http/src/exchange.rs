@@ -8,7 +8,11 @@ use holdfast_api_types::header;
 use holdfast_base::{Entropy, id};
 use holdfast_core::{Answer, Cors, Doors, Greeting, Raw, Verb};
 use holdfast_logical::Connection;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, header::CONTENT_LENGTH, request::Parts};
+use http::{
+    HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Version,
+    header::{CONNECTION, CONTENT_LENGTH},
+    request::Parts,
+};
 use http_body_util::BodyExt;
 use hyper::body::Body;
 use tokio::time::{Instant, timeout};
@@ -75,6 +79,8 @@ pub struct Peer {
     pub address: Option<SocketAddr>,
     /// Its certificates as DER, leaf first.
     pub certificates: Arc<Vec<Vec<u8>>>,
+    /// The process ends soon: a connection ends with its next answer.
+    pub leaving: CancellationToken,
     /// The listener stops.
     pub closing: CancellationToken,
 }
@@ -109,6 +115,9 @@ impl Site {
         };
         let (status, took) = (response.status().as_u16(), started.elapsed());
         self.headers.apply(status, response.headers_mut());
+        if parts.version < Version::HTTP_2 && peer.leaving.is_cancelled() {
+            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        }
         self.handle.observe(verb, status, took);
         debug!(method = %parts.method, status, ?took, "answered");
         response

@@ -59,7 +59,10 @@ pub struct Limits {
     pub read: Duration,
     /// For the TLS handshake.
     pub handshake: Duration,
-    /// For requests that are running when the process ends.
+    /// How long the socket goes on serving after the process was told to end, so that whoever sends requests here learns
+    /// of it first. Each answer over HTTP/1 then closes its connection. Zero: it closes at once.
+    pub leave: Duration,
+    /// For requests that are running when the socket closes.
     pub drain: Duration,
 }
 
@@ -102,6 +105,7 @@ impl Default for Limits {
             head: Duration::from_secs(60),
             read: Duration::from_secs(30),
             handshake: Duration::from_secs(10),
+            leave: Duration::ZERO,
             drain: Duration::from_secs(20),
         }
     }
@@ -163,15 +167,21 @@ impl Listener {
         }
     }
 
-    /// Serves until `shutdown`, then closes the socket and waits for running requests, at most `limits.drain`.
+    /// Serves until `shutdown` and for `limits.leave` after it, then closes the socket and waits for running requests, at
+    /// most `limits.drain`.
     pub async fn serve(self, shutdown: impl Future<Output = ()>) {
         let Self { socket, tls, site } = self;
         let (graceful, closing) = (GracefulShutdown::new(), CancellationToken::new());
-        let connections = Arc::new(Connections::default());
-        tokio::pin!(shutdown);
+        let (connections, leaving) = (Arc::new(Connections::default()), CancellationToken::new());
+        let end = async {
+            shutdown.await;
+            leaving.cancel();
+            tokio::time::sleep(site.limits.leave).await;
+        };
+        tokio::pin!(end);
         loop {
             let accepted = tokio::select! {
-                () = &mut shutdown => break,
+                () = &mut end => break,
                 accepted = socket.accept() => accepted,
             };
             match accepted {
@@ -186,6 +196,7 @@ impl Listener {
                         site: site.clone(),
                         tls: tls.clone(),
                         watcher: graceful.watcher(),
+                        leaving: leaving.clone(),
                         closing: closing.clone(),
                         address,
                         counted,
@@ -216,6 +227,7 @@ struct Accepted {
     site: Arc<Site>,
     tls: Option<Tls>,
     watcher: Watcher,
+    leaving: CancellationToken,
     closing: CancellationToken,
     address: Option<SocketAddr>,
     counted: Counted,
@@ -252,7 +264,7 @@ impl Accepted {
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let (site, address) = (self.site, self.address);
-        let peer = Peer { address, certificates, closing: self.closing };
+        let peer = Peer { address, certificates, leaving: self.leaving, closing: self.closing };
         let mut builder = Builder::new(TokioExecutor::new());
         builder.http1().timer(TokioTimer::new()).header_read_timeout(site.limits.head).max_buf_size(HEAD_BYTES);
         builder
