@@ -21,6 +21,7 @@ use crate::{
     Release,
     server::client_at,
     shell::{kubectl, run},
+    wait::eventually,
 };
 
 /// Who reads and writes at the same time.
@@ -69,7 +70,12 @@ impl Service {
                 });
             }
         });
-        Ok(Self { client, forwarding })
+        let service = Self { client, forwarding };
+        eventually("the node port leads to the server", || async {
+            Ok(service.client.seal_status().await.ok().filter(|status| !status.sealed))
+        })
+        .await?;
+        Ok(service)
     }
 }
 

@@ -131,6 +131,7 @@ async fn c_a_rolling_restart_of_three_replicas_fails_no_request() -> Result<()> 
     release.ready("server").await?;
     let server = Server::connect(&release).await?;
     let admin = server.login(release.namespace(), "holdfast-admin", "holdfast-admin").await?;
+    admin.delete("sys/mounts/rolling").await?;
     admin.write("sys/mounts/rolling", json!({"type": "kv", "options": {"version": "1"}})).await?;
     let service = Service::expose(&release).await?;
     let load = Load::start(&service, &admin, "rolling");
