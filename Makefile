@@ -35,6 +35,9 @@ audit-soak: ## 100,000 mixed requests with kills in between: each has its audit 
 build: ## all binaries, as tests and images use them
 	cargo build $(SHIPPED)
 
+path-of-holdfast:
+	@echo $(BIN)/holdfast
+
 fmt: ## check the formatting
 	cargo fmt --all --check
 
@@ -60,4 +63,4 @@ cluster-tools:
 release: ## optimised binaries
 	cargo build --release $(SHIPPED)
 
-.PHONY: help demo demo-down demo-shell test audit-soak build fmt lint docs crds fuzz deny cluster-tools release
+.PHONY: path-of-holdfast help demo demo-down demo-shell test audit-soak build fmt lint docs crds fuzz deny cluster-tools release

@@ -12,6 +12,9 @@ fresh() { # generated files are those that are checked in
   diff -r "$out" crds && diff -r "$out" charts/holdfast/files/crds || { echo "run make crds and commit" >&2; return 1; }
 }
 merged() { ! git grep -nE '^(<<<<<<<|>>>>>>>)( |$)' || { echo "a merge is not finished" >&2; return 1; }; }
+shipped() { # what we ship has no failpoints: without the feature neither names nor the variable are in it
+  ! grep -qaE 'HOLDFAST_FAILPOINTS|lease\.create\.outside-done' "$(make -s path-of-holdfast)" || { echo "holdfast is built with failpoints" >&2; return 1; }
+}
 chart() {
   helm lint --strict charts/holdfast
   helm template holdfast charts/holdfast -n holdfast >/dev/null
@@ -34,6 +37,7 @@ if [ "$WHAT" != unit ]; then
   stage "generated files" fresh
   stage "chart" chart
   stage "binaries" make build
+  stage "no failpoints in what we ship" shipped
   stage "cluster" "$HERE/cluster/cluster.sh" up "${CLUSTER:-holdfast}"
   stage "images" "$HERE/images.sh" "${CLUSTER:-holdfast}"
   stage "end to end" cargo test -p holdfast-e2e --test main -- --test-threads=4 shared

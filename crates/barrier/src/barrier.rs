@@ -9,6 +9,7 @@ use arc_swap::ArcSwapOption;
 use async_trait::async_trait;
 pub use dump::{Dump, HOLD, RESTORE, Restore, Stored};
 use holdfast_base::{Clock, Entropy, Timestamp};
+use holdfast_failpoint::failpoint;
 use holdfast_secret::SecretBytes;
 use holdfast_storage::{Compare, Condition, Error, Op, OpReply, Range, Storage, Txn as StorageTxn};
 
@@ -173,6 +174,7 @@ impl Barrier {
         self.succession.store(None);
         if let Some(session) = self.open.swap(None) {
             session.close().await;
+            failpoint!("leave.done").await;
         }
     }
 

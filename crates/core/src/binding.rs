@@ -8,6 +8,7 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use holdfast_barrier::view::{Check, StoreError, Txn, View};
+use holdfast_failpoint::failpoint;
 use holdfast_logical::{Data, Namespace};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -167,6 +168,7 @@ impl Leases {
         check_owner(owner)?;
         let Some(item) = item else {
             let tombstone = self.entomb(owner).await?;
+            failpoint!("binding.entombed").await;
             let ids = self.indexed(&format!("own/{owner}/")).await?;
             let mut all = self.revoke_all(ids, false, false).await?;
             all.revision = all.revision.max(tombstone);

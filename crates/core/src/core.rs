@@ -9,6 +9,7 @@ use std::{
 };
 
 use arc_swap::ArcSwapOption;
+use holdfast_failpoint::failpoint;
 use holdfast_secret::SecretBytes;
 use tokio::sync::{Mutex, Notify};
 use tokio_util::sync::CancellationToken;
@@ -118,6 +119,7 @@ impl Core {
                 return Err(error.into());
             }
         };
+        failpoint!("unseal.loaded").await;
         self.early.close().await;
         if let Err(error) = open.audit.sync().await {
             self.config.barrier.seal().await;
@@ -127,8 +129,10 @@ impl Core {
             tracing::warn!(%error, "the root key before the present one is not forgotten yet; the next unseal does it");
         }
         crate::lifecycle::restore::look_at_hold(&open).await?;
+        failpoint!("unseal.before-start").await;
         open.start();
         self.open.store(Some(open.clone()));
+        failpoint!("unseal.started").await;
         self.held.store(false, Ordering::Relaxed);
         self.config.metrics.unsealed.set(1);
         tracing::info!(cluster = %open.cluster.name, "unsealed");
@@ -172,6 +176,7 @@ impl Core {
         let _ceremony = self.ceremony.lock().await;
         let note = serde_json::json!({ "time": self.config.clock.now().to_string(), "by": self.config.hostname });
         self.config.barrier.order_seal(note.to_string().into_bytes()).await?;
+        failpoint!("seal.ordered").await;
         self.end_of_log().await;
         self.deactivate();
         self.config.barrier.seal().await;

@@ -7,6 +7,7 @@ use std::{
 
 use async_trait::async_trait;
 use holdfast_base::id;
+use holdfast_failpoint::failpoint;
 use holdfast_logical::{Backend, Check, MountInfo, Namespace, Store, StoreError, Timestamp, Txn, View};
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
@@ -241,6 +242,7 @@ impl Open {
     pub async fn empty_mount(&self, record: &Record) -> Result<(), Error> {
         let path = record.full_path();
         self.tokens.revoke_mount(&record.uuid).await?;
+        failpoint!("unmount.tokens-revoked").await;
         let done = self
             .leases
             .revoke_prefix(Folder { namespace: &record.namespace, path: &path }, false)
@@ -260,6 +262,7 @@ impl Open {
     /// Removes a mount that was closed: tokens and leases first, then the row, then the storage.
     pub async fn finish_unmount(&self, record: &Record) -> Result<(), Error> {
         self.empty_mount(record).await?;
+        failpoint!("unmount.leases-revoked").await;
         self.lockout.wipe(&record.uuid).await?;
         self.mounts.remove(record).await
     }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use holdfast_failpoint::failpoint;
 use holdfast_logical::{Data, Error, Issue, Request, Response, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
@@ -79,6 +80,7 @@ impl Database {
                 let message = format!("the database has a user {:?} already; nothing was made, try again", user.name);
                 return Err(Error::Status { code: 503, message });
             }
+            failpoint!("database.create.before").await;
             let created = session.create(&user, &role.creation_statements).await;
             if created.is_err()
                 && !role.rollback_statements.is_empty()
@@ -87,6 +89,7 @@ impl Database {
                 tracing::warn!(user = user.name, %error, "rollback_statements failed");
             }
             created?;
+            failpoint!("database.create.done").await;
             pool.give_back(session);
             Ok(())
         };
@@ -127,6 +130,7 @@ async fn revoke(pool: &Pool, username: &str, revocation: &[String]) -> Result<()
     let user = User { name: username, password: "", expiration: None };
     let session = pool.session().await?;
     session.revoke(&user, revocation).await?;
+    failpoint!("database.revoke.done").await;
     pool.give_back(session);
     Ok(())
 }

@@ -3,6 +3,7 @@
 //! The new password is stored before it is set in the database. Whoever finds it there, also after a crash and on
 //! another replica, sets the same one again; nobody draws another. It becomes *the* password when a login with it worked.
 
+use holdfast_failpoint::failpoint;
 use holdfast_logical::{Check, Error, Response, Revision, StoreError};
 
 use crate::{
@@ -33,6 +34,7 @@ impl Database {
                 Err(error) => return Err(error.into()),
             };
         }
+        failpoint!("database.rotate.next-stored").await;
         self.finish(name, config, revision).await?;
         Ok(Response::empty())
     }
@@ -60,8 +62,10 @@ impl Database {
             Err(Failure::Login { .. }) => {}
             Err(error) => return Err(error.into()),
         }
+        failpoint!("database.rotate.set").await;
         drop(pool.open_with(&next).await?);
         config.password = next;
+        failpoint!("database.rotate.proved").await;
         match self.store_config(name, &config, Check::At(revision)).await {
             // Another replica finished it, with the same password.
             Ok(_) | Err(StoreError::Conflict) => {

@@ -8,6 +8,7 @@
 use std::collections::VecDeque;
 
 use bytes::Bytes;
+use holdfast_failpoint::failpoint;
 use holdfast_storage::{Compare, Condition, KeyValue, Op, Range, Revision, Storage, Txn, after_prefix};
 use serde::{Deserialize, Serialize};
 
@@ -171,7 +172,9 @@ impl Barrier {
             size: 0,
         };
         work.data().await?;
+        failpoint!("restore.data-placed").await;
         work.finish(&restore).await?;
+        failpoint!("restore.finished").await;
         self.unstage().await?;
         Ok(Some(restore))
     }
@@ -266,6 +269,7 @@ impl Work<'_> {
         if self.batch.is_empty() {
             return Ok(());
         }
+        failpoint!("restore.before-batch").await;
         self.size = 0;
         let then = std::mem::take(&mut self.batch);
         self.send(then).await

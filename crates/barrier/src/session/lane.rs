@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use holdfast_failpoint::failpoint;
 use holdfast_storage::{Compare, Condition, Error, KeyValue, Op, OpReply, Txn, TxnReply};
 
 use outcome::Resolution;
@@ -86,8 +87,10 @@ impl Lane {
             }
             let txn = self.build(&standing, &keys, revision, &batch);
             let sent = session.clock.boottime();
+            failpoint!("batch.before-commit").await;
             let error = match session.storage.txn(txn).await {
                 Ok(reply) if reply.succeeded => {
+                    failpoint!("batch.committed").await;
                     (self.revision, self.seq) = (Some(reply.revision), self.seq + 1);
                     session.confirm(&standing, sent);
                     session.show_conflicts(&reply);

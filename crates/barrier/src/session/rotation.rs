@@ -3,6 +3,7 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use holdfast_failpoint::failpoint;
 use holdfast_secret::SecretBytes;
 use holdfast_storage::{Compare, Condition, Error, Op, Txn};
 
@@ -34,7 +35,9 @@ impl Session {
         let mut next = keys.keyring.duplicate();
         let term = next.add_term(&*self.entropy, self.clock.now());
         let stored = next.seal(&keys.root, &*self.entropy).map_err(StoreError::from)?;
+        failpoint!("rotate.before-store").await;
         self.replace(&keys, &next, stored, Vec::new()).await?;
+        failpoint!("rotate.stored").await;
         Ok(term)
     }
 
@@ -50,7 +53,10 @@ impl Session {
         let succession = seal_succession(&keys.root, root, &nonce).map_err(StoreError::from)?;
         let mut more = vec![Op::put(layout::SUCCESSION, succession)];
         more.extend(clear.into_iter().map(|(name, bytes)| Op::put(layout::clear(&name), bytes)));
-        self.replace(&keys, &keys.keyring, stored, more).await
+        failpoint!("rekey.before-store").await;
+        self.replace(&keys, &keys.keyring, stored, more).await?;
+        failpoint!("rekey.stored").await;
+        Ok(())
     }
 
     /// Writes a keyring and a new generation; returns when this replica uses it.

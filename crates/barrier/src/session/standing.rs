@@ -10,6 +10,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
+use holdfast_failpoint::failpoint;
 use holdfast_storage::{Compare, Condition, Error, KeyValue, Op, OpReply, Range, Txn};
 
 use super::roster::Roster;
@@ -45,6 +46,7 @@ pub(super) struct Standing {
 /// Makes our record and lanes, and removes those of dead predecessors. The keys must still be those of the store.
 pub(super) async fn join(ground: &Ground, keys: &Keys) -> Result<(Standing, Roster), StoreError> {
     let standing = enter(ground.entropy.as_ref(), ground.storage.as_ref(), keys, &ground.options).await?;
+    failpoint!("join.entered").await;
     let members = ground.storage.range(Range::prefix(layout::MEMBERS)).await?.items;
     let mut others = Vec::new();
     for item in members.into_iter().filter(|item| item.key != standing.key) {
@@ -58,6 +60,7 @@ pub(super) async fn join(ground: &Ground, keys: &Keys) -> Result<(Standing, Rost
         }
         others.push(item);
     }
+    failpoint!("join.predecessors-removed").await;
     let roster = Roster::of(&others, None, &keys.mac, ground.clock.boottime());
     Ok((standing, roster))
 }
@@ -174,6 +177,7 @@ impl Session {
         };
         // If the outcome is unknown, the next heartbeat or batch finds the record changed and takes it over.
         let reply = self.storage.txn(txn).await?;
+        failpoint!("join.state-written").await;
         if reply.succeeded {
             self.standing.store(Arc::new(Standing { state, revision: reply.revision, ..(*standing).clone() }));
         }
@@ -228,12 +232,14 @@ impl Session {
                 tracing::warn!("evicting a replica that does not give up its cache");
                 let compares = vec![mine.clone(), Compare::new(key.clone(), Condition::ModRevision(revision))];
                 self.storage.txn(Txn { compares, then: vec![Op::put(key, stored)], otherwise: Vec::new() }).await?;
+                failpoint!("evict.written").await;
             }
         }
         for (key, revision) in over {
             let mut txn = removal(&key, revision);
             txn.compares.push(mine.clone());
             self.storage.txn(txn).await?;
+            failpoint!("evict.tombstone-removed").await;
         }
         Ok(())
     }
@@ -259,6 +265,7 @@ impl Session {
                 // First uncounted, then gone: a key that vanishes while cached would be counted.
                 let _ = self.set_state(State::Barrier).await;
             }
+            failpoint!("leave.before-removal").await;
             let standing = self.standing.load_full();
             self.storage.txn(removal(&standing.key, standing.revision)).await
         };

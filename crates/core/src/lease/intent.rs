@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use holdfast_barrier::view::{Check, Revision, StoreError, Txn};
+use holdfast_failpoint::failpoint;
 use holdfast_logical::Namespace;
 
 use super::{
@@ -33,6 +34,7 @@ impl Leases {
     /// What fails here is found by the sweep, since the intent stays.
     pub(super) async fn take_back(&self, intent: &mut Intent, stored: Revision, ended: bool) {
         let revoked = self.revoke_outside(&intent.mount_uuid, &intent.internal).await;
+        failpoint!("lease.take-back.outside-done").await;
         if let Err(error) = &revoked {
             tracing::warn!(lease = intent.id, %error, "a credential that was not recorded could not be revoked yet");
         }
@@ -64,7 +66,9 @@ impl Leases {
         let due = std::mem::replace(&mut intent.due, record::after(now, CLAIM));
         intent.abandoned.get_or_insert(now);
         let claim = self.rewrite(&intent, due, revision).await?;
+        failpoint!("lease.sweep.claimed").await;
         let revoked = self.revoke_outside(&intent.mount_uuid, &intent.internal).await;
+        failpoint!("lease.sweep.outside-done").await;
         if let Err(error) = &revoked {
             tracing::warn!(lease = intent.id, %error, "an abandoned credential could not be revoked yet");
         }

@@ -3,6 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use holdfast_barrier::view::{Check, Revision, StoreError, Txn, Write};
+use holdfast_failpoint::failpoint;
 use holdfast_logical::{Data, Error as BackendError, Issue};
 use serde_json::value::to_raw_value;
 
@@ -72,6 +73,7 @@ impl Leases {
             Err(error) => return Err(error.into()),
         };
 
+        failpoint!("lease.create.intent-stored").await;
         match tokio::time::timeout(OUTSIDE_DEADLINE, create()).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => {
@@ -88,6 +90,7 @@ impl Leases {
             }
         }
 
+        failpoint!("lease.create.outside-done").await;
         let limits = capped(ttl, context.mount.default_ttl, max_ttl, context.mount.max_ttl, Duration::ZERO);
         let (ttl, warnings) = limits.map(|limits| (limits.ttl, limits.warnings)).unwrap_or_default();
         let now = self.now();
@@ -114,6 +117,7 @@ impl Leases {
             Ok(txn) => self.view.commit(txn).await,
             Err(error) => Err(error),
         };
+        failpoint!("lease.create.recorded").await;
         match committed {
             Ok(revision) => Ok(leased(record, ttl, data, warnings, revision)),
             Err(error) => {

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use holdfast_barrier::view::{Check, StoreError, Txn};
+use holdfast_failpoint::failpoint;
 
 use super::{Error, Leases, OUTSIDE_DEADLINE, Renewed, due::Due, limits::capped, record};
 
@@ -47,6 +48,7 @@ impl Leases {
         let outside = backend.renew(&record.internal, ttl);
         tokio::time::timeout(OUTSIDE_DEADLINE, outside).await.map_err(|_| Error::Timeout)??;
 
+        failpoint!("lease.renew.outside-done").await;
         let now = self.now();
         record.expire_time = record::after(now, record.within(now, ttl));
         record.last_renewal = Some(now);
@@ -57,6 +59,7 @@ impl Leases {
         txn.put_json(path, &record)?;
         Due::Lease(record.id.clone()).shift(&self.view, &mut txn, due, record.due)?;
         let revision = self.view.commit(txn).await?;
+        failpoint!("lease.renew.recorded").await;
         Ok(Renewed { lease_id: record.id, ttl, renewable: record.renewable, warnings: limits.warnings, revision })
     }
 }

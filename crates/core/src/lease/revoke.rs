@@ -5,6 +5,7 @@ use std::{sync::Arc, time::Duration};
 use futures::{StreamExt, stream};
 use holdfast_barrier::view::{Check, Revision, StoreError, Txn};
 use holdfast_base::Entropy;
+use holdfast_failpoint::failpoint;
 use serde_json::{Map, Value};
 
 use super::{
@@ -163,7 +164,9 @@ impl Leases {
     }
 
     async fn attempt(&self, mut record: Record, claim: Revision, force: bool) -> Result<Revoked, Error> {
+        failpoint!("lease.revoke.claimed").await;
         let outside = self.revoke_outside(&record.mount_uuid, &record.internal).await;
+        failpoint!("lease.revoke.outside-done").await;
         let error = match outside {
             Ok(()) => return self.forget_lease(&record, claim).await,
             Err(error) if force => {
@@ -221,6 +224,7 @@ impl Leases {
                 txn.delete(self.view.path(&record::owner_path(&binding.owner, serial)));
                 binding::unbind(&self.view, &mut txn, binding, &record.id).await?;
             }
+            failpoint!("lease.revoke.before-forget").await;
             match self.view.commit(txn).await {
                 Ok(revision) => return Ok(Revoked::Done(revision)),
                 Err(StoreError::Conflict) => match self.record(&record.id).await? {

@@ -2,6 +2,7 @@
 
 use holdfast_api_types::{InitRequest, InitResponse};
 use holdfast_barrier::InitError;
+use holdfast_failpoint::failpoint;
 use holdfast_seal::ShareConfig;
 use holdfast_secret::SecretBytes;
 
@@ -45,6 +46,7 @@ impl Core {
             keyholders::encrypt_to(key, "", entropy)?;
         }
         let plan = self.plan(wanted, false).await?;
+        failpoint!("init.planned").await;
         self.store(&plan).await?;
         let root_token = match stored {
             true => {
@@ -62,6 +64,7 @@ impl Core {
                 token?
             }
         };
+        failpoint!("init.root-token-made").await;
         drop(ceremony);
         tracing::info!(seal = self.config().seal.kind(), shares = plan.shares.len(), "initialized");
         let keyholders::Handout { keys, keys_base64, .. } = hand_out(&recipients, &plan.shares)?;
@@ -147,6 +150,7 @@ impl Core {
     async fn store(&self, plan: &Plan) -> Result<(), Error> {
         let barrier = &self.config().barrier;
         barrier.initialize_with(&plan.root_key, plan.clear.clone()).await.map_err(init_error)?;
+        failpoint!("init.stored").await;
         barrier.unseal(plan.root_key.duplicate()).await.map_err(super::unseal::error)
     }
 }

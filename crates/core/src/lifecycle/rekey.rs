@@ -10,6 +10,7 @@ mod backup;
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use holdfast_base::id;
+use holdfast_failpoint::failpoint;
 use holdfast_seal::{Collector, Progress, ShareConfig};
 use holdfast_secret::{SecretBytes, SecretString};
 use serde::{Deserialize, Serialize};
@@ -195,6 +196,7 @@ pub(crate) async fn verify(open: &Open, target: Target, key: &str, nonce: &str) 
         }
         Ok(Progress::Complete(key)) if key == running.what.new_key()? => {
             apply::apply(open, target, &key, running.what.config()?).await?;
+            failpoint!("rekey.verified").await;
             slot.end().await?;
             let shown = json!({ "nonce": nonce, "complete": true });
             Ok(shown.as_object().cloned().unwrap_or_default())
@@ -224,6 +226,7 @@ async fn complete(open: &Open, target: Target, mut running: Running<Rekey>) -> R
         backup::keep(open, target, &running.nonce, &handout).await?;
     }
     if running.what.verification {
+        failpoint!("rekey.new-key-made").await;
         let (nonce, key) = (id::uuid(entropy), STANDARD.encode(key.expose()));
         let pending = || Pending { nonce: nonce.clone(), key: SecretString::new(key.as_str()), given: Vec::new() };
         running = slot.change::<Rekey>(&running.nonce, |running| running.what.pending = Some(pending())).await?;
@@ -231,6 +234,7 @@ async fn complete(open: &Open, target: Target, mut running: Running<Rekey>) -> R
         apply::apply(open, target, &key, config).await?;
         slot.end().await?;
     }
+    failpoint!("rekey.before-answer").await;
     let mut shown = show(&running);
     for (name, value) in [
         ("complete", json!(true)),

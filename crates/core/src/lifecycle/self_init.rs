@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use holdfast_base::id;
+use holdfast_failpoint::failpoint;
 use holdfast_logical::{Check, Error as Logical, StoreError};
 
 use super::SELF_INIT;
@@ -14,7 +15,9 @@ use crate::{Answer, Core, Error, InitStep, Raw, open::Open, pipeline};
 impl Core {
     /// Makes the keyring and the marker.
     pub(crate) async fn initialize_itself(&self) -> Result<(), Error> {
-        self.initialize_quietly().await
+        self.initialize_quietly().await?;
+        failpoint!("self-init.made").await;
+        Ok(())
     }
 
     /// Runs what is left of the steps; nothing happens without the marker.
@@ -26,16 +29,19 @@ impl Core {
             let following = match self.config().initialize.get(next) {
                 Some(step) => {
                     run_step(&open, step).await?;
+                    failpoint!("self-init.step-done").await;
                     Some((next + 1).to_string().into_bytes())
                 }
                 None => None,
             };
             let done = following.is_none();
+            failpoint!("self-init.before-marker").await;
             match barrier.write_clear(SELF_INIT, following, Some(Check::At(revision))).await {
                 // Another replica was faster; its number counts.
                 Ok(_) | Err(StoreError::Conflict) => {}
                 Err(error) => return Err(error.into()),
             }
+            failpoint!("self-init.marker-moved").await;
             if done {
                 tracing::info!("all initialize steps are done");
             }

@@ -5,6 +5,7 @@ mod token;
 use holdfast_api_types::SealStatus;
 use holdfast_barrier::UnsealError;
 use holdfast_base::id;
+use holdfast_failpoint::failpoint;
 use holdfast_logical::{Check, Revision, StoreError};
 use holdfast_seal::{Collector, Progress};
 use holdfast_secret::SecretBytes;
@@ -140,6 +141,7 @@ impl Core {
         };
         let key: SecretBytes = seal.unwrap(&wrapped).await.map_err(|error| Error::internal(error.to_string()))?;
         barrier.unseal(key.duplicate()).await.map_err(error)?;
+        failpoint!("unseal.barrier-open").await;
         if seal.is_outdated(&wrapped) {
             // It serves in any case; the next unseal tries again.
             match self.wrap_again(&key, revision).await {

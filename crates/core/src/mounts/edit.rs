@@ -4,6 +4,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use holdfast_base::id;
+use holdfast_failpoint::failpoint;
 use holdfast_logical::{Check, Namespace, StoreError, Txn};
 
 use super::{Mounts, Record, Table, Tuning, live_key};
@@ -127,6 +128,7 @@ impl Mounts {
             Ok(())
         })
         .await?;
+        failpoint!("unmount.row-removed").await;
         self.empty_trash(&record.namespace, record.class).await
     }
 
@@ -134,6 +136,7 @@ impl Mounts {
     pub async fn empty_trash(&self, namespace: &str, class: Class) -> Result<(), Error> {
         for uuid in self.table(namespace, class).await?.0.trash {
             storage::wipe(&self.storage_of(class, &uuid)).await?;
+            failpoint!("unmount.storage-wiped").await;
             self.edit(namespace, class, |table, _| {
                 table.trash.retain(|other| *other != uuid);
                 Ok(())

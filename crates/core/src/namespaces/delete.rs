@@ -3,6 +3,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use holdfast_failpoint::failpoint;
 use holdfast_logical::{Error as Logical, Namespace, Txn};
 
 use super::{Known, home, live_key};
@@ -30,6 +31,7 @@ impl Open {
     /// Deletes a namespace that has no namespaces below it. One that is being deleted already is gone on with.
     pub async fn delete_namespace(self: &Arc<Self>, known: &Known) -> Result<Deletion, Error> {
         self.close_namespace(known).await?;
+        failpoint!("namespace.closed").await;
         let (open, namespace) = (self.clone(), known.namespace.clone());
         let work = tokio::spawn(async move { open.finish_deletion(&namespace).await });
         match tokio::time::timeout(PATIENCE, work).await {
@@ -97,7 +99,9 @@ impl Open {
             self.tokens.revoke_mount(&record.uuid).await?;
         }
         self.tokens.revoke_namespace(namespace).await?;
+        failpoint!("namespace.tokens-revoked").await;
         self.empty_of_leases(namespace).await?;
+        failpoint!("namespace.leases-revoked").await;
         for record in mounts() {
             self.lockout.wipe(&record.uuid).await?;
             // The cubbyholes of all namespaces are in one place; those of this one went with its tokens.
@@ -116,6 +120,7 @@ impl Open {
                 storage::wipe_folder(&home, name).await?;
             }
         }
+        failpoint!("namespace.storage-wiped").await;
         self.strike_out(namespace).await
     }
 

@@ -1,5 +1,6 @@
 //! `sys/mounts` and `sys/auth`: the tables, mounting, unmounting and tuning.
 
+use holdfast_failpoint::failpoint;
 use holdfast_logical::{
     Auth, Field, Fields, Kind,
     Operation::{Create, Delete, Read, Update},
@@ -124,6 +125,7 @@ async fn mount(call: &Call, class: Class, path: String) -> Result<Reply, Error> 
         seal_wrap: fields.bool("seal_wrap").unwrap_or(false),
     };
     call.open.mounts.mount(new).await?;
+    failpoint!("mount.stored").await;
     Ok(Reply::default())
 }
 
@@ -138,6 +140,7 @@ async fn unmount(call: &Call, class: Class, path: &str) -> Result<Reply, Error> 
         return Err(Error::invalid(format!("cannot unmount {path:?}")));
     }
     let Some(record) = open.mounts.close(call.namespace(), class, path).await? else { return Ok(Reply::default()) };
+    failpoint!("unmount.closed").await;
     if let Err(error) = open.finish_unmount(&record).await {
         open.mounts.reopen(&record).await?;
         return Err(error);

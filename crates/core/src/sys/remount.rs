@@ -1,6 +1,7 @@
 //! `sys/remount`: moves a mount to another path, at once.
 
 use holdfast_base::id;
+use holdfast_failpoint::failpoint;
 use holdfast_logical::{
     Auth, Field, Kind,
     Operation::{Read, Update},
@@ -62,7 +63,9 @@ pub async fn handle(call: Call) -> Result<Reply, Error> {
         return Err(Error::invalid(format!("cannot remount \"{from}/\"")));
     }
     call.open.empty_mount(&mounted.record).await?;
+    failpoint!("remount.emptied").await;
     call.open.mounts.rename(namespace, class, from, to).await?;
+    failpoint!("remount.renamed").await;
     let id = id::uuid(call.open.config.entropy.as_ref());
     view.put_json(&id, &Moved { from: format!("{from}/"), to: format!("{to}/") }).await?;
     Ok(Response::data(json!({ "migration_id": id })).into())

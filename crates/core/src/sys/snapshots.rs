@@ -4,6 +4,7 @@
 use bytes::Bytes;
 use holdfast_barrier::Restore;
 use holdfast_base::id;
+use holdfast_failpoint::failpoint;
 use holdfast_logical::{
     Auth,
     Operation::{Delete, Read, Update},
@@ -145,7 +146,9 @@ async fn put_back(open: &Open, stream: BodyStream, force: bool) -> Result<Reply,
             return Err(error);
         }
     };
+    failpoint!("restore.staged").await;
     barrier.commit_restore(&restore).await?;
+    failpoint!("restore.committed").await;
     tracing::warn!(id = %restore.id, foreign = restore.foreign, "a snapshot is being restored");
     core.pause().await;
     core.wait_for_others().await;

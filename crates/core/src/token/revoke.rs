@@ -2,6 +2,7 @@
 //! is picked up from `token/revoking/`.
 
 use futures::future::BoxFuture;
+use holdfast_failpoint::failpoint;
 use holdfast_logical::{Check, Namespace, StoreError, Txn};
 use serde::{Deserialize, Serialize};
 
@@ -82,7 +83,10 @@ impl Tokens {
     fn revoke_with<'a>(&'a self, hash: &'a str, children: Children) -> BoxFuture<'a, Result<(), Error>> {
         Box::pin(async move {
             match self.kill(hash, children).await? {
-                Some(revoking) => self.clear(hash, &revoking.token, revoking.children).await,
+                Some(revoking) => {
+                    failpoint!("token.revoke.killed").await;
+                    self.clear(hash, &revoking.token, revoking.children).await
+                }
                 None => Ok(()),
             }
         })
@@ -115,8 +119,11 @@ impl Tokens {
                 Children::Orphan => self.set_free(hash, &child).await?,
             }
         }
+        failpoint!("token.revoke.children-done").await;
         self.leases.revoke_token(hash).await.map_err(holdfast_logical::Error::from)?;
+        failpoint!("token.revoke.leases-done").await;
         storage::wipe_folder(&self.cubbyhole, format!("{hash}/")).await?;
+        failpoint!("token.revoke.before-end").await;
         let mut txn = Txn::new();
         txn.delete(self.view.path(&revoking_key(hash)));
         if let Some(parent) = &token.parent {

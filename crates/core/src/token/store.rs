@@ -6,6 +6,7 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use holdfast_base::id::base62;
+use holdfast_failpoint::failpoint;
 use holdfast_logical::{
     Check, Entropy, Grant, Namespace, PodIdentity, PolicyName, Revision, StoreError, Timestamp, Txn, View,
 };
@@ -226,6 +227,7 @@ impl Tokens {
                 Some(0) => return Ok(None),
                 Some(uses) => token.uses = Some(uses - 1),
             }
+            failpoint!("token.use.before-store").await;
             match self.replace(hash, &token, revision, Txn::new()).await {
                 Ok(_) => return Ok(Some(token)),
                 Err(StoreError::Conflict) => {}
@@ -333,7 +335,10 @@ impl Tokens {
         if let Some(at) = expires {
             txn.merge(self.leases.schedule_token(&hash, at, None)?);
         }
-        match self.view.commit(txn).await {
+        failpoint!("token.create.before-store").await;
+        let stored = self.view.commit(txn).await;
+        failpoint!("token.create.stored").await;
+        match stored {
             Ok(_) => Ok(Created { id, hash, token }),
             Err(StoreError::Conflict) if chosen && self.view.get(&id_key(&hash)).await?.is_some() => {
                 Err(Error::invalid("cannot create a token with a duplicate ID"))

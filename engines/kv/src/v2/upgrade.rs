@@ -7,6 +7,7 @@
 
 use std::sync::atomic::Ordering;
 
+use holdfast_failpoint::failpoint;
 use holdfast_logical::{Check, Error, StoreError, Txn};
 
 use super::{Versioned, meta::Meta};
@@ -26,6 +27,7 @@ impl Versioned {
         }
         if self.view.get(UPGRADED).await?.is_none() {
             self.view.put_json(UPGRADED, &()).await?;
+            failpoint!("kv.upgrade.begun").await;
         }
         let settled = self.view.list(&format!("{LEFT}/"), "", 1).await?.is_empty();
         if settled {
@@ -63,6 +65,7 @@ impl Versioned {
             after = last.clone();
             for path in &paths {
                 self.take_over(path).await?;
+                failpoint!("kv.upgrade.one-moved").await;
             }
         }
         Ok(())
