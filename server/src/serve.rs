@@ -19,7 +19,7 @@ use tracing::{error, info, warn};
 use crate::{
     arguments::Arguments,
     around::Around,
-    config::{Config, InitializeRequest, ListenerConfig, StorageConfig, resolve},
+    config::{Address, Config, InitializeRequest, ListenerConfig, StorageConfig, resolve},
     dev,
     front::Front,
     listeners::{self, Listeners},
@@ -112,7 +112,7 @@ async fn make_core(
     let storage_kind = storage.kind().to_owned();
     let label = |name: &str, value: &str| (name.to_owned(), value.to_owned());
     let labels = [label("api_addr", &api_addr), label("version", env!("CARGO_PKG_VERSION"))];
-    let options = Options { labels: labels.into(), ..Options::default() };
+    let options = Options { instance: place(config), labels: labels.into(), ..Options::default() };
     let barrier = Barrier::open_with(storage, clock.clone(), entropy.clone(), options);
     Ok(Core::new(CoreConfig {
         barrier,
@@ -145,6 +145,18 @@ fn hostname() -> String {
     environment("POD_NAME")
         .or_else(|| rustix::system::uname().nodename().to_str().ok().map(str::to_owned))
         .unwrap_or_default()
+}
+
+/// Name of the place that this process runs at, of which there is one at a time. Two on one machine differ by their ports.
+fn place(config: &Config) -> String {
+    let port = config.listeners.iter().find_map(|listener| match &listener.address {
+        Address::Tcp(address) => Some(address.port()),
+        Address::Unix(_) => None,
+    });
+    match port {
+        None | Some(0 | 8200) => hostname(),
+        Some(port) => format!("{}:{port}", hostname()),
+    }
 }
 
 fn step(request: &InitializeRequest) -> InitStep {

@@ -22,6 +22,9 @@ use tempfile::TempDir;
 /// For anything that should happen soon.
 pub const SOON: Duration = Duration::from_secs(30);
 
+/// Folder, of a server's own one, whose files arm failpoints.
+pub const FAILPOINTS: &str = "failpoints";
+
 /// A running `holdfast server`, with its output in files of its folder.
 pub struct Server {
     child: Child,
@@ -40,6 +43,7 @@ impl Server {
             .env_clear()
             .env("PATH", std::env::var_os("PATH").unwrap_or_default())
             .env("HOME", folder)
+            .env("HOLDFAST_FAILPOINTS", folder.join(FAILPOINTS))
             .stdin(Stdio::null())
             .stdout(log("out"))
             .stderr(log("err"))
@@ -125,6 +129,11 @@ impl Server {
     pub fn kill(mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
+    }
+
+    /// Has the process ended by itself?
+    pub fn has_ended(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_some()
     }
 
     /// Waits for the process to end by itself.

@@ -12,6 +12,7 @@ mod database;
 mod dev;
 mod etcd;
 mod events;
+mod failpoints;
 mod file;
 mod flood;
 mod initialize;

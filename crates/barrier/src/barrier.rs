@@ -1,5 +1,6 @@
 //! [`Barrier`]: the encrypted key space of one process, sealed or open.
 
+mod birth;
 mod dump;
 
 use std::sync::Arc;
@@ -7,23 +8,22 @@ use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 use async_trait::async_trait;
+pub use birth::UNTOLD;
 pub use dump::{Dump, HOLD, RESTORE, Restore, Stored};
 use holdfast_base::{Clock, Entropy, Timestamp};
 use holdfast_failpoint::failpoint;
 use holdfast_secret::SecretBytes;
-use holdfast_storage::{Compare, Condition, Error, Op, OpReply, Range, Storage, Txn as StorageTxn};
+use holdfast_storage::{Compare, Condition, Op, OpReply, Range, Storage, Txn as StorageTxn};
 
 use tokio::sync::broadcast;
 use zeroize::Zeroizing;
 
 use crate::error::{InitError, UnsealError};
-use crate::keyring::{Keyring, KeyringError, root_key};
+use crate::keyring::{KeyringError, root_key};
 use crate::keys::{Keys, open_succession};
 use crate::layout::{self, GENERATION, KEYRING, SUCCESSION};
 use crate::options::Options;
-use crate::record::{self, Generation};
 use crate::session::{FsckReport, Ground, Member, Session};
-use crate::value::MacKey;
 use crate::view::{Check, Decode, Entry, Revision, Shared, Store, StoreError, Txn};
 
 /// Changes that wait for a slow receiver before it is told that it missed some.
@@ -39,8 +39,8 @@ pub struct Barrier {
     entropy: Arc<dyn Entropy>,
     options: Options,
     open: ArcSwapOption<Session>,
-    /// If it was opened by the root key before the present one: that one sealed under the older.
-    succession: ArcSwapOption<Vec<u8>>,
+    /// If it was opened by a root key before the present one: that older one.
+    predecessor: ArcSwapOption<Zeroizing<[u8; 32]>>,
     changes: broadcast::Sender<Changed>,
     /// Held while sealing and unsealing.
     transition: tokio::sync::Mutex<()>,
@@ -87,49 +87,10 @@ impl Barrier {
             entropy,
             options,
             open: ArcSwapOption::empty(),
-            succession: ArcSwapOption::empty(),
+            predecessor: ArcSwapOption::empty(),
             changes: broadcast::Sender::new(CHANGES),
             transition: tokio::sync::Mutex::new(()),
         })
-    }
-
-    /// Whether the store has a keyring.
-    pub async fn initialized(&self) -> Result<bool, StoreError> {
-        let (item, _) = self.storage.get(KEYRING).await.map_err(StoreError::from)?;
-        Ok(item.is_some())
-    }
-
-    /// Makes the keyring, sealed under `root_key` (32 bytes). Of two at once, one is told [`InitError::AlreadyInitialized`].
-    pub async fn initialize(&self, root_key: &SecretBytes) -> Result<(), InitError> {
-        self.initialize_with(root_key, Vec::new()).await
-    }
-
-    /// As [`Barrier::initialize`]; `clear` are records outside the barrier (name, bytes) that are written in the same
-    /// transaction: seal configuration, wrapped root key, markers. They are there if and only if the keyring is.
-    pub async fn initialize_with(
-        &self,
-        root_key: &SecretBytes,
-        clear: Vec<(String, Vec<u8>)>,
-    ) -> Result<(), InitError> {
-        let key = self::root_key(root_key).ok_or(InitError::RootKeyLength)?;
-        let keyring = Keyring::generate(&*self.entropy, self.clock.now());
-        let stored = keyring.seal(&key, &*self.entropy).map_err(StoreError::from)?;
-        let generation = Generation { term: keyring.active(), level: 1 };
-        let generation = record::encode(&MacKey::new(&keyring), GENERATION, &generation);
-        let mut then = vec![Op::put(KEYRING, stored.clone()), Op::put(GENERATION, generation)];
-        then.extend(clear.into_iter().map(|(name, bytes)| Op::put(layout::clear(&name), bytes)));
-        let compares = vec![Compare::new(KEYRING, Condition::Absent)];
-        let txn = StorageTxn { compares, then, otherwise: Vec::new() };
-        match self.storage.txn(txn).await {
-            Ok(reply) if reply.succeeded => Ok(()),
-            Ok(_) => Err(InitError::AlreadyInitialized),
-            // What is there tells whether it was done; if it is not, it could still come, and a repetition then meets it.
-            Err(Error::Unknown(text)) => match self.storage.get(KEYRING).await {
-                Ok((Some(item), _)) if item.value == stored => Ok(()),
-                _ => Err(InitError::Store(StoreError::Unavailable(text))),
-            },
-            Err(error) => Err(InitError::Store(error.into())),
-        }
     }
 
     /// Opens the keyring and starts to serve. Nothing happens if it is open already. The root key before the present one
@@ -146,7 +107,7 @@ impl Barrier {
         }
         let key = self::root_key(&root_key).ok_or(UnsealError::WrongKey)?;
         for _ in 0..JOIN_ATTEMPTS {
-            let (keys, succession) = self.load_keys(key.clone()).await?;
+            let (keys, succeeded) = self.load_keys(key.clone()).await?;
             let ground = Ground {
                 storage: self.storage.clone(),
                 clock: self.clock.clone(),
@@ -156,7 +117,7 @@ impl Barrier {
             };
             match Session::open(ground, keys).await {
                 Ok(session) => {
-                    self.succession.store(succession.map(Arc::new));
+                    self.predecessor.store(succeeded.then(|| Arc::new(key)));
                     self.open.store(Some(session));
                     return Ok(());
                 }
@@ -171,7 +132,7 @@ impl Barrier {
     /// Leaves the cluster and forgets all keys, of this process only. Requests get [`StoreError::Sealed`] from here on.
     pub async fn seal(&self) {
         let _transition = self.transition.lock().await;
-        self.succession.store(None);
+        self.predecessor.store(None);
         if let Some(session) = self.open.swap(None) {
             session.close().await;
             failpoint!("leave.done").await;
@@ -224,8 +185,9 @@ impl Barrier {
     /// transaction: the wrapped root key, the seal configuration.
     pub async fn rekey(&self, root_key: &SecretBytes, clear: Vec<(String, Vec<u8>)>) -> Result<(), InitError> {
         let key = self::root_key(root_key).ok_or(InitError::RootKeyLength)?;
-        self.session()?.rekey(&key, clear).await?;
-        self.succession.store(None);
+        let predecessor = self.predecessor.load_full();
+        self.session()?.rekey(&key, predecessor.as_deref().map(|older| &**older), clear).await?;
+        self.predecessor.store(None);
         Ok(())
     }
 
@@ -239,7 +201,7 @@ impl Barrier {
 
     /// Whether it was opened by the root key before the present one: the shares of a rekey may have reached nobody.
     pub fn opened_by_predecessor(&self) -> bool {
-        self.succession.load().is_some()
+        self.predecessor.load().is_some()
     }
 
     /// Whether this is the root key in use, or the one before it that this process was opened by: proof that shares or a
@@ -249,11 +211,7 @@ impl Barrier {
         if session.is_root_key(root_key) {
             return Ok(true);
         }
-        let (Some(key), Some(sealed)) = (self::root_key(root_key), self.succession.load_full()) else {
-            return Ok(false);
-        };
-        let next = open_succession(&key, &sealed).ok();
-        Ok(next.is_some_and(|next| session.is_root_key(&SecretBytes::new(next.as_slice()))))
+        Ok(self.predecessor.load().as_ref().is_some_and(|older| SecretBytes::new(older.as_slice()) == *root_key))
     }
 
     /// Reads everything that is stored and says what is wrong with it.
@@ -329,8 +287,8 @@ impl Barrier {
         self.open.load_full().filter(|session| !session.is_ordered_to_seal()).ok_or(StoreError::Sealed)
     }
 
-    /// Keyring and generation of one revision; and the succession, if it was that which made the key fit.
-    async fn load_keys(&self, root: Zeroizing<[u8; 32]>) -> Result<(Keys, Option<Vec<u8>>), UnsealError> {
+    /// Keyring and generation of one revision; and whether the key is one that was succeeded by another.
+    async fn load_keys(&self, root: Zeroizing<[u8; 32]>) -> Result<(Keys, bool), UnsealError> {
         let then = vec![Op::get(KEYRING), Op::get(GENERATION), Op::get(SUCCESSION)];
         let reply = self.storage.txn(StorageTxn { then, ..StorageTxn::default() }).await.map_err(StoreError::from)?;
         let mut items = reply.replies.into_iter().map(|op| match op {
@@ -347,9 +305,9 @@ impl Barrier {
         match (open(root.clone()), succession) {
             (Err(KeyringError::WrongKey), Some(item)) => {
                 let next = open_succession(&root, &item.value)?;
-                Ok((open(next)?, Some(item.value.to_vec())))
+                Ok((open(next)?, true))
             }
-            (keys, _) => Ok((keys?, None)),
+            (keys, _) => Ok((keys?, false)),
         }
     }
 }

@@ -79,10 +79,16 @@ pub fn seal_succession(old: &[u8; KEY], new: &[u8; KEY], nonce: &[u8; NONCE]) ->
 
 const SUCCESSION_AAD: &[u8] = b"holdfast succession 1";
 
-/// The root key that an older one was replaced by.
+/// One seal of a new root key.
+const SEALED: usize = NONCE + KEY + 16;
+
+/// The root key that an older one was replaced by. `stored` is one or several of [`seal_succession`], one after the other.
 pub fn open_succession(old: &[u8; KEY], stored: &[u8]) -> Result<Zeroizing<[u8; KEY]>, KeyringError> {
-    let (nonce, sealed) = stored.split_first_chunk::<NONCE>().ok_or(KeyringError::WrongKey)?;
-    let plain = Xaes::new(old).open(nonce, SUCCESSION_AAD, sealed).map_err(|_| KeyringError::WrongKey)?;
+    let opened = stored.chunks(SEALED).find_map(|one| {
+        let (nonce, sealed) = one.split_first_chunk::<NONCE>()?;
+        Xaes::new(old).open(nonce, SUCCESSION_AAD, sealed).ok()
+    });
+    let plain = opened.ok_or(KeyringError::WrongKey)?;
     let key = <[u8; KEY]>::try_from(plain.as_slice()).map_err(|_| KeyringError::WrongKey)?;
     Ok(Zeroizing::new(key))
 }

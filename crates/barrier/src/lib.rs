@@ -17,7 +17,7 @@ mod value;
 pub mod view;
 pub mod xaes;
 
-pub use barrier::{Barrier, Changed, Dump, HOLD, KeyStatus, RESTORE, Restore, Stored};
+pub use barrier::{Barrier, Changed, Dump, HOLD, KeyStatus, RESTORE, Restore, Stored, UNTOLD};
 pub use error::{InitError, UnsealError};
 pub use options::Options;
 pub use session::{FsckReport, Member, SEALED, look_anew, one_request};

@@ -153,7 +153,7 @@ impl Core {
         }
     }
 
-    fn deactivate(&self) {
+    pub(crate) fn deactivate(&self) {
         self.config.metrics.unsealed.set(0);
         if let Some(open) = self.open.swap(None) {
             open.shutdown.cancel();

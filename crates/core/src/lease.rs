@@ -7,6 +7,7 @@
 //! decides who revokes, and revoking twice is harmless.
 
 pub(crate) mod due;
+mod fsck;
 mod intent;
 mod issue;
 pub mod limits;
@@ -36,6 +37,7 @@ use holdfast_logical::{Backend, Data, MountInfo};
 use parking_lot::Mutex;
 
 pub use self::{
+    fsck::Fsck,
     list::{Folder, LeaseInfo},
     revoke::{Revocations, Revoked},
 };

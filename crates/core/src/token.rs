@@ -8,6 +8,7 @@ mod api;
 mod batch;
 mod create;
 mod entry;
+mod fsck;
 mod id;
 mod renew;
 mod revoke;
@@ -21,6 +22,7 @@ pub(crate) use self::id::{hmac, is_formed};
 pub use self::{
     api::NOUNS,
     entry::{Token, Wrapped, seconds_up},
+    fsck::Fsck,
     renew::{Lifetime, auth_info},
     store::{Created, Keys, NewToken, Tokens},
 };

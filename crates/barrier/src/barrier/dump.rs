@@ -85,7 +85,7 @@ impl Dump<'_> {
 
 /// Is the key part of a snapshot? Not what belongs to running processes, nor orders of the moment.
 fn is_kept(key: &[u8]) -> bool {
-    let orders = [SEALED, RESTORE, HOLD].map(layout::clear);
+    let orders = [SEALED, RESTORE, HOLD, super::UNTOLD].map(layout::clear);
     !key.starts_with(layout::MEMBERS)
         && !key.starts_with(layout::LANES)
         && !key.starts_with(STAGED)

@@ -42,15 +42,24 @@ impl Session {
     }
 
     /// Seals the keyring under another root key, together with records outside the barrier that belong to it.
-    pub async fn rekey(&self, root: &[u8; KEY], clear: Vec<(String, Vec<u8>)>) -> Result<(), StoreError> {
+    /// `older` is the root key before the present one, if that is what people have: it opens the new one too.
+    pub async fn rekey(
+        &self,
+        root: &[u8; KEY],
+        older: Option<&[u8; KEY]>,
+        clear: Vec<(String, Vec<u8>)>,
+    ) -> Result<(), StoreError> {
         let _changing = self.changing.lock().await;
         let keys = self.keys.load_full();
         let stored = keys.keyring.seal(root, &*self.entropy).map_err(StoreError::from)?;
         // What cannot be opened again must not replace what can.
         Keyring::open(root, &stored).map_err(StoreError::from)?;
-        let mut nonce = [0u8; NONCE];
-        self.entropy.fill(&mut nonce);
-        let succession = seal_succession(&keys.root, root, &nonce).map_err(StoreError::from)?;
+        let mut succession = Vec::new();
+        for old in [Some(&*keys.root), older].into_iter().flatten() {
+            let mut nonce = [0u8; NONCE];
+            self.entropy.fill(&mut nonce);
+            succession.extend(seal_succession(old, root, &nonce).map_err(StoreError::from)?);
+        }
         let mut more = vec![Op::put(layout::SUCCESSION, succession)];
         more.extend(clear.into_iter().map(|(name, bytes)| Op::put(layout::clear(&name), bytes)));
         failpoint!("rekey.before-store").await;

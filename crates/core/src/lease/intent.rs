@@ -63,7 +63,7 @@ impl Leases {
         if intent.due > now {
             return Ok(());
         }
-        let due = std::mem::replace(&mut intent.due, record::after(now, CLAIM));
+        let due = std::mem::replace(&mut intent.due, record::after(now, record::soon(CLAIM)));
         intent.abandoned.get_or_insert(now);
         let claim = self.rewrite(&intent, due, revision).await?;
         failpoint!("lease.sweep.claimed").await;

@@ -58,7 +58,7 @@ impl Leases {
             internal,
             request_id: context.request_id.clone(),
             begun: now,
-            due: record::after(now, ABANDONED_AFTER),
+            due: record::after(now, record::soon(ABANDONED_AFTER)),
             abandoned: None,
             swept: 0,
             failures: 0,

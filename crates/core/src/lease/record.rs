@@ -152,6 +152,11 @@ pub(crate) fn after(now: Timestamp, duration: Duration) -> Timestamp {
     now.checked_add(duration).unwrap_or(Timestamp::MAX)
 }
 
+/// A time until somebody else takes over what was begun. Tests of crashes do not wait for it.
+pub(crate) fn soon(time: Duration) -> Duration {
+    if holdfast_failpoint::switched!("lease.soon") { time.min(Duration::from_secs(2)) } else { time }
+}
+
 impl Record {
     /// Time left.
     pub fn ttl(&self, now: Timestamp) -> Duration {

@@ -149,7 +149,7 @@ impl Leases {
             if !force && before.claimed_until.is_some_and(|until| until > now) {
                 return Ok(Claim::Theirs(before.error));
             }
-            let until = record::after(now, CLAIM);
+            let until = record::after(now, record::soon(CLAIM));
             record.revoking = Some(Revoking {
                 attempts: before.attempts.saturating_add(1),
                 claimed_until: Some(until),

@@ -1,8 +1,10 @@
 //! Initialising a new store.
 
 use holdfast_api_types::{InitRequest, InitResponse};
-use holdfast_barrier::InitError;
+use holdfast_barrier::{InitError, UNTOLD};
+use holdfast_base::id;
 use holdfast_failpoint::failpoint;
+use holdfast_logical::StoreError;
 use holdfast_seal::ShareConfig;
 use holdfast_secret::SecretBytes;
 
@@ -19,6 +21,8 @@ struct Plan {
     held: Option<SecretBytes>,
     shares: Vec<SecretBytes>,
     clear: Vec<(String, Vec<u8>)>,
+    /// Marks the store until somebody is told; empty where nobody is.
+    mark: Vec<u8>,
 }
 
 impl Core {
@@ -65,13 +69,21 @@ impl Core {
             }
         };
         failpoint!("init.root-token-made").await;
-        drop(ceremony);
-        tracing::info!(seal = self.config().seal.kind(), shares = plan.shares.len(), "initialized");
         let keyholders::Handout { keys, keys_base64, .. } = hand_out(&recipients, &plan.shares)?;
         let root_token = match token_key {
             Some(key) => keyholders::encrypt_to(key, root_token.id.expose(), entropy)?.0,
             None => root_token.id.expose().to_owned(),
         };
+        if let Err(error) = self.config().barrier.told(&plan.mark).await {
+            self.deactivate();
+            self.config().barrier.seal().await;
+            return Err(match error {
+                StoreError::Conflict => Error::invalid("another initialization was made at the same time"),
+                error => error.into(),
+            });
+        }
+        drop(ceremony);
+        tracing::info!(seal = self.config().seal.kind(), shares = plan.shares.len(), "initialized");
         Ok(match stored {
             true => InitResponse {
                 recovery_keys: keys,
@@ -135,16 +147,18 @@ impl Core {
             }
         };
         clear.push((SEAL_CONFIG.to_owned(), stored.encode()?));
-        if steps {
-            clear.push((SELF_INIT.to_owned(), b"0".to_vec()));
-        }
+        let mark = if steps { Vec::new() } else { id::hex(entropy, 16).into_bytes() };
+        clear.push(match steps {
+            true => (SELF_INIT.to_owned(), b"0".to_vec()),
+            false => (UNTOLD.to_owned(), mark.clone()),
+        });
         let shares = match (config, &held) {
             (Some(config), Some(held)) => {
                 config.split(held, entropy).map_err(|error| Error::internal(error.to_string()))?
             }
             _ => Vec::new(),
         };
-        Ok(Plan { root_key, held, shares, clear })
+        Ok(Plan { root_key, held, shares, clear, mark })
     }
 
     async fn store(&self, plan: &Plan) -> Result<(), Error> {

@@ -36,7 +36,13 @@ pub const ROWS: &PathTable = &[
     row("rotate/keyring", &[Update], &[], Auth::Sudo, "Makes a new encryption key."),
     row("rotate/config", &[Read, Update], ROTATION, Auth::Sudo, "When a new encryption key is made by itself."),
     row("rotate/keyring/config", &[Read, Update], ROTATION, Auth::Sudo, "The same as rotate/config."),
-    row("fsck", &[Read, Update], &[], Auth::Sudo, "Reads and decrypts everything that is stored."),
+    row(
+        "fsck",
+        &[Read, Update],
+        &[],
+        Auth::Sudo,
+        "Reads and decrypts everything that is stored, and checks what points to leases and tokens.",
+    ),
     row("key-status", &[Read], &[], Auth::Token, "The key that encrypts now."),
     row("ha-status", &[Read], &[], Auth::Token, "The replicas."),
 ];
@@ -116,9 +122,10 @@ async fn rotation(call: &Call) -> Result<Reply, Error> {
 
 async fn fsck(call: &Call) -> Result<Reply, Error> {
     let found = call.open.config.barrier.fsck().await?;
-    let leases = call.open.leases.all_ids().await.map_err(holdfast_logical::Error::from)?.len();
+    let leases = call.open.leases.fsck().await.map_err(holdfast_logical::Error::from)?;
+    let tokens = call.open.tokens.fsck().await?;
     Ok(Response::data(json!({
-        "clean": found.is_clean(),
+        "clean": found.is_clean() && leases.is_clean() && tokens.is_clean(),
         "keys": found.keys,
         "bytes": found.bytes,
         "values_by_term": found.terms,
@@ -129,7 +136,18 @@ async fn fsck(call: &Call) -> Result<Reply, Error> {
         "members": found.members,
         "bad_records": found.bad_records,
         "orphan_lanes": found.orphan_lanes,
-        "leases": leases,
+        "leases": leases.leases,
+        "intents": leases.intents,
+        "leases_unscheduled": leases.unscheduled,
+        "leases_unlisted": leases.unlisted,
+        "leases_dangling": leases.dangling,
+        "leases_without_mount": leases.homeless,
+        "tokens": tokens.tokens,
+        "tokens_being_revoked": tokens.revoking,
+        "tokens_unscheduled": tokens.unscheduled,
+        "tokens_unlisted": tokens.unlisted,
+        "tokens_without_parent": tokens.bereft,
+        "tokens_dangling": tokens.dangling,
     }))
     .into())
 }
