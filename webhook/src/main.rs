@@ -1,6 +1,6 @@
 //! `holdfast-webhook`: serves `POST /mutate`, looks after its own certificates, and announces them.
 
-use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use arc_swap::ArcSwapOption;
@@ -9,10 +9,13 @@ use holdfast_base::{SystemClock, duration};
 use holdfast_runtime::{Admin, LogFormat, Shutdown, Tasks};
 use holdfast_webhook::{
     authority::{self, Place},
-    credential::Cluster,
+    cluster::Live,
     mutate::Settings,
+    profile,
+    rules::Source,
     serve::{self, Service},
 };
+use tokio::net::TcpListener;
 
 /// Mutating webhook: injects the agent from pod annotations.
 #[derive(Parser)]
@@ -55,6 +58,13 @@ struct Arguments {
     /// File with the server's CA, PEM; delivered to every pod.
     #[arg(long, env = "HOLDFAST_CACERT")]
     server_ca_file: Option<PathBuf>,
+    /// File with servers and profiles, JSON; without it there are none besides the defaults.
+    #[arg(long, env = "HOLDFAST_WEBHOOK_PROFILES")]
+    profiles_file: Option<PathBuf>,
+    /// File with certificate authorities, PEM: only callers with a certificate of theirs are answered. For API servers
+    /// that are configured to show one.
+    #[arg(long, env = "HOLDFAST_WEBHOOK_CLIENT_CA")]
+    client_ca_file: Option<PathBuf>,
     /// Mount of the kubernetes auth method.
     #[arg(long, env = "HOLDFAST_WEBHOOK_AUTH_MOUNT", default_value = holdfast_crd_types::names::AUTH_MOUNT)]
     auth_mount: String,
@@ -81,12 +91,12 @@ async fn main() -> anyhow::Result<()> {
     let shutdown = Shutdown::on_signals()?;
     let admin = Admin::new();
     let serving = Arc::new(ArcSwapOption::empty());
-    let service = Service::new(
-        settings(&arguments)?,
-        arguments.server_ca_file.clone(),
-        Box::new(Cluster(client.clone())),
-        &admin,
-    );
+    let source = Source::new(settings(&arguments)?, arguments.server_ca_file.clone(), arguments.profiles_file.clone());
+    let live = Live::new(client.clone());
+    let service = Service::new(source.map_err(anyhow::Error::msg)?, Box::new(live.clone()), &admin);
+    let client_ca = arguments.client_ca_file.as_ref().map(std::fs::read).transpose().context("--client-ca-file")?;
+    let acceptor = serve::tls(serving.clone(), client_ca.as_deref())?;
+    let listener = TcpListener::bind(arguments.listen).await.context("--listen")?;
     let place = Place {
         names: names(&arguments.service, &arguments.namespace),
         namespace: arguments.namespace,
@@ -95,7 +105,8 @@ async fn main() -> anyhow::Result<()> {
     };
     let mut tasks = Tasks::new(shutdown.clone());
     tasks.spawn("admin", admin.clone().serve(arguments.admin_listen, shutdown.clone()));
-    tasks.spawn("webhook", serve::serve(arguments.listen, service, serving.clone(), shutdown.clone()));
+    tasks.spawn("webhook", serve::serve(listener, acceptor, service, shutdown.clone()));
+    tasks.spawn("namespaces", live.watch(shutdown.clone()));
     tasks.spawn("certificates", authority::keep(client, place, Arc::new(SystemClock), serving, admin, shutdown));
     tasks.join().await
 }
@@ -105,23 +116,13 @@ fn settings(arguments: &Arguments) -> anyhow::Result<Settings> {
         image: arguments.agent_image.clone(),
         image_pull_policy: arguments.agent_image_pull_policy.clone(),
         server: arguments.server.clone(),
-        server_ca: None,
         auth_mount: arguments.auth_mount.trim_matches('/').trim_start_matches("auth/").to_owned(),
         refresh: arguments.refresh,
         init_timeout: arguments.init_timeout,
-        resources: resources(&arguments.agent_resources)?,
+        resources: profile::pairs(&arguments.agent_resources)
+            .map_err(|reason| anyhow::anyhow!("--agent-resources: {reason}"))?,
+        ..Settings::default()
     })
-}
-
-fn resources(text: &str) -> anyhow::Result<BTreeMap<String, String>> {
-    let pairs = text.split(',').map(str::trim).filter(|pair| !pair.is_empty());
-    pairs
-        .map(|pair| {
-            let (name, amount) =
-                pair.split_once('=').with_context(|| format!("--agent-resources: {pair:?} has no ="))?;
-            Ok((name.to_owned(), amount.to_owned()))
-        })
-        .collect()
 }
 
 /// All names by which API servers may call the Service.

@@ -3,13 +3,16 @@
 mod agent;
 mod pod;
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use serde_json::{Value, json};
 
 use crate::{
-    annotations::{self, Annotations, Error, INJECTED, Plan, SourceRef, VAULT_STATUS},
-    credential::Located,
+    annotations::{self, Annotations, Error, Findings, INJECTED, Plan, SourceRef, VAULT_STATUS},
+    cluster::Located,
 };
 
 /// Name of the container that is added.
@@ -18,9 +21,13 @@ pub const CONTAINER: &str = "holdfast-agent";
 pub const VOLUME: &str = "holdfast-secrets";
 /// Name of the volume with the pod's token.
 pub const TOKEN_VOLUME: &str = "holdfast-token";
+/// Name of the volume of the Secret that the pod gives to the agent.
+pub const EXTRA_VOLUME: &str = "holdfast-extra";
+/// Kubernetes' annotation of pods that only show what a kubelet runs by itself.
+const MIRROR: &str = "kubernetes.io/config.mirror";
 
-/// What the administrator has decided.
-#[derive(Clone, Debug)]
+/// What the release says.
+#[derive(Clone, Debug, Default)]
 pub struct Settings {
     /// Image of the agent.
     pub image: String,
@@ -30,6 +37,10 @@ pub struct Settings {
     pub server: String,
     /// Certificate authorities of the server, PEM.
     pub server_ca: Option<String>,
+    /// Name to expect in its certificate, if not that of the address.
+    pub tls_server_name: Option<String>,
+    /// Namespace of the server, where the pod names none.
+    pub namespace: Option<String>,
     /// Mount of the kubernetes auth method, without `auth/`.
     pub auth_mount: String,
     /// Default of `refresh`.
@@ -46,15 +57,18 @@ pub struct Injection {
     /// RFC 6902.
     pub patch: json_patch::Patch,
     /// For the person who made the pod.
-    pub warnings: Vec<String>,
+    pub findings: Findings,
 }
 
-/// What the pod asks for; `None` when it does not ask or has it already.
-pub fn wanted(pod: &Value) -> Result<Option<(Plan, Vec<String>)>, Error> {
+/// What the pod asks for; `None` when it does not ask or has it already, from us or from another injector.
+pub fn wanted(pod: &Value) -> Result<Option<(Plan, Findings)>, Error> {
     let annotations = annotations_of(pod);
-    let present = pod::containers(pod, "initContainers").any(|container| container["name"] == CONTAINER);
-    let done = annotations.contains_key(INJECTED) && present;
-    if done || annotations.get(VAULT_STATUS).is_some_and(|status| status == "injected") {
+    let both = ["initContainers", "containers"].into_iter().flat_map(|list| pod::containers(pod, list));
+    let names: BTreeSet<&str> = both.filter_map(|container| container["name"].as_str()).collect();
+    let done = annotations.contains_key(INJECTED) && names.contains(CONTAINER);
+    let elsewhere = annotations.get(VAULT_STATUS).is_some_and(|status| status == "injected");
+    // What kubelet runs from a file of its node is only mirrored here.
+    if done || elsewhere || annotations.contains_key(MIRROR) || annotations::of_another(&names).is_some() {
         return Ok(None);
     }
     annotations::plan(&annotations)
@@ -76,31 +90,26 @@ pub fn inject(
     located: &BTreeMap<String, Located>,
     settings: &Settings,
 ) -> Result<Injection, Error> {
-    let mut warnings = Vec::new();
-    let user = pod::user(pod, plan, &mut warnings)?;
+    let mut findings = Findings::default();
+    let user = pod::user(pod, plan, &mut findings)?;
     let config = agent::config(plan, located, settings)?;
     let text = agent::env_text(plan, &config)?;
-    let container = agent::container(plan, &config, text, &user, settings);
+    let mounts = pod::agent_mounts(pod, plan)?;
+    let container = agent::container(plan, &config, text, &user, mounts, settings);
     let hash = agent::hash(&container);
 
     let mut patched = pod.clone();
     pod::add_volumes(&mut patched, plan)?;
     pod::mount(&mut patched, plan)?;
     pod::mark_containers(&mut patched, plan);
-    pod::add_init_container(&mut patched, container, plan.first);
+    pod::add_init_container(&mut patched, container, plan)?;
     let metadata = &mut patched["metadata"];
     metadata["labels"][holdfast_crd_types::names::LABEL_INJECTED] = json!("true");
     metadata["annotations"][INJECTED] = json!(format!("{}/{hash}", env!("CARGO_PKG_VERSION")));
     if plan.vault {
         metadata["annotations"][VAULT_STATUS] = json!("injected");
     }
-    if let Some(server) = plan.server.as_ref().filter(|server| **server != settings.server) {
-        warnings.push(format!("the agent speaks to {server}, as the annotation says, and not to {}", settings.server));
-    }
-    if plan.tls_skip_verify {
-        warnings.push("the agent does not check the server's certificate, as the annotation says".to_owned());
-    }
-    Ok(Injection { patch: json_patch::diff(pod, &patched), warnings })
+    Ok(Injection { patch: json_patch::diff(pod, &patched), findings })
 }
 
 fn annotations_of(pod: &Value) -> Annotations {

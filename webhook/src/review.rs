@@ -7,8 +7,10 @@ use serde_json::{Value, json};
 use tracing::{info, warn};
 
 use crate::{
-    credential::Resolver,
-    mutate::{self, Injection, Settings},
+    cluster::Cluster,
+    mutate::{self, Injection},
+    profile,
+    rules::Rules,
 };
 
 /// The API server cuts longer warnings off.
@@ -34,20 +36,21 @@ enum Verdict {
 }
 
 /// Answers one review. `Err` says what is wrong with the review itself.
-pub async fn answer(body: &[u8], settings: &Settings, resolver: &dyn Resolver) -> Result<(Value, Outcome), String> {
+pub async fn answer(body: &[u8], rules: &Rules, cluster: &dyn Cluster) -> Result<(Value, Outcome), String> {
     let review: Value = serde_json::from_slice(body).map_err(|error| format!("not JSON: {error}"))?;
     let request = &review["request"];
     let Some(uid) = request["uid"].as_str() else { return Err("no AdmissionReview: request.uid is absent".to_owned()) };
-    if review["apiVersion"] != "admission.k8s.io/v1" {
-        return Err(format!("apiVersion {} is not admission.k8s.io/v1", review["apiVersion"]));
+    if review["apiVersion"] != "admission.k8s.io/v1" || review["kind"] != "AdmissionReview" {
+        return Err("not an AdmissionReview of admission.k8s.io/v1".to_owned());
     }
     let namespace = request["namespace"].as_str().unwrap_or_default();
     let metadata = &request["object"]["metadata"];
     let pod = metadata["name"].as_str().or_else(|| metadata["generateName"].as_str()).unwrap_or_default();
     let mut response = json!({ "uid": uid, "allowed": true });
-    let outcome = match decide(request, namespace, settings, resolver).await {
+    let outcome = match decide(request, namespace, rules, cluster).await {
         Verdict::Skip => Outcome::Skipped,
-        Verdict::Inject(Injection { patch, warnings }) => {
+        Verdict::Inject(Injection { patch, findings }) => {
+            let warnings = findings.warnings();
             info!(namespace, pod, operations = patch.0.len(), warnings = warnings.len(), "injected");
             let patch = serde_json::to_vec(&patch).map_err(|error| error.to_string())?;
             response["patchType"] = json!("JSONPatch");
@@ -69,7 +72,7 @@ pub async fn answer(body: &[u8], settings: &Settings, resolver: &dyn Resolver) -
     Ok((answer, outcome))
 }
 
-async fn decide(request: &Value, namespace: &str, settings: &Settings, resolver: &dyn Resolver) -> Verdict {
+async fn decide(request: &Value, namespace: &str, rules: &Rules, cluster: &dyn Cluster) -> Verdict {
     let pod = &request["object"];
     // Containers cannot be added later, so an update is never ours.
     if request["operation"] != "CREATE"
@@ -78,14 +81,25 @@ async fn decide(request: &Value, namespace: &str, settings: &Settings, resolver:
     {
         return Verdict::Skip;
     }
-    let (plan, mut warnings) = match mutate::wanted(pod) {
+    let (plan, mut findings) = match mutate::wanted(pod) {
         Ok(Some(wanted)) => wanted,
         Ok(None) => return Verdict::Skip,
         Err(error) => return Verdict::Deny(Outcome::Denied, error.to_string()),
     };
+    let namespace = match cluster.namespace(namespace).await {
+        Ok(namespace) => namespace,
+        Err(error) => {
+            return Verdict::Deny(Outcome::Failed, format!("cannot look at namespace {namespace}: {error:#}"));
+        }
+    };
+    let ruled = match profile::rule(&rules.document, &rules.settings, &namespace, plan, &mut findings) {
+        Ok(ruled) => ruled,
+        Err(error) => return Verdict::Deny(Outcome::Denied, error.to_string()),
+    };
+    let (plan, namespace) = (ruled.plan, namespace.name.as_str());
     let mut located = BTreeMap::new();
     for (annotation, name) in mutate::credentials(&plan) {
-        match resolver.locate(namespace, name).await {
+        match cluster.locate(namespace, name).await {
             Ok(Some(found)) => {
                 located.insert(name.to_owned(), found);
             }
@@ -102,12 +116,21 @@ async fn decide(request: &Value, namespace: &str, settings: &Settings, resolver:
             }
         }
     }
-    match mutate::inject(pod, &plan, &located, settings) {
-        Ok(mut injection) => {
-            warnings.append(&mut injection.warnings);
-            Verdict::Inject(Injection { warnings, ..injection })
+    let mut injection = match mutate::inject(pod, &plan, &located, &ruled.settings) {
+        Ok(injection) => injection,
+        Err(error) => return Verdict::Deny(Outcome::Denied, error.to_string()),
+    };
+    findings.append(injection.findings);
+    match findings.mistakes.first() {
+        Some(mistake) if ruled.strict => {
+            let more = findings.mistakes.len() - 1;
+            let more = if more == 0 { String::new() } else { format!(" (and {more} more)") };
+            Verdict::Deny(Outcome::Denied, format!("{mistake}{more}; the profile is strict"))
         }
-        Err(error) => Verdict::Deny(Outcome::Denied, error.to_string()),
+        _ => {
+            injection.findings = findings;
+            Verdict::Inject(injection)
+        }
     }
 }
 

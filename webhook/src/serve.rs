@@ -1,7 +1,8 @@
 //! The TLS listener: `POST /mutate`.
 
-use std::{convert::Infallible, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+use std::{convert::Infallible, sync::Arc, time::Duration};
 
+use anyhow::Context as _;
 use bytes::Bytes;
 use holdfast_runtime::{Admin, Shutdown};
 use http::{Method, Request, Response, StatusCode};
@@ -13,12 +14,13 @@ use hyper_util::{
 };
 use prometheus_client::{
     encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder},
-    metrics::{counter::Counter, family::Family},
+    metrics::{counter::Counter, family::Family, histogram::Histogram},
 };
 use rustls::{
     ServerConfig,
     crypto::aws_lc_rs,
-    server::{ClientHello, ResolvesServerCert},
+    pki_types::{CertificateDer, pem::PemObject},
+    server::{ClientHello, ResolvesServerCert, WebPkiClientVerifier},
     sign::CertifiedKey,
 };
 use tokio::{net::TcpListener, task::JoinSet};
@@ -27,22 +29,24 @@ use tracing::{debug, info, warn};
 
 use crate::{
     authority::Serving,
-    credential::Resolver,
-    mutate::Settings,
+    cluster::Cluster,
     review::{self, Outcome},
+    rules::Source,
 };
 
-/// Largest review; a pod is at most 3 MiB.
-const MAX_BODY: usize = 8 << 20;
+/// Largest review: what an API server takes for one object, and twice what its store takes.
+const MAX_BODY: usize = 3 << 20;
+/// Open at once; an API server keeps a few.
+const MAX_CONNECTIONS: usize = 256;
 /// For handshakes, and for requests that run at the shutdown.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Answers reviews.
 pub struct Service {
-    settings: Settings,
-    server_ca_file: Option<PathBuf>,
-    resolver: Box<dyn Resolver>,
+    source: Source,
+    cluster: Box<dyn Cluster>,
     reviews: Family<Labels, Counter>,
+    seconds: Histogram,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -53,18 +57,15 @@ struct Labels {
 struct Current(Serving);
 
 impl Service {
-    /// With `server_ca_file`, the server's CA is read anew for every pod, so that its rotation needs no restart.
-    pub fn new(
-        settings: Settings,
-        server_ca_file: Option<PathBuf>,
-        resolver: Box<dyn Resolver>,
-        admin: &Admin,
-    ) -> Arc<Self> {
+    /// Answers by the rules of `source`.
+    pub fn new(source: Source, cluster: Box<dyn Cluster>, admin: &Admin) -> Arc<Self> {
         let reviews = Family::default();
+        let seconds = Histogram::new([0.001, 0.0025, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 2.5]);
         admin.register(|registry| {
             registry.register("holdfast_webhook_reviews", "Admission reviews by outcome", reviews.clone());
+            registry.register("holdfast_webhook_review_seconds", "Time of a review", seconds.clone());
         });
-        Arc::new(Self { settings, server_ca_file, resolver, reviews })
+        Arc::new(Self { source, cluster, reviews, seconds })
     }
 
     async fn answer(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {
@@ -76,16 +77,22 @@ impl Service {
         }
         let body = match Limited::new(request.into_body(), MAX_BODY).collect().await {
             Ok(body) => body.to_bytes(),
+            Err(error) if error.is::<http_body_util::LengthLimitError>() => {
+                return text(StatusCode::PAYLOAD_TOO_LARGE, "a review is at most 3 MiB\n");
+            }
             Err(error) => return text(StatusCode::BAD_REQUEST, &format!("{error}\n")),
         };
-        let settings = match self.settings_now() {
-            Ok(settings) => settings,
+        let began = std::time::Instant::now();
+        let rules = match self.source.now() {
+            Ok(rules) => rules,
             Err(reason) => {
                 warn!(reason, "cannot read the server's CA");
                 return text(StatusCode::INTERNAL_SERVER_ERROR, &format!("{reason}\n"));
             }
         };
-        match review::answer(&body, &settings, &*self.resolver).await {
+        let answered = review::answer(&body, &rules, &*self.cluster).await;
+        self.seconds.observe(began.elapsed().as_secs_f64());
+        match answered {
             Ok((answer, outcome)) => {
                 self.reviews.get_or_create(&Labels { outcome }).inc();
                 let mut response = text(StatusCode::OK, &answer.to_string());
@@ -96,36 +103,46 @@ impl Service {
             Err(reason) => text(StatusCode::BAD_REQUEST, &format!("{reason}\n")),
         }
     }
+}
 
-    fn settings_now(&self) -> Result<Settings, String> {
-        let mut settings = self.settings.clone();
-        if let Some(path) = &self.server_ca_file {
-            let pem = std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
-            settings.server_ca = Some(pem.trim().to_owned() + "\n");
+/// What the listener speaks. With `client_ca`, only callers with a certificate of it get further than the handshake.
+///
+/// # Errors
+/// When `client_ca` holds no certificate.
+pub fn tls(serving: Serving, client_ca: Option<&[u8]>) -> anyhow::Result<TlsAcceptor> {
+    let provider = Arc::new(aws_lc_rs::default_provider());
+    let builder = ServerConfig::builder_with_provider(provider.clone()).with_safe_default_protocol_versions()?;
+    let builder = match client_ca {
+        None => builder.with_no_client_auth(),
+        Some(pem) => {
+            let mut roots = rustls::RootCertStore::empty();
+            for certificate in CertificateDer::pem_slice_iter(pem) {
+                roots.add(certificate.context("the client CA")?)?;
+            }
+            let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider).build();
+            builder.with_client_cert_verifier(verifier.context("the client CA")?)
         }
-        Ok(settings)
-    }
+    };
+    let mut tls = builder.with_cert_resolver(Arc::new(Current(serving)));
+    tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    Ok(TlsAcceptor::from(Arc::new(tls)))
 }
 
 /// Serves until the shutdown; then lets running requests end.
+///
+/// # Errors
+/// None while it serves.
 pub async fn serve(
-    address: SocketAddr,
+    listener: TcpListener,
+    acceptor: TlsAcceptor,
     service: Arc<Service>,
-    serving: Serving,
     shutdown: Shutdown,
 ) -> anyhow::Result<()> {
-    let mut tls = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
-        .with_safe_default_protocol_versions()?
-        .with_no_client_auth()
-        .with_cert_resolver(Arc::new(Current(serving)));
-    tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    let acceptor = TlsAcceptor::from(Arc::new(tls));
-    let listener = TcpListener::bind(address).await?;
-    info!(%address, "serving POST /mutate");
+    info!(address = %listener.local_addr()?, "serving POST /mutate");
     let mut connections = JoinSet::new();
     loop {
         let stream = tokio::select! {
-            accepted = listener.accept() => match accepted {
+            accepted = listener.accept(), if connections.len() < MAX_CONNECTIONS => match accepted {
                 Ok((stream, _)) => stream,
                 Err(error) => { debug!(%error, "accept failed"); continue }
             },

@@ -29,8 +29,24 @@ fn wrong_values_are_denied_with_annotation_and_fix() {
     };
     let none = json!({});
     let cases = [
-        (own("inject", "yes"), &none, "annotation holdfast.dev/inject: \"yes\" is neither"),
-        (own("mode", "native"), &none, "annotation holdfast.dev/mode: \"native\": use sidecar, init or auto"),
+        (own("inject", "Yes!"), &none, "annotation holdfast.dev/inject: \"Yes!\" is neither"),
+        (own("inject", "yes"), &none, "annotation holdfast.dev/inject: there is no profile \"yes\" for namespace shop"),
+        (own("image", "mine:1"), &none, "annotation holdfast.dev/image: profile \"default\" does not let"),
+        (
+            own("server", "https://evil.example"),
+            &none,
+            "annotation holdfast.dev/server: \"https://evil.example\" is none",
+        ),
+        (own("order", "before=no"), &none, "annotation holdfast.dev/order: there is no init container \"no\""),
+        (own("init-containers", "no"), &none, "annotation holdfast.dev/init-containers: there is no container \"no\""),
+        (own("copy-mounts", "no"), &none, "annotation holdfast.dev/copy-mounts: there is no container \"no\""),
+        (
+            own("run-as-same-user", "true"),
+            &none,
+            "annotation holdfast.dev/run-as-same-user: the first container has no",
+        ),
+        (own("format.db", "raw:"), &none, "annotation holdfast.dev/format.db: \"raw:\": use lines"),
+        (own("mode", "native2"), &none, "annotation holdfast.dev/mode: \"native2\": use sidecar, init or auto"),
         (own("mode.db", "0999"), &none, "annotation holdfast.dev/mode.db: \"0999\" is no octal mode"),
         (own("file.db", "../../etc/passwd"), &none, "annotation holdfast.dev/file.db:"),
         (own("mount-path", "secrets"), &none, "annotation holdfast.dev/mount-path:"),
@@ -63,6 +79,11 @@ fn wrong_values_are_denied_with_annotation_and_fix() {
         ),
         (vault("agent-inject-perms-db", "rw"), &none, "annotation vault.hashicorp.com/agent-inject-perms-db:"),
         (vault("agent-configmap", "mine"), &none, "annotation vault.hashicorp.com/agent-configmap:"),
+        (
+            vault("agent-inject-template-file-db", "/t"),
+            &none,
+            "annotation vault.hashicorp.com/agent-inject-template-file-db: files of",
+        ),
         (vault("agent-limits-mem", "much"), &none, "annotation vault.hashicorp.com/agent-limits-mem:"),
         (vault("auth-type", "aws"), &none, "annotation vault.hashicorp.com/auth-type: \"aws\" is not supported"),
         (

@@ -5,13 +5,15 @@
 
 mod denials;
 mod golden;
+mod profiles;
 mod reviews;
 
 use std::{collections::BTreeMap, time::Duration};
 
 use holdfast_webhook::{
-    credential::Located,
+    cluster::Located,
     mutate::{Settings, inject, wanted},
+    profile::{Document, Namespace, rule},
 };
 use serde_json::Value;
 
@@ -26,6 +28,7 @@ fn settings() -> Settings {
         refresh: Duration::from_secs(1),
         init_timeout: Duration::from_secs(120),
         resources: resources.iter().map(|(name, amount)| ((*name).to_owned(), (*amount).to_owned())).collect(),
+        ..Settings::default()
     }
 }
 
@@ -36,10 +39,13 @@ fn located() -> BTreeMap<String, Located> {
 
 /// Warnings and the pod with the patch applied; `None` when the pod is left alone.
 fn mutated(pod: &Value) -> Result<Option<(Vec<String>, Value)>, String> {
-    let Some((plan, mut warnings)) = wanted(pod).map_err(|error| error.to_string())? else { return Ok(None) };
-    let injection = inject(pod, &plan, &located(), &settings()).map_err(|error| error.to_string())?;
+    let Some((plan, mut findings)) = wanted(pod).map_err(|error| error.to_string())? else { return Ok(None) };
+    let namespace = Namespace { name: "shop".to_owned(), ..Namespace::default() };
+    let ruled = rule(&Document::default(), &settings(), &namespace, plan, &mut findings);
+    let ruled = ruled.map_err(|error| error.to_string())?;
+    let injection = inject(pod, &ruled.plan, &located(), &ruled.settings).map_err(|error| error.to_string())?;
     let mut patched = pod.clone();
     json_patch::patch(&mut patched, &injection.patch).unwrap();
-    warnings.extend(injection.warnings);
-    Ok(Some((warnings, patched)))
+    findings.append(injection.findings);
+    Ok(Some((findings.warnings(), patched)))
 }

@@ -2,18 +2,26 @@ use std::time::Duration;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use holdfast_webhook::{
-    credential::{Located, Resolved, Resolver},
+    cluster::{Answer, Cluster, Located},
+    profile::{Document, Namespace},
     review::{self, Outcome},
+    rules::Rules,
 };
 use serde_json::{Value, json};
 
 use crate::settings;
 
-/// A cluster with one DynamicCredential.
-struct Cluster;
+/// A cluster with one DynamicCredential, and namespaces with these annotations.
+#[derive(Default)]
+pub struct Stub(pub Vec<(&'static str, &'static str)>);
 
-impl Resolver for Cluster {
-    fn locate<'a>(&'a self, namespace: &'a str, name: &'a str) -> Resolved<'a> {
+impl Cluster for Stub {
+    fn namespace<'a>(&'a self, name: &'a str) -> Answer<'a, Namespace> {
+        let annotations = self.0.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+        Box::pin(async move { Ok(Namespace { name: name.to_owned(), annotations }) })
+    }
+
+    fn locate<'a>(&'a self, namespace: &'a str, name: &'a str) -> Answer<'a, Option<Located>> {
         Box::pin(async move {
             match name {
                 "orders-ro" => {
@@ -27,7 +35,12 @@ impl Resolver for Cluster {
     }
 }
 
-fn review(operation: &str, annotations: Value) -> Vec<u8> {
+/// The settings of all tests with this document of the administrator.
+pub fn rules(document: &str) -> Rules {
+    Rules { settings: settings(), document: Document::parse(document).unwrap().into() }
+}
+
+pub fn review(operation: &str, annotations: Value) -> Vec<u8> {
     json!({
         "apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview",
         "request": {
@@ -40,7 +53,7 @@ fn review(operation: &str, annotations: Value) -> Vec<u8> {
 }
 
 async fn answer(body: &[u8]) -> (Value, Outcome) {
-    review::answer(body, &settings(), &Cluster).await.unwrap()
+    review::answer(body, &rules("{}"), &Stub::default()).await.unwrap()
 }
 
 #[tokio::test]
@@ -90,5 +103,5 @@ async fn absent_credentials_and_a_broken_cluster_are_told_apart() {
     );
     let (broken, outcome) = answer(&ask("broken")).await;
     assert_eq!((outcome, &broken["response"]["status"]["code"]), (Outcome::Failed, &json!(500)));
-    assert!(review::answer(b"{}", &settings(), &Cluster).await.is_err());
+    assert!(review::answer(b"{}", &rules("{}"), &Stub::default()).await.is_err());
 }

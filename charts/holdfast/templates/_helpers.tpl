@@ -85,3 +85,14 @@ https://{{ include "holdfast.fullname" . }}.{{ .Release.Namespace }}.svc:8200
 - {name: identity, mountPath: /var/run/secrets/holdfast.dev, readOnly: true}
 - {name: server-ca, mountPath: /etc/holdfast/ca, readOnly: true}
 {{- end -}}
+
+{{/* requests.cpu=5m,limits.memory=64Mi: resources of the agent in one variable. */}}
+{{- define "holdfast.agentResources" -}}
+{{- $all := list -}}
+{{- range $kind, $amounts := .Values.agent.resources -}}
+{{- range $resource, $amount := $amounts -}}
+{{- $all = append $all (printf "%s.%s=%v" $kind $resource $amount) -}}
+{{- end -}}
+{{- end -}}
+{{- join "," $all -}}
+{{- end -}}

@@ -1,21 +1,34 @@
 //! `holdfast.dev/*`.
 
-use holdfast_crd_types::names;
+use std::collections::BTreeSet;
+
+use holdfast_crd_types::names as crd;
 
 use super::{
-    Annotations, Error, HOLDFAST, Plan, Planned, SourceRef, absolute, boolean, duration, level, log_format,
-    names as list, number, octal, quantity, refresh, relative, spelling, wrong,
+    Annotations, Choices, Error, Findings, HOLDFAST, Order, Plan, Planned, SourceRef, spelling,
+    value::{
+        absolute, boolean, duration, level, log_format, name as object, names, number, octal, quantity, refresh,
+        relative, wrong,
+    },
 };
 
-const KEYS: &[&str] = &[
+/// Said once for a pod.
+pub(super) const KEYS: &[&str] = &[
+    "audience",
     "auth-path",
+    "client-timeout",
     "containers",
+    "copy-mounts",
+    "extra-secret",
+    "image",
+    "init-containers",
     "init-timeout",
     "inject",
     "log-format",
     "log-level",
     "mode",
     "mount-path",
+    "mount-read-only",
     "namespace",
     "order",
     "refresh",
@@ -23,107 +36,168 @@ const KEYS: &[&str] = &[
     "revoke-on-exit",
     "role",
     "run-as-group",
+    "run-as-same-user",
     "run-as-user",
     "server",
     "share-process-namespace",
-    "tls-server-name",
-    "tls-skip-verify",
     "token",
+    "wait",
 ];
-const NAMED: &[&str] =
-    &["delimiters.", "error-on-missing-key.", "file.", "format.", "mode.", "on-change.", "secret.", "template."];
+/// Followed by the name of an item.
+pub(super) const NAMED: &[&str] = &[
+    "delimiters.",
+    "error-on-missing-key.",
+    "file.",
+    "format.",
+    "mode.",
+    "mount-path.",
+    "on-change.",
+    "secret.",
+    "template.",
+];
+/// Nobody may say these: each was a hole in another injector.
+const REFUSED: &[(&str, &str)] = &[
+    ("tls-skip-verify", "the agent always checks the server's certificate"),
+    ("tls-server-name", "it belongs to a server of the administrator's list"),
+    ("json-patch", "a patch could add any privilege"),
+    ("security-context", "the agent always has the most restricted one"),
+];
 /// Written by ourselves, not by people who ask for injection.
 const FOREIGN: &[&str] = &[
     super::INJECTED,
-    names::ANNOTATION_STATUS,
-    names::ANNOTATION_RESTARTED,
-    names::ANNOTATION_PAUSE,
-    names::ANNOTATION_ROTATE,
+    crd::ANNOTATION_STATUS,
+    crd::ANNOTATION_RESTARTED,
+    crd::ANNOTATION_PAUSE,
+    crd::ANNOTATION_ROTATE,
 ];
 
 /// `key=value` lines, sorted by key.
 const LINES: &str = "{{ range $k, $v := . }}{{ $k }}={{ $v }}\n{{ end }}";
 const MAP: &str = "{{ range $k, $v := . }}{{ $k }}: {{ $v }}\n{{ end }}";
+const DOTENV: &str = "{{ range $k, $v := . }}{{ $k | toUpper }}={{ $v | toUnescapedJSON }}\n{{ end }}";
 const JSON: &str = "{{ . | toUnescapedJSON }}";
 
-pub(super) fn plan(annotations: &Annotations, warnings: &mut Vec<String>) -> Result<Plan, Error> {
-    let mut plan = Plan { mount_path: "/holdfast/secrets".to_owned(), first: true, ..Plan::default() };
-    let mut item_names = std::collections::BTreeSet::new();
+/// Whether a pod asks, and for which profile.
+#[derive(Default)]
+pub(super) struct Asks {
+    pub(super) wanted: bool,
+    pub(super) profile: Option<String>,
+}
+
+/// `inject`: true, false, or the name of a profile.
+pub(super) fn asks(annotations: &Annotations) -> Result<Asks, Error> {
+    let annotation = format!("{HOLDFAST}inject");
+    let Some(value) = annotations.get(&annotation) else { return Ok(Asks::default()) };
+    if let Ok(wanted) = boolean(&annotation, value) {
+        return Ok(Asks { wanted, profile: None });
+    }
+    let profile = object(&annotation, value)
+        .map_err(|_| wrong(&annotation, format!("{value:?} is neither \"true\" nor \"false\" nor a profile")))?;
+    Ok(Asks { wanted: true, profile: Some(profile) })
+}
+
+pub(super) fn plan(annotations: &Annotations, findings: &mut Findings) -> Result<Plan, Error> {
+    let mut plan = Plan::default();
+    let mut items = BTreeSet::new();
     for (annotation, value) in annotations {
         let Some(key) = annotation.strip_prefix(HOLDFAST) else {
             if annotation.starts_with(super::VAULT) {
-                warnings.push(format!("{annotation}: has no effect beside {HOLDFAST}inject"));
+                findings.note(format!("{annotation}: has no effect beside {HOLDFAST}inject"));
             }
             continue;
         };
-        let value = value.as_str();
-        match key {
-            "inject" => {}
-            "role" => value.trim().clone_into(&mut plan.role),
-            "server" => plan.server = Some(value.to_owned()),
-            "auth-path" => plan.auth_mount = Some(auth_mount(value)),
-            "namespace" => plan.namespace = Some(value.to_owned()),
-            "tls-skip-verify" => plan.tls_skip_verify = boolean(annotation, value)?,
-            "tls-server-name" => plan.tls_server_name = Some(value.to_owned()),
-            "mode" => match value {
-                "sidecar" | "auto" => plan.once = false,
-                "init" => plan.once = true,
-                _ => return Err(wrong(annotation, format!("{value:?}: use sidecar, init or auto"))),
-            },
-            "order" => match value {
-                "first" => plan.first = true,
-                "last" => plan.first = false,
-                _ => return Err(wrong(annotation, format!("{value:?}: use first or last"))),
-            },
-            "containers" => plan.containers = Some(list(value)),
-            "mount-path" => plan.mount_path = absolute(annotation, value)?,
-            "refresh" => plan.refresh = Some(refresh(annotation, value)?),
-            "init-timeout" => plan.init_timeout = Some(duration(annotation, value)?),
-            "resources" => resources(annotation, value, &mut plan)?,
-            "run-as-user" => plan.run_as_user = Some(number(annotation, value)?),
-            "run-as-group" => plan.run_as_group = Some(number(annotation, value)?),
-            "share-process-namespace" => plan.share_processes = boolean(annotation, value)?,
-            "token" => plan.token = boolean(annotation, value)?,
-            "revoke-on-exit" => plan.revoke_on_exit = boolean(annotation, value)?,
-            "log-level" => plan.log_level = Some(level(annotation, value)?),
-            "log-format" => plan.log_format = Some(log_format(annotation, value)?),
-            _ => match key.split_once('.') {
-                Some((stem, name)) if NAMED.contains(&format!("{stem}.").as_str()) && !name.is_empty() => {
-                    item_names.insert(name);
-                }
-                _ if FOREIGN.contains(&annotation.as_str()) => {}
-                _ => {
-                    let meant = spelling::meant(key, KEYS, NAMED);
-                    let meant = meant.map_or(String::new(), |key| format!("; did you mean {HOLDFAST}{key}?"));
-                    warnings.push(format!("{annotation}: unknown annotation{meant}"));
-                }
-            },
+        if let Some((_, why)) = REFUSED.iter().find(|(refused, _)| *refused == key) {
+            findings.mistake(format!("{annotation}: refused: {why}"));
+        } else if key == "inject" || FOREIGN.contains(&annotation.as_str()) {
+        } else if choose(&mut plan.choices, annotation, key, value)? {
+            plan.said.extend(KEYS.iter().find(|known| **known == key).map(|known| (*known, annotation.clone())));
+        } else if let Some((stem, name)) = named(key) {
+            plan.said.insert(stem, annotation.clone());
+            items.insert(name);
+        } else {
+            let meant = spelling::meant(key, KEYS, NAMED);
+            let meant = meant.map_or(String::new(), |key| format!("; did you mean {HOLDFAST}{key}?"));
+            findings.mistake(format!("{annotation}: unknown annotation{meant}"));
         }
     }
-    for name in item_names {
-        plan.items.extend(item(annotations, name, warnings)?);
+    for name in items {
+        plan.items.extend(item(annotations, name, findings)?);
     }
     Ok(plan)
 }
 
-fn item(annotations: &Annotations, name: &str, warnings: &mut Vec<String>) -> Result<Option<Planned>, Error> {
+/// Takes one choice over; false when `key` is none.
+pub(super) fn choose(choices: &mut Choices, annotation: &str, key: &str, value: &str) -> Result<bool, Error> {
+    let text = || Some(value.trim().to_owned());
+    match key {
+        "role" => choices.role = text(),
+        "server" => choices.server = text(),
+        "auth-path" => choices.auth_mount = Some(auth_mount(value)),
+        "audience" if value.trim().is_empty() => return Err(wrong(annotation, "is empty; use for example holdfast")),
+        "audience" => choices.audience = text(),
+        "namespace" => choices.namespace = text().filter(|name| !name.is_empty()),
+        "client-timeout" => choices.client_timeout = Some(duration(annotation, value)?),
+        "mode" => match value {
+            "sidecar" | "native" | "auto" => choices.once = Some(false),
+            "init" => choices.once = Some(true),
+            _ => return Err(wrong(annotation, format!("{value:?}: use sidecar, init or auto"))),
+        },
+        "wait" => choices.ungated = Some(!boolean(annotation, value)?),
+        "order" => choices.order = Some(order(annotation, value)?),
+        "containers" => choices.containers = Some(names(value)).filter(|names| !names.is_empty()),
+        "init-containers" if value.trim() == "none" => choices.init_containers = Some(Vec::new()),
+        "init-containers" => choices.init_containers = Some(names(value)).filter(|names| !names.is_empty()),
+        "copy-mounts" => choices.copy_mounts = Some(object(annotation, value)?),
+        "extra-secret" => choices.extra_secret = Some(object(annotation, value)?),
+        "mount-path" => choices.mount_path = Some(absolute(annotation, value)?),
+        "mount-read-only" => choices.mount_read_only = Some(boolean(annotation, value)?),
+        "refresh" => choices.refresh = Some(refresh(annotation, value)?),
+        "init-timeout" => choices.init_timeout = Some(duration(annotation, value)?),
+        "resources" => resources(annotation, value, choices)?,
+        "run-as-user" => choices.run_as_user = Some(number(annotation, value)?),
+        "run-as-group" => choices.run_as_group = Some(number(annotation, value)?),
+        "run-as-same-user" => choices.run_as_same_user = Some(boolean(annotation, value)?),
+        "share-process-namespace" => choices.share_processes = Some(boolean(annotation, value)?),
+        "token" => choices.token = Some(boolean(annotation, value)?),
+        "revoke-on-exit" => choices.revoke_on_exit = Some(boolean(annotation, value)?),
+        "log-level" => choices.log_level = Some(level(annotation, value)?),
+        "log-format" => choices.log_format = Some(log_format(annotation, value)?),
+        "image" => choices.image = text(),
+        _ => return Ok(false),
+    }
+    Ok(true)
+}
+
+/// `template.db` is an item's: its key without the name, and the name.
+fn named(key: &str) -> Option<(&'static str, &str)> {
+    let (stem, name) = NAMED.iter().find_map(|stem| Some((*stem, key.strip_prefix(stem)?)))?;
+    (!name.is_empty()).then(|| (stem.trim_end_matches('.'), name))
+}
+
+fn order(annotation: &str, value: &str) -> Result<Order, Error> {
+    match value.split_once('=') {
+        None if value == "first" => Ok(Order::First),
+        None if value == "last" => Ok(Order::Last),
+        Some(("before", name)) => Ok(Order::Before(object(annotation, name)?)),
+        _ => Err(wrong(annotation, format!("{value:?}: use first, last or before=NAME of an init container"))),
+    }
+}
+
+fn item(annotations: &Annotations, name: &str, findings: &mut Findings) -> Result<Option<Planned>, Error> {
     let key = |stem: &str| format!("{HOLDFAST}{stem}.{name}");
     let get = |stem: &str| annotations.get(&key(stem)).map(String::as_str);
     let source = get("secret").map(|value| source(&key("secret"), value)).transpose()?;
     let template = get("template");
     if source.is_none() && template.is_none() {
-        warnings.push(format!("{name}: has no effect without {} or {}", key("secret"), key("template")));
+        findings.mistake(format!("{name}: has no effect without {} or {}", key("secret"), key("template")));
         return Ok(None);
     }
     let template = match (template, get("format")) {
         (Some(_), Some(_)) => {
             return Err(wrong(&key("format"), format!("{} is there too; remove one of them", key("template"))));
         }
-        (Some(text), None) => text,
-        (None, None | Some("lines")) => LINES,
-        (None, Some("map")) => MAP,
-        (None, Some("json")) => JSON,
-        (None, Some(other)) => return Err(wrong(&key("format"), format!("{other:?}: use lines, map or json"))),
+        (Some(text), None) => text.to_owned(),
+        (None, format) => self::format(&key("format"), format.unwrap_or("lines"))?,
     };
     let delimiters = get("delimiters").map(|value| match value.split_whitespace().collect::<Vec<_>>().as_slice() {
         [left, right] => Ok(((*left).to_owned(), (*right).to_owned())),
@@ -133,24 +207,45 @@ fn item(annotations: &Annotations, name: &str, warnings: &mut Vec<String>) -> Re
         name: name.to_owned(),
         annotation: key(if source.is_some() { "secret" } else { "template" }),
         source,
-        template: template.to_owned(),
+        template,
         delimiters: delimiters.transpose()?,
         // A file with "<no value>" for a password helps nobody; existing pods keep what they are used to.
         error_on_missing_key: get("error-on-missing-key")
             .map_or(Ok(true), |value| boolean(&key("error-on-missing-key"), value))?,
         file: get("file").map_or(Ok(name.to_owned()), |value| relative(&key("file"), value))?,
-        mount_path: None,
+        mount_path: get("mount-path").map(|value| absolute(&key("mount-path"), value)).transpose()?,
         mode: get("mode").map(|value| octal(&key("mode"), value)).transpose()?,
         on_change: on_change(annotations, name)?,
     }))
+}
+
+/// The template of a format.
+fn format(annotation: &str, format: &str) -> Result<String, Error> {
+    let text = match format {
+        "lines" => LINES,
+        "map" => MAP,
+        "dotenv" => DOTENV,
+        "json" => JSON,
+        _ => {
+            let field = format.strip_prefix("raw:").filter(|field| {
+                !field.is_empty() && field.chars().all(|c| c.is_ascii_alphanumeric() || "_-.".contains(c))
+            });
+            let Some(field) = field else {
+                let reason = format!("{format:?}: use lines, map, dotenv, json or raw:FIELD");
+                return Err(wrong(annotation, reason));
+            };
+            return Ok(format!("{{{{ index . \"{field}\" }}}}"));
+        }
+    };
+    Ok(text.to_owned())
 }
 
 /// `on-change.NAME`, which pods of the other vocabulary may carry too.
 pub(super) fn on_change(annotations: &Annotations, name: &str) -> Result<Vec<holdfast_agent::action::Action>, Error> {
     let annotation = format!("{HOLDFAST}on-change.{name}");
     let Some(value) = annotations.get(&annotation) else { return Ok(Vec::new()) };
-    let actions = list(value).into_iter().filter(|action| action != "none");
-    actions.map(|action| action.parse().map_err(|reason| wrong(&annotation, reason))).collect()
+    let actions = names(value).into_iter().filter(|action| action != "none");
+    actions.map(|action| action.parse().map_err(|reason: String| wrong(&annotation, reason))).collect()
 }
 
 /// `auth/kubernetes` and `kubernetes` are the same.
@@ -169,17 +264,17 @@ fn source(annotation: &str, value: &str) -> Result<SourceRef, Error> {
     }
     let value = value.trim_end_matches('/');
     if value.is_empty() {
-        return Err(wrong(annotation, "is empty; use a path or credential/<name of a DynamicCredential>".to_owned()));
+        return Err(wrong(annotation, "is empty; use a path or credential/<name of a DynamicCredential>"));
     }
     Ok(SourceRef::Path(value.to_owned()))
 }
 
 /// `small`, or `requests.cpu=5m,limits.memory=64Mi`.
-fn resources(annotation: &str, value: &str, plan: &mut Plan) -> Result<(), Error> {
+fn resources(annotation: &str, value: &str, choices: &mut Choices) -> Result<(), Error> {
     if value == "small" {
         return Ok(());
     }
-    for pair in list(value) {
+    for pair in names(value) {
         let known = |name: &&str| {
             ["cpu", "memory", "ephemeral-storage"]
                 .iter()
@@ -191,7 +286,7 @@ fn resources(annotation: &str, value: &str, plan: &mut Plan) -> Result<(), Error
                 format!("{pair:?}: use small, or requests.cpu=5m,requests.memory=16Mi,limits.memory=64Mi"),
             )
         })?;
-        plan.resources.insert(name.to_owned(), quantity(annotation, amount)?);
+        choices.resources.insert(name.to_owned(), quantity(annotation, amount)?);
     }
     Ok(())
 }

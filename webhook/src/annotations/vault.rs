@@ -1,187 +1,122 @@
 //! `vault.hashicorp.com/*`, so that existing pods work unchanged.
 
+mod table;
+
 use std::collections::BTreeSet;
 
+use holdfast_agent::action::Action;
+
+use self::table::{Effect, KEYS, NAMED, PREFIXES};
 use super::{
-    Annotations, Error, HOLDFAST, Plan, Planned, VAULT, absolute, boolean, duration,
+    Annotations, Choices, Error, Findings, HOLDFAST, Order, Plan, Planned, VAULT, command,
     holdfast::{auth_mount, on_change},
-    level, log_format, names, number, octal, quantity, refresh, relative, spelling, wrong,
+    spelling,
+    value::{
+        absolute, boolean, duration, level, log_format, name as object, names, number, octal, quantity, refresh,
+        relative, wrong,
+    },
 };
 
-/// With an effect.
-const KEYS: &[&str] = &[
-    "agent-init-first",
-    "agent-inject",
-    "agent-inject-containers",
-    "agent-inject-default-template",
-    "agent-inject-status",
-    "agent-inject-token",
-    "agent-limits-cpu",
-    "agent-limits-ephemeral",
-    "agent-limits-mem",
-    "agent-pre-populate",
-    "agent-pre-populate-only",
-    "agent-requests-cpu",
-    "agent-requests-ephemeral",
-    "agent-requests-mem",
-    "agent-revoke-on-shutdown",
-    "agent-run-as-group",
-    "agent-run-as-user",
-    "agent-share-process-namespace",
-    "auth-path",
-    "auth-type",
-    "client-timeout",
-    "log-format",
-    "log-level",
-    "namespace",
-    "preserve-secret-case",
-    "role",
-    "secret-volume-path",
-    "service",
-    "template-static-secret-render-interval",
-    "tls-server-name",
-    "tls-skip-verify",
-];
-/// With an effect, followed by the name of a secret. Longer ones first where one begins another.
-const NAMED: &[&str] = &[
-    "agent-inject-template-file-",
-    "agent-inject-command-",
-    "agent-inject-file-",
-    "agent-inject-perms-",
-    "agent-inject-secret-",
-    "agent-inject-template-",
-    "agent-template-left-delim-",
-    "agent-template-right-delim-",
-    "error-on-missing-key-",
-    "preserve-secret-case-",
-    "secret-volume-path-",
-];
-/// Without an effect here, and why, if that is not plain.
-const WITHOUT_EFFECT: &[(&str, &str)] = &[
-    ("agent-auto-auth-exit-on-err", "the agent ends with a reason when its first login fails"),
-    ("agent-cache-enable", "a credential belongs to the pod, so init and sidecar share it without a cache"),
-    ("agent-cache-exit-on-err", ""),
-    ("agent-cache-listener-port", "there is no local listener"),
-    ("agent-cache-use-auto-auth-token", "there is no local listener"),
-    ("agent-copy-volume-mounts", ""),
-    ("agent-disable-idle-connections", ""),
-    ("agent-disable-keep-alives", ""),
-    ("agent-enable-quit", "the sidecar does not keep a Job from ending"),
-    ("agent-extra-secret", ""),
-    ("agent-image", "the cluster's administrator chooses the image"),
-    ("agent-init-json-patch", ""),
-    ("agent-json-patch", ""),
-    ("agent-request-namespace", ""),
-    ("agent-revoke-grace", ""),
-    ("agent-run-as-same-user", "the agent runs as the user of the containers wherever the pod says who that is"),
-    ("agent-service-account-token-volume-name", "the agent has a token of its own with audience holdfast"),
-    ("agent-set-security-context", "the agent always has one"),
-    ("auth-max-backoff", ""),
-    ("auth-min-backoff", ""),
-    ("ca-cert", "the webhook delivers the server's CA"),
-    ("ca-key", "the webhook delivers the server's CA"),
-    ("client-cert", ""),
-    ("client-key", ""),
-    ("client-max-retries", ""),
-    ("go-max-procs", ""),
-    ("proxy-address", ""),
-    ("template-config-exit-on-retry-failure", ""),
-    ("template-lease-renewal-threshold", ""),
-    ("template-max-connections-per-host", ""),
-    ("tls-secret", "the webhook delivers the server's CA"),
-];
-const WITHOUT_EFFECT_PREFIXES: &[&str] = &["agent-telemetry-", "auth-config-"];
-
-pub(super) fn plan(annotations: &Annotations, warnings: &mut Vec<String>) -> Result<Plan, Error> {
-    let mut plan = Plan { vault: true, mount_path: "/vault/secrets".to_owned(), ..Plan::default() };
+pub(super) fn plan(annotations: &Annotations, findings: &mut Findings) -> Result<Plan, Error> {
+    let mut plan = Plan { vault: true, ..Plan::default() };
     let mut secrets = BTreeSet::new();
-    let mut json = false;
     for (annotation, value) in annotations {
         let Some(key) = annotation.strip_prefix(VAULT) else { continue };
-        let value = value.as_str();
-        match key {
-            "agent-inject" | "agent-inject-status" | "preserve-secret-case" => {}
-            "role" => value.trim().clone_into(&mut plan.role),
-            "service" => plan.server = Some(value.to_owned()),
-            "auth-path" => plan.auth_mount = Some(auth_mount(value)),
-            "auth-type" if value == "kubernetes" => {}
-            "auth-type" => return Err(wrong(annotation, format!("{value:?} is not supported; use kubernetes"))),
-            "namespace" => plan.namespace = Some(value.to_owned()).filter(|name| !name.is_empty()),
-            "tls-skip-verify" => plan.tls_skip_verify = boolean(annotation, value)?,
-            "tls-server-name" => plan.tls_server_name = Some(value.to_owned()),
-            "client-timeout" => plan.client_timeout = Some(duration(annotation, value)?),
-            "agent-pre-populate-only" => plan.once = boolean(annotation, value)?,
-            "agent-pre-populate" => plan.ungated = !boolean(annotation, value)?,
-            "agent-init-first" => plan.first = boolean(annotation, value)?,
-            "agent-inject-containers" => plan.containers = Some(names(value)),
-            "agent-inject-token" => plan.token = boolean(annotation, value)?,
-            "agent-inject-default-template" => match value.to_ascii_lowercase().as_str() {
-                "map" => {}
-                "json" => json = true,
-                _ => return Err(wrong(annotation, format!("{value:?}: use map or json"))),
-            },
-            "secret-volume-path" => plan.mount_path = absolute(annotation, value)?,
-            "agent-run-as-user" => plan.run_as_user = Some(number(annotation, value)?),
-            "agent-run-as-group" => plan.run_as_group = Some(number(annotation, value)?),
-            "agent-share-process-namespace" => plan.share_processes = boolean(annotation, value)?,
-            "agent-revoke-on-shutdown" => plan.revoke_on_exit = boolean(annotation, value)?,
-            "template-static-secret-render-interval" => plan.refresh = Some(refresh(annotation, value)?),
-            "log-level" => plan.log_level = Some(level(annotation, value)?),
-            "log-format" => plan.log_format = Some(log_format(annotation, value)?),
-            "agent-configmap" => {
-                return Err(wrong(
-                    annotation,
-                    "a configuration of one's own is not supported; say what it renders by agent-inject-secret-NAME \
-                     and agent-inject-template-NAME"
-                        .to_owned(),
-                ));
-            }
-            _ => {
-                if let Some(resource) = resource(key) {
-                    if !value.is_empty() {
-                        plan.resources.insert(resource, quantity(annotation, value)?);
-                    }
-                } else if let Some((stem, name)) = named(key) {
-                    match stem {
-                        "agent-inject-template-file-" => {
-                            return Err(wrong(
-                                annotation,
-                                format!("files of the agent's image are not supported; use {VAULT}agent-inject-template-{name}"),
-                            ));
-                        }
-                        "agent-inject-command-" => warnings.push(format!(
-                            "{annotation}: has no effect, there is no shell beside the secret; see {HOLDFAST}on-change.{name}"
-                        )),
-                        "agent-inject-secret-" | "agent-inject-template-" => {
-                            secrets.insert(name);
-                        }
-                        _ => {}
-                    }
-                } else if let Some(why) = without_effect(key) {
-                    warnings
-                        .push(format!("{annotation}: has no effect{}{why}", if why.is_empty() { "" } else { ": " }));
-                } else {
-                    let meant = spelling::meant(key, KEYS, NAMED);
-                    let meant = meant.map_or(String::new(), |key| format!("; did you mean {VAULT}{key}?"));
-                    warnings.push(format!("{annotation}: unknown annotation{meant}"));
+        let named = named(key);
+        match exact(key).or_else(|| named.map(|(_, effect, _)| effect)).or_else(|| parameter(key)) {
+            Some(Effect::Works(own)) => {
+                if own != "inject" {
+                    plan.said.insert(own, annotation.clone());
                 }
+                match named {
+                    Some(("agent-inject-secret-" | "agent-inject-template-", _, name)) if exact(key).is_none() => {
+                        secrets.insert(name);
+                    }
+                    Some(_) if exact(key).is_none() => {}
+                    _ => choose(&mut plan.choices, annotation, key, value, findings)?,
+                }
+            }
+            Some(Effect::Moot(why)) => findings.note(format!("{annotation}: has no effect: {why}")),
+            Some(Effect::Refused(_)) if asks_for_nothing(key, value) => {}
+            Some(Effect::Refused(why)) => findings.mistake(format!("{annotation}: refused: {why}")),
+            Some(Effect::Unsupported(why)) => return Err(wrong(annotation, why)),
+            None => {
+                let exact: Vec<&str> = KEYS.iter().map(|(key, _)| *key).collect();
+                let stems: Vec<&str> = NAMED.iter().map(|(stem, _)| *stem).collect();
+                let meant = spelling::meant(key, &exact, &stems);
+                let meant = meant.map_or(String::new(), |key| format!("; did you mean {VAULT}{key}?"));
+                findings.mistake(format!("{annotation}: unknown annotation{meant}"));
             }
         }
     }
     for annotation in annotations.keys().filter(|key| key.starts_with(HOLDFAST)) {
         let ours = [super::INJECTED, "holdfast.dev/inject", holdfast_crd_types::names::ANNOTATION_RESTARTED];
-        let action = annotation.strip_prefix("holdfast.dev/on-change.");
-        if !action.is_some_and(|name| secrets.contains(name)) && !ours.contains(&annotation.as_str()) {
-            warnings.push(format!("{annotation}: has no effect beside {VAULT}agent-inject"));
+        match annotation.strip_prefix("holdfast.dev/on-change.") {
+            Some(name) if secrets.contains(name) => drop(plan.said.insert("on-change", annotation.clone())),
+            _ if ours.contains(&annotation.as_str()) => {}
+            _ => findings.mistake(format!("{annotation}: has no effect beside {VAULT}agent-inject")),
         }
     }
+    let json = default_is_json(annotations)?;
     for name in secrets {
-        plan.items.push(item(annotations, name, json)?);
+        plan.items.push(item(annotations, name, json, plan.choices.mount_path(true), findings)?);
     }
     Ok(plan)
 }
 
-fn item(annotations: &Annotations, name: &str, json: bool) -> Result<Planned, Error> {
+/// One key of a pod that works here.
+fn choose(
+    choices: &mut Choices,
+    annotation: &str,
+    key: &str,
+    value: &str,
+    findings: &mut Findings,
+) -> Result<(), Error> {
+    let filled = || Some(value.trim().to_owned()).filter(|value| !value.is_empty());
+    match key {
+        "role" => choices.role = filled(),
+        "service" => choices.server = filled(),
+        "auth-path" => choices.auth_mount = Some(auth_mount(value)),
+        "auth-type" if value == "kubernetes" => {}
+        "auth-type" => return Err(wrong(annotation, format!("{value:?} is not supported; use kubernetes"))),
+        "namespace" => choices.namespace = filled(),
+        "client-timeout" => choices.client_timeout = Some(duration(annotation, value)?),
+        "agent-pre-populate-only" => choices.once = Some(boolean(annotation, value)?),
+        "agent-pre-populate" => choices.ungated = Some(!boolean(annotation, value)?),
+        "agent-init-first" if boolean(annotation, value)? => choices.order = Some(Order::First),
+        "agent-inject-containers" => choices.containers = Some(names(value)).filter(|names| !names.is_empty()),
+        "agent-inject-token" => choices.token = Some(boolean(annotation, value)?),
+        "secret-volume-path" => choices.mount_path = Some(absolute(annotation, value)?),
+        "agent-run-as-user" => choices.run_as_user = Some(number(annotation, value)?),
+        "agent-run-as-group" => choices.run_as_group = Some(number(annotation, value)?),
+        "agent-run-as-same-user" => choices.run_as_same_user = Some(boolean(annotation, value)?),
+        "agent-set-security-context" if !boolean(annotation, value)? => {
+            findings.mistake(format!("{annotation}: refused: the agent always has the most restricted one"));
+        }
+        "agent-share-process-namespace" => choices.share_processes = Some(boolean(annotation, value)?),
+        "agent-revoke-on-shutdown" => choices.revoke_on_exit = Some(boolean(annotation, value)?),
+        "agent-extra-secret" => choices.extra_secret = Some(object(annotation, value)?),
+        "agent-copy-volume-mounts" => choices.copy_mounts = Some(object(annotation, value)?),
+        "template-static-secret-render-interval" => choices.refresh = Some(refresh(annotation, value)?),
+        "log-level" => choices.log_level = Some(level(annotation, value)?),
+        "log-format" => choices.log_format = Some(log_format(annotation, value)?),
+        _ => {
+            if let Some(resource) = resource(key) {
+                let amount = if value.is_empty() { String::new() } else { quantity(annotation, value)? };
+                choices.resources.insert(resource, amount);
+            }
+        }
+    }
+    Ok(())
+}
+
+fn item(
+    annotations: &Annotations,
+    name: &str,
+    json: bool,
+    mount_path: &str,
+    findings: &mut Findings,
+) -> Result<Planned, Error> {
     let key = |stem: &str| format!("{VAULT}{stem}{name}");
     let get = |stem: &str| annotations.get(&key(stem)).map(String::as_str);
     let flag = |stem: &str| get(stem).map(|value| boolean(&key(stem), value)).transpose();
@@ -191,7 +126,7 @@ fn item(annotations: &Annotations, name: &str, json: bool) -> Result<Planned, Er
         (Some(text), _) => text.to_owned(),
         (None, Some(path)) => default_template(path, json),
         (None, None) => {
-            return Err(wrong(&key("agent-inject-secret-"), "is empty; use the path of a secret".to_owned()));
+            return Err(wrong(&key("agent-inject-secret-"), "is empty; use the path of a secret"));
         }
     };
     let delimiters = match (get("agent-template-left-delim-"), get("agent-template-right-delim-")) {
@@ -203,6 +138,19 @@ fn item(annotations: &Annotations, name: &str, json: bool) -> Result<Planned, Er
     let all = all.map_or(Ok(false), |value| boolean(&format!("{VAULT}preserve-secret-case"), value))?;
     let keep_case = flag("preserve-secret-case-")?.unwrap_or(all);
     let file_name = if keep_case { name.to_owned() } else { name.to_lowercase() };
+    let mount = get("secret-volume-path-").map(|value| absolute(&key("secret-volume-path-"), value)).transpose()?;
+    let mut actions = on_change(annotations, name)?;
+    if let (true, Some(line)) =
+        (actions.is_empty(), get("agent-inject-command-").filter(|line| !line.trim().is_empty()))
+    {
+        actions.extend(meaning(
+            &key("agent-inject-command-"),
+            line,
+            name,
+            mount.as_deref().unwrap_or(mount_path),
+            findings,
+        ));
+    }
     Ok(Planned {
         name: name.to_owned(),
         annotation: key(if path.is_some() { "agent-inject-secret-" } else { "agent-inject-template-" }),
@@ -211,10 +159,29 @@ fn item(annotations: &Annotations, name: &str, json: bool) -> Result<Planned, Er
         delimiters,
         error_on_missing_key: flag("error-on-missing-key-")?.unwrap_or(false),
         file: get("agent-inject-file-").map_or(Ok(file_name), |value| relative(&key("agent-inject-file-"), value))?,
-        mount_path: get("secret-volume-path-").map(|value| absolute(&key("secret-volume-path-"), value)).transpose()?,
+        mount_path: mount,
         mode: get("agent-inject-perms-").map(|value| octal(&key("agent-inject-perms-"), value)).transpose()?,
-        on_change: on_change(annotations, name)?,
+        on_change: actions,
     })
+}
+
+fn meaning(annotation: &str, line: &str, name: &str, mount_path: &str, findings: &mut Findings) -> Option<Action> {
+    let action = command::action(line, mount_path);
+    if action.is_none() {
+        findings.mistake(format!(
+            "{annotation}: has no effect, there is no shell beside the secret; see {HOLDFAST}on-change.{name}"
+        ));
+    }
+    action
+}
+
+fn default_is_json(annotations: &Annotations) -> Result<bool, Error> {
+    let annotation = format!("{VAULT}agent-inject-default-template");
+    match annotations.get(&annotation).map(|value| value.to_ascii_lowercase()).as_deref() {
+        None | Some("map") => Ok(false),
+        Some("json") => Ok(true),
+        Some(other) => Err(wrong(&annotation, format!("{other:?}: use map or json"))),
+    }
 }
 
 /// What existing pods get without a template of their own.
@@ -228,8 +195,22 @@ fn default_template(path: &str, json: bool) -> String {
     )
 }
 
-fn named(key: &str) -> Option<(&'static str, &str)> {
-    NAMED.iter().find_map(|stem| key.strip_prefix(stem).filter(|name| !name.is_empty()).map(|name| (*stem, name)))
+/// A refused key whose value asks for what is so anyway: `tls-skip-verify: "false"`.
+fn asks_for_nothing(key: &str, value: &str) -> bool {
+    value.trim().is_empty() || (key == "tls-skip-verify" && boolean(key, value) == Ok(false))
+}
+
+fn exact(key: &str) -> Option<Effect> {
+    KEYS.iter().find(|(known, _)| *known == key).map(|(_, effect)| *effect)
+}
+
+fn named(key: &str) -> Option<(&'static str, Effect, &str)> {
+    let mut found = NAMED.iter().filter_map(|(stem, effect)| Some((*stem, *effect, key.strip_prefix(stem)?)));
+    found.find(|(_, _, name)| !name.is_empty())
+}
+
+fn parameter(key: &str) -> Option<Effect> {
+    PREFIXES.iter().find(|(prefix, _)| key.starts_with(prefix)).map(|(_, effect)| *effect)
 }
 
 fn resource(key: &str) -> Option<String> {
@@ -244,9 +225,4 @@ fn resource(key: &str) -> Option<String> {
         _ => return None,
     };
     Some(format!("{kind}.{resource}"))
-}
-
-fn without_effect(key: &str) -> Option<&'static str> {
-    let exact = WITHOUT_EFFECT.iter().find(|(known, _)| *known == key).map(|(_, why)| *why);
-    exact.or_else(|| WITHOUT_EFFECT_PREFIXES.iter().any(|prefix| key.starts_with(prefix)).then_some(""))
 }

@@ -7,10 +7,10 @@ use holdfast_template::{Options, Template};
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
-use super::{CONTAINER, Settings, TOKEN_VOLUME, pod};
+use super::{CONTAINER, Settings};
 use crate::{
     annotations::{Error, HOLDFAST, Plan, Planned, SourceRef, VAULT},
-    credential::Located,
+    cluster::Located,
 };
 
 /// The kernel takes 128 KiB for one environment variable.
@@ -24,31 +24,30 @@ pub(super) struct User {
 }
 
 pub(super) fn config(plan: &Plan, located: &BTreeMap<String, Located>, settings: &Settings) -> Result<Config, Error> {
-    let base = PathBuf::from(&plan.mount_path);
+    let (choices, base) = (&plan.choices, PathBuf::from(plan.choices.mount_path(plan.vault)));
     let items = plan.items.iter().map(|item| self::item(item, plan, located)).collect::<Result<Vec<_>, _>>()?;
     Ok(Config {
         server: Server {
-            address: plan.server.clone().unwrap_or_else(|| settings.server.clone()),
+            address: settings.server.clone(),
             ca_pem: settings.server_ca.clone(),
-            tls_skip_verify: plan.tls_skip_verify,
-            tls_server_name: plan.tls_server_name.clone(),
-            namespace: plan.namespace.clone(),
-            timeout: plan.client_timeout,
+            tls_server_name: settings.tls_server_name.clone(),
+            namespace: choices.namespace.clone().or_else(|| settings.namespace.clone()),
+            timeout: choices.client_timeout,
             ..Server::default()
         },
         auth: Auth {
-            mount: plan.auth_mount.clone().unwrap_or_else(|| settings.auth_mount.clone()),
-            role: plan.role.clone(),
+            mount: choices.auth_mount.clone().unwrap_or_else(|| settings.auth_mount.clone()),
+            role: choices.role.clone().unwrap_or_default(),
             token_path: PathBuf::from(config::TOKEN_PATH),
         },
         items,
         status_dir: base.join(".holdfast"),
-        refresh: plan.refresh.unwrap_or(settings.refresh),
-        init_timeout: plan.init_timeout.unwrap_or(settings.init_timeout),
-        token_file: plan.token.then(|| base.join("token")),
-        revoke_on_exit: plan.revoke_on_exit,
-        log_level: plan.log_level.clone().unwrap_or_default(),
-        log_format: plan.log_format.clone().unwrap_or_default(),
+        refresh: choices.refresh.unwrap_or(settings.refresh),
+        init_timeout: choices.init_timeout.unwrap_or(settings.init_timeout),
+        token_file: choices.token.unwrap_or_default().then(|| base.join("token")),
+        revoke_on_exit: choices.revoke_on_exit.unwrap_or_default(),
+        log_level: choices.log_level.clone().unwrap_or_default(),
+        log_format: choices.log_format.clone().unwrap_or_default(),
     })
 }
 
@@ -76,7 +75,7 @@ fn item(planned: &Planned, plan: &Plan, located: &BTreeMap<String, Located>) -> 
         },
         reason: error.to_string(),
     })?;
-    let mount = planned.mount_path.as_ref().unwrap_or(&plan.mount_path);
+    let mount = planned.mount_path.as_deref().unwrap_or(plan.choices.mount_path(plan.vault));
     Ok(Item {
         name: planned.name.clone(),
         path,
@@ -106,14 +105,19 @@ pub(super) fn env_text(plan: &Plan, config: &Config) -> Result<String, Error> {
     Ok(text)
 }
 
-pub(super) fn container(plan: &Plan, config: &Config, env: String, user: &User, settings: &Settings) -> Value {
-    let mut mounts = vec![json!({ "name": TOKEN_VOLUME, "mountPath": token_dir(), "readOnly": true })];
-    mounts.extend(pod::volumes(plan).map(|(volume, path)| json!({ "name": volume, "mountPath": path })));
+pub(super) fn container(
+    plan: &Plan,
+    config: &Config,
+    env: String,
+    user: &User,
+    mounts: Vec<Value>,
+    settings: &Settings,
+) -> Value {
     let mut container = json!({
         "name": CONTAINER,
         "image": settings.image,
         "command": ["/holdfast-agent"],
-        "args": [if plan.once { "init" } else { "run" }],
+        "args": [if plan.choices.is_once() { "init" } else { "run" }],
         "env": [{ "name": config::ENV, "value": env }],
         "resources": resources(plan, settings),
         "securityContext": {
@@ -131,9 +135,9 @@ pub(super) fn container(plan: &Plan, config: &Config, env: String, user: &User, 
     if !settings.image_pull_policy.is_empty() {
         container["imagePullPolicy"] = json!(settings.image_pull_policy);
     }
-    if !plan.once {
+    if !plan.choices.is_once() {
         container["restartPolicy"] = json!("Always");
-        if !plan.ungated {
+        if !plan.choices.ungated.unwrap_or_default() {
             container["startupProbe"] = json!({
                 "exec": { "command": ["/holdfast-agent", "ready"] },
                 "periodSeconds": 1,
@@ -150,16 +154,17 @@ pub(super) fn hash(container: &Value) -> String {
     hex::encode(&Sha256::digest(container.to_string())[..6])
 }
 
-fn token_dir() -> String {
+/// Where the pod's token is.
+pub(super) fn token_dir() -> String {
     let path = PathBuf::from(config::TOKEN_PATH);
     path.parent().map(|dir| dir.display().to_string()).unwrap_or_default()
 }
 
 fn resources(plan: &Plan, settings: &Settings) -> Value {
     let mut all = settings.resources.clone();
-    all.extend(plan.resources.clone());
+    all.extend(plan.choices.resources.clone());
     let mut resources = Map::new();
-    for (name, amount) in &all {
+    for (name, amount) in all.iter().filter(|(_, amount)| !amount.is_empty()) {
         if let Some((kind, resource)) = name.split_once('.') {
             resources.entry(kind).or_insert_with(|| json!({}))[resource] = json!(amount);
         }

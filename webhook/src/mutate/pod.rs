@@ -5,13 +5,15 @@ use std::collections::BTreeSet;
 use holdfast_agent::{action::Action, config};
 use serde_json::{Value, json};
 
-use super::{TOKEN_VOLUME, VOLUME, agent::User};
-use crate::annotations::{Error, HOLDFAST, Plan, Planned, VAULT};
+use super::{EXTRA_VOLUME, TOKEN_VOLUME, VOLUME, agent, agent::User};
+use crate::annotations::{Error, Findings, HOLDFAST, Order, Plan, Planned, VAULT};
 
 /// User and group of the agent where the pod does not say which.
 const NOBODY: i64 = 65_532;
 /// Of each volume; counts as memory of the pod.
 const SIZE_LIMIT: &str = "16Mi";
+/// Where the agent sees the Secret that the pod gives it, as with Vault's injector.
+const EXTRA_PATH: &str = "/vault/custom";
 
 /// Containers of one of the pod's lists.
 pub(super) fn containers<'p>(pod: &'p Value, list: &str) -> impl Iterator<Item = &'p Value> {
@@ -20,31 +22,25 @@ pub(super) fn containers<'p>(pod: &'p Value, list: &str) -> impl Iterator<Item =
 
 /// Volumes with their mount paths; the first holds status and token too.
 pub(super) fn volumes(plan: &Plan) -> impl Iterator<Item = (String, String)> {
+    let first = plan.choices.mount_path(plan.vault).to_owned();
     let more: BTreeSet<String> =
-        plan.items.iter().filter_map(|item| item.mount_path.clone()).filter(|path| *path != plan.mount_path).collect();
+        plan.items.iter().filter_map(|item| item.mount_path.clone()).filter(|path| *path != first).collect();
     let more = more.into_iter().enumerate().map(|(index, path)| (format!("{VOLUME}-{}", index + 1), path));
-    std::iter::once((VOLUME.to_owned(), plan.mount_path.clone())).chain(more)
+    std::iter::once((VOLUME.to_owned(), first)).chain(more)
 }
 
 /// Whom the agent runs as: the annotation's, that of the containers it signals, the one that all containers share, or
 /// nobody. Refuses what cannot work.
-pub(super) fn user(pod: &Value, plan: &Plan, warnings: &mut Vec<String>) -> Result<User, Error> {
+pub(super) fn user(pod: &Value, plan: &Plan, findings: &mut Findings) -> Result<User, Error> {
     if pod["spec"]["os"]["name"] == "windows" {
         return Err(wrong(plan, "inject", "there is no agent for Windows"));
     }
     let names: Vec<&str> = containers(pod, "containers").filter_map(|container| container["name"].as_str()).collect();
-    for chosen in plan.containers.iter().flatten() {
-        if !names.contains(&chosen.as_str()) {
-            let key = if plan.vault { "agent-inject-containers" } else { "containers" };
-            return Err(wrong(
-                plan,
-                key,
-                &format!("there is no container {chosen:?}; the pod has {}", names.join(", ")),
-            ));
-        }
-    }
+    known_containers(pod, plan, &names)?;
     let targets = targets(plan);
-    if (!targets.is_empty() || plan.share_processes) && pod["spec"]["shareProcessNamespace"] == json!(false) {
+    if (!targets.is_empty() || plan.choices.share_processes == Some(true))
+        && pod["spec"]["shareProcessNamespace"] == json!(false)
+    {
         return Err(Error {
             annotation: targets
                 .first()
@@ -58,16 +54,16 @@ pub(super) fn user(pod: &Value, plan: &Plan, warnings: &mut Vec<String>) -> Resu
         let own = own.and_then(|container| container["securityContext"][field].as_i64());
         own.or_else(|| pod["spec"]["securityContext"][field].as_i64())
     };
-    let mut uid = plan.run_as_user;
+    let mut uid = plan.choices.run_as_user.or(same_user(pod, plan)?);
     for (item, target) in &targets {
         if !names.contains(target) {
-            warnings.push(format!(
+            findings.notes.push(format!(
                 "{}: {target:?} is no container of this pod, so it is taken for the name of a process",
                 on_change(item)
             ));
             continue;
         }
-        match (id("runAsUser", target), plan.run_as_user) {
+        match (id("runAsUser", target), plan.choices.run_as_user) {
             (_, Some(_)) => {}
             (None, None) => {
                 return Err(Error {
@@ -88,7 +84,7 @@ pub(super) fn user(pod: &Value, plan: &Plan, warnings: &mut Vec<String>) -> Resu
             (Some(found), None) => uid = Some(found),
         }
     }
-    let chosen: Vec<&str> = match &plan.containers {
+    let chosen: Vec<&str> = match &plan.choices.containers {
         Some(chosen) => chosen.iter().map(String::as_str).collect(),
         None => names,
     };
@@ -99,16 +95,16 @@ pub(super) fn user(pod: &Value, plan: &Plan, warnings: &mut Vec<String>) -> Resu
     let uid = uid.or_else(|| common("runAsUser")).unwrap_or(NOBODY);
     // The kernel shows a process' environment, by which the agent finds the container, to the same group only.
     let signalled = targets.iter().find_map(|(_, target)| id("runAsGroup", target));
-    let gid = plan.run_as_group.or(signalled).or_else(|| common("runAsGroup")).unwrap_or(NOBODY);
+    let gid = plan.choices.run_as_group.or(signalled).or_else(|| common("runAsGroup")).unwrap_or(NOBODY);
     if uid == 0 {
-        warnings.push("the agent runs as root, as the annotation or the signalled container says".to_owned());
+        findings.mistakes.push("the agent runs as root, as the annotation or the signalled container says".to_owned());
     }
     let others = chosen.iter().any(|name| id("runAsUser", name) != Some(uid));
     if others && pod["spec"]["securityContext"]["fsGroup"].is_null() {
         for item in &plan.items {
             let mode = item.mode.as_deref().and_then(|mode| u32::from_str_radix(mode, 8).ok());
             if mode.is_some_and(|mode| mode & 0o004 == 0) {
-                warnings.push(format!(
+                findings.notes.push(format!(
                     "{}: mode {} lets only user {uid} read it; set securityContext.runAsUser or fsGroup in the pod",
                     item.annotation,
                     item.mode.as_deref().unwrap_or_default()
@@ -121,10 +117,12 @@ pub(super) fn user(pod: &Value, plan: &Plan, warnings: &mut Vec<String>) -> Resu
 
 pub(super) fn add_volumes(pod: &mut Value, plan: &Plan) -> Result<(), Error> {
     let added: Vec<String> = volumes(plan).map(|(volume, _)| volume).collect();
+    let audience = plan.choices.audience.as_deref().unwrap_or(config::AUDIENCE);
     let list = list(&mut pod["spec"]["volumes"]);
     for volume in list.iter() {
-        if let Some(name) =
-            volume["name"].as_str().filter(|name| *name == TOKEN_VOLUME || added.iter().any(|own| own == name))
+        if let Some(name) = volume["name"]
+            .as_str()
+            .filter(|name| [TOKEN_VOLUME, EXTRA_VOLUME].contains(name) || added.iter().any(|own| own == name))
         {
             return Err(wrong(plan, "inject", &format!("the pod has a volume {name:?} already; give it another name")));
         }
@@ -133,24 +131,51 @@ pub(super) fn add_volumes(pod: &mut Value, plan: &Plan) -> Result<(), Error> {
         "name": TOKEN_VOLUME,
         "projected": {
             "sources": [{
-                "serviceAccountToken": { "audience": config::AUDIENCE, "expirationSeconds": 3600, "path": "token" },
+                "serviceAccountToken": { "audience": audience, "expirationSeconds": 3600, "path": "token" },
             }],
         },
     }));
+    if let Some(secret) = &plan.choices.extra_secret {
+        list.push(json!({ "name": EXTRA_VOLUME, "secret": { "secretName": secret } }));
+    }
     for volume in added {
         list.push(json!({ "name": volume, "emptyDir": { "medium": "Memory", "sizeLimit": SIZE_LIMIT } }));
     }
     Ok(())
 }
 
-/// Read-only, into the chosen containers and all init containers.
+/// Of the agent's container: token, files, and what the pod gives it besides.
+pub(super) fn agent_mounts(pod: &Value, plan: &Plan) -> Result<Vec<Value>, Error> {
+    let mut mounts = vec![json!({ "name": TOKEN_VOLUME, "mountPath": agent::token_dir(), "readOnly": true })];
+    mounts.extend(volumes(plan).map(|(volume, path)| json!({ "name": volume, "mountPath": path })));
+    if plan.choices.extra_secret.is_some() {
+        mounts.push(json!({ "name": EXTRA_VOLUME, "mountPath": EXTRA_PATH, "readOnly": true }));
+    }
+    if let Some(name) = &plan.choices.copy_mounts {
+        let key = if plan.vault { "agent-copy-volume-mounts" } else { "copy-mounts" };
+        let from = containers(pod, "containers").find(|container| container["name"] == name.as_str());
+        let from = from.ok_or_else(|| wrong(plan, key, &format!("there is no container {name:?}")))?;
+        for mount in from["volumeMounts"].as_array().into_iter().flatten() {
+            let path = mount["mountPath"].as_str().unwrap_or_default();
+            let taken = mounts.iter().any(|mount| mount["mountPath"] == path);
+            if !taken && !path.contains("serviceaccount") {
+                mounts.push(mount.clone());
+            }
+        }
+    }
+    Ok(mounts)
+}
+
+/// Read-only unless told otherwise, into the chosen containers and init containers.
 pub(super) fn mount(pod: &mut Value, plan: &Plan) -> Result<(), Error> {
     let volumes: Vec<(String, String)> = volumes(plan).collect();
     for kind in ["initContainers", "containers"] {
         let Some(containers) = pod["spec"][kind].as_array_mut() else { continue };
         for container in containers {
             let name = container["name"].as_str().unwrap_or_default().to_owned();
-            if kind == "containers" && plan.containers.as_ref().is_some_and(|chosen| !chosen.contains(&name)) {
+            let choices = &plan.choices;
+            let chosen = if kind == "containers" { &choices.containers } else { &choices.init_containers };
+            if chosen.as_ref().is_some_and(|chosen| !chosen.contains(&name)) {
                 continue;
             }
             let mounts = list(&mut container["volumeMounts"]);
@@ -166,7 +191,11 @@ pub(super) fn mount(pod: &mut Value, plan: &Plan) -> Result<(), Error> {
                         &format!("container {name} mounts something at {path} already; choose another path"),
                     ));
                 }
-                mounts.push(json!({ "name": volume, "mountPath": path, "readOnly": true }));
+                let mut mount = json!({ "name": volume, "mountPath": path });
+                if plan.choices.mount_read_only != Some(false) {
+                    mount["readOnly"] = json!(true);
+                }
+                mounts.push(mount);
             }
         }
     }
@@ -176,7 +205,7 @@ pub(super) fn mount(pod: &mut Value, plan: &Plan) -> Result<(), Error> {
 /// Shares the process namespace where signals need it, and makes containers that get some known to the agent.
 pub(super) fn mark_containers(pod: &mut Value, plan: &Plan) {
     let targets: BTreeSet<String> = targets(plan).into_iter().map(|(_, target)| target.to_owned()).collect();
-    if targets.is_empty() && !plan.share_processes {
+    if targets.is_empty() && plan.choices.share_processes != Some(true) {
         return;
     }
     pod["spec"]["shareProcessNamespace"] = json!(true);
@@ -188,10 +217,49 @@ pub(super) fn mark_containers(pod: &mut Value, plan: &Plan) {
     }
 }
 
-pub(super) fn add_init_container(pod: &mut Value, container: Value, first: bool) {
+/// Puts the agent in its place.
+pub(super) fn add_init_container(pod: &mut Value, container: Value, plan: &Plan) -> Result<(), Error> {
     let list = list(&mut pod["spec"]["initContainers"]);
-    let at = if first { 0 } else { list.len() };
+    let at = match plan.choices.order(plan.vault) {
+        Order::First => 0,
+        Order::Last => list.len(),
+        Order::Before(name) => list
+            .iter()
+            .position(|other| other["name"] == name.as_str())
+            .ok_or_else(|| wrong(plan, "order", &format!("there is no init container {name:?}")))?,
+    };
     list.insert(at, container);
+    Ok(())
+}
+
+fn known_containers(pod: &Value, plan: &Plan, names: &[&str]) -> Result<(), Error> {
+    let key = if plan.vault { "agent-inject-containers" } else { "containers" };
+    let init: Vec<&str> = self::containers(pod, "initContainers").filter_map(|one| one["name"].as_str()).collect();
+    for (key, chosen, names) in
+        [(key, &plan.choices.containers, names), ("init-containers", &plan.choices.init_containers, &init)]
+    {
+        if let Some(unknown) = chosen.iter().flatten().find(|chosen| !names.contains(&chosen.as_str())) {
+            let reason = format!("there is no container {unknown:?}; the pod has {}", names.join(", "));
+            return Err(wrong(plan, key, &reason));
+        }
+    }
+    Ok(())
+}
+
+/// `run-as-same-user`: the user of the first application container, which must say one, and not root.
+fn same_user(pod: &Value, plan: &Plan) -> Result<Option<i64>, Error> {
+    if plan.choices.run_as_same_user != Some(true) {
+        return Ok(None);
+    }
+    let first = containers(pod, "containers").next();
+    let uid = first.and_then(|container| container["securityContext"]["runAsUser"].as_i64());
+    let uid = uid.or_else(|| pod["spec"]["securityContext"]["runAsUser"].as_i64());
+    let key = if plan.vault { "agent-run-as-same-user" } else { "run-as-same-user" };
+    match uid {
+        Some(0) => Err(wrong(plan, key, "the first container runs as root; the agent does not")),
+        None => Err(wrong(plan, key, "the first container has no securityContext.runAsUser; set one")),
+        Some(uid) => Ok(Some(uid)),
+    }
 }
 
 /// Items with the containers or processes they signal.

@@ -1,0 +1,107 @@
+//! What is said once for a pod. Every field is optional, so that pod, namespace and profile can be laid over each other.
+
+use std::{collections::BTreeMap, time::Duration};
+
+/// Place among the init containers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// Before all.
+    First,
+    /// After all.
+    Last,
+    /// Before the one of this name.
+    Before(String),
+}
+
+macro_rules! choices {
+    ($($(#[$doc:meta])+ $name:ident: $type:ty,)+) => {
+        /// See the module.
+        #[derive(Clone, Debug, Default, PartialEq, Eq)]
+        pub struct Choices {
+            $($(#[$doc])+ pub $name: Option<$type>,)+
+            /// `limits.cpu`, `requests.memory` … of the agent; empty text takes the default away.
+            pub resources: BTreeMap<String, String>,
+        }
+
+        impl Choices {
+            /// These, and those of `below` where nothing is said here.
+            pub fn over(self, below: Self) -> Self {
+                let mut resources = below.resources;
+                resources.extend(self.resources);
+                Self { $($name: self.$name.or(below.$name),)+ resources }
+            }
+        }
+    };
+}
+
+choices! {
+    /// Role to log in with; the server chooses that of the service account otherwise.
+    role: String,
+    /// A server of the administrator's list, by name or address.
+    server: String,
+    /// Mount of the auth method, without `auth/`.
+    auth_mount: String,
+    /// Audience of the pod's token.
+    audience: String,
+    /// Namespace of the server.
+    namespace: String,
+    /// For one request.
+    client_timeout: Duration,
+    /// Render once, before the application starts, and nothing after.
+    once: bool,
+    /// Start the application without waiting for the first render.
+    ungated: bool,
+    /// Among the init containers.
+    order: Order,
+    /// Application containers that get the mount; all otherwise.
+    containers: Vec<String>,
+    /// Init containers that get the mount; all otherwise.
+    init_containers: Vec<String>,
+    /// Where the files are mounted.
+    mount_path: String,
+    /// Whether applications may only read there.
+    mount_read_only: bool,
+    /// Also write the login token.
+    token: bool,
+    /// Between reads of what has no lease.
+    refresh: Duration,
+    /// For the first render.
+    init_timeout: Duration,
+    /// User of the agent.
+    run_as_user: i64,
+    /// Group of the agent.
+    run_as_group: i64,
+    /// The user of the first application container, or a denial.
+    run_as_same_user: bool,
+    /// Asked for, beyond what signals need.
+    share_processes: bool,
+    /// Of the agent.
+    log_level: String,
+    /// Of the agent.
+    log_format: String,
+    /// Revoke when the agent ends.
+    revoke_on_exit: bool,
+    /// Of the agent, where the profile lets pods choose.
+    image: String,
+    /// Kubernetes Secret whose files the agent sees at `/vault/custom`.
+    extra_secret: String,
+    /// Container whose mounts the agent gets too.
+    copy_mounts: String,
+}
+
+impl Choices {
+    /// Place of the agent.
+    pub fn order(&self, vault: bool) -> Order {
+        self.order.clone().unwrap_or(if vault { Order::Last } else { Order::First })
+    }
+
+    /// Where the files are.
+    pub fn mount_path(&self, vault: bool) -> &str {
+        self.mount_path.as_deref().unwrap_or(if vault { "/vault/secrets" } else { "/holdfast/secrets" })
+    }
+
+    /// Init mode.
+    pub fn is_once(&self) -> bool {
+        self.once.unwrap_or(false)
+    }
+}
