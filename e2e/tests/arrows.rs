@@ -21,6 +21,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("snapshot", &[]),
     ("logical", &["barrier", "password"]),
     ("harness", &["barrier", "logical", "storage"]),
+    ("envtest", &["crd-types"]),
     ("identity", &["logical"]),
     ("policy", &["logical", "hcl"]),
     ("audit", &[]),

@@ -1,7 +1,7 @@
 //! `holdfast-operator`: keeps a Holdfast server as SecretEngine, VaultPolicy and DynamicCredential objects say.
 //!
 //! Start with [`object::reconcile`], the life of every object; `engine`, `policy` and `credential` are what it means for
-//! each kind; `janitor` takes back what belonged to pods that are gone; `ledger` remembers what could not be taken back.
+//! each kind; `janitor` takes back what belonged to pods that are gone; `missed` finds pods that the webhook did not see; `ledger` remembers what could not be taken back.
 //!
 //! What it needs in the cluster, for all namespaces that it watches:
 //!
@@ -29,6 +29,7 @@ mod janitor;
 mod keyed;
 mod ledger;
 mod metrics;
+mod missed;
 mod object;
 mod policy;
 mod run;

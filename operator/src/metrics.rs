@@ -17,6 +17,13 @@ pub struct Outcome {
     pub outcome: &'static str,
 }
 
+/// Of which namespace.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub struct InNamespace {
+    /// Its name.
+    pub namespace: String,
+}
+
 /// Counters of the operator.
 #[derive(Clone, Debug, Default)]
 pub struct Metrics {
@@ -26,6 +33,8 @@ pub struct Metrics {
     pub pending: Gauge<i64, AtomicI64>,
     /// Pods whose credentials were taken back.
     pub released_pods: Counter,
+    /// Pods that ask for injection and did not get it.
+    pub missed_pods: Family<InNamespace, Gauge<i64, AtomicI64>>,
     /// 1 while this replica leads.
     pub leading: Gauge<i64, AtomicI64>,
 }
@@ -44,6 +53,12 @@ impl Metrics {
         );
         let released = metrics.released_pods.clone();
         registry.register("holdfast_operator_released_pods", "Pods whose credentials were taken back", released);
+        let missed = metrics.missed_pods.clone();
+        registry.register(
+            "holdfast_operator_missed_pods",
+            "Pods that ask for injection and did not get it, by namespace",
+            missed,
+        );
         registry.register("holdfast_operator_leading", "1 while this replica leads", metrics.leading.clone());
         metrics
     }

@@ -25,6 +25,7 @@ use crate::{
     janitor::{self, Gone},
     ledger,
     metrics::Metrics,
+    missed,
     object::{self, Managed},
     settings::Settings,
 };
@@ -80,7 +81,10 @@ fn spawn_controllers(tasks: &mut Tasks, context: &Arc<Context>, shutdown: &Shutd
         let credentials =
             credentials.watches(api::<SecretEngine>(context, &scope), watcher::Config::default(), depends);
         tasks.spawn("dynamic credentials", control(credentials, context, shutdown));
-        tasks.spawn("pods", janitor::watch(context.clone(), gone.clone(), scope, shutdown.clone()));
+        tasks.spawn("pods", janitor::watch(context.clone(), gone.clone(), scope.clone(), shutdown.clone()));
+        if context.settings.find_missed {
+            tasks.spawn("missed pods", missed::watch(context.clone(), scope, shutdown.clone()));
+        }
     }
     tasks.spawn("janitor", janitor::run(context.clone(), gone, shutdown.clone()));
 }

@@ -79,6 +79,12 @@ pub struct Settings {
     /// ConfigMap of the revocations that are still to be done for objects that are gone.
     #[arg(long, env = "HOLDFAST_LEDGER", default_value = "holdfast-pending-revocations")]
     pub ledger: String,
+    /// Find pods that ask for injection and did not get it.
+    #[arg(long, env = "HOLDFAST_FIND_MISSED", default_value_t = true, action = clap::ArgAction::Set)]
+    pub find_missed: bool,
+    /// vault.hashicorp.com/agent-inject asks for injection too.
+    #[arg(long, env = "HOLDFAST_VAULT_ANNOTATIONS", default_value_t = true, action = clap::ArgAction::Set)]
+    pub vault_annotations: bool,
     /// Where health, readiness and metrics are served.
     #[arg(long, env = "HOLDFAST_ADMIN_ADDR", default_value = "0.0.0.0:9440")]
     pub admin_address: SocketAddr,

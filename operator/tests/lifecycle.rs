@@ -1,6 +1,7 @@
 //! The life of the three kinds, from the first apply to a deletion while the server is away.
 
 use holdfast_crd_types::{DynamicCredential, SecretEngine, VaultPolicy, conditions, names};
+use holdfast_envtest::{Cluster, eventually};
 use k8s_openapi::api::{
     core::v1::{ConfigMap, Secret},
     events::v1::Event,
@@ -11,10 +12,7 @@ use kube::{
 };
 use serde_json::json;
 
-use crate::{
-    cluster::{Cluster, eventually},
-    stand_in::StandIn,
-};
+use crate::{cluster::operator, stand_in::StandIn};
 
 fn engine() -> SecretEngine {
     serde_json::from_value(json!({
@@ -134,7 +132,7 @@ impl Shop {
 async fn objects_live_and_die() {
     let (cluster, server) = (Cluster::start().await, StandIn::start().await);
     let shop = Shop::new(&cluster.client);
-    let operator = cluster.operator("one", &server.address);
+    let first = operator(&cluster, "one", &server.address);
     let root: Secret = serde_json::from_value(json!({
         "metadata": { "name": "pg-root" }, "stringData": { "username": "root", "password": "canary-of-the-root" },
     }))
@@ -180,8 +178,8 @@ async fn objects_live_and_die() {
     .await;
 
     // Killed, not stopped: the next replica waits for the lease to run out, and makes nothing again.
-    drop(operator);
-    let _operator = cluster.operator("two", &server.address);
+    drop(first);
+    let _operator = operator(&cluster, "two", &server.address);
     let rotate = json!({ "metadata": { "annotations": { names::ANNOTATION_ROTATE: "now" } } });
     shop.credentials.patch("ro", &PatchParams::default(), &Patch::Merge(&rotate)).await.unwrap();
     eventually("the credential is rotated", async || shop.url().await == "pg://user-2@pg").await;

@@ -1,17 +1,15 @@
 //! Pods that go take their credentials with them; pods that stay keep them, whatever becomes of their labels.
 
 use holdfast_crd_types::names;
-use k8s_openapi::api::core::v1::{Pod, ServiceAccount};
+use holdfast_envtest::{Cluster, eventually};
+use k8s_openapi::api::{core::v1::Pod, events::v1::Event};
 use kube::{
     Api, ResourceExt,
-    api::{DeleteParams, Patch, PatchParams, PostParams},
+    api::{DeleteParams, ListParams, Patch, PatchParams, PostParams},
 };
 use serde_json::json;
 
-use crate::{
-    cluster::{Cluster, eventually},
-    stand_in::StandIn,
-};
+use crate::{cluster::operator, stand_in::StandIn};
 
 /// Makes an injected pod with a credential; answers the key of its binding.
 async fn pod(pods: &Api<Pod>, server: &StandIn, name: &str) -> String {
@@ -29,11 +27,9 @@ async fn pod(pods: &Api<Pod>, server: &StandIn, name: &str) -> String {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_pod_that_loses_its_label_keeps_its_credentials() {
     let (cluster, server) = (Cluster::start().await, StandIn::start().await);
-    let accounts: Api<ServiceAccount> = Api::namespaced(cluster.client.clone(), "shop");
-    let account = serde_json::from_value(json!({ "metadata": { "name": "default" } })).unwrap();
-    accounts.create(&PostParams::default(), &account).await.unwrap();
+    cluster.default_service_account("shop").await;
     let pods: Api<Pod> = Api::namespaced(cluster.client.clone(), "shop");
-    let _operator = cluster.operator("one", &server.address);
+    let _operator = operator(&cluster, "one", &server.address);
     let stays = pod(&pods, &server, "stays").await;
     let is_bound = |key: &str| server.held.lock().unwrap().bound.contains_key(key);
     // The watch sees only what goes after it began: the first ones may be missed.
@@ -57,4 +53,31 @@ async fn a_pod_that_loses_its_label_keeps_its_credentials() {
     pods.patch("stays", &PatchParams::default(), &Patch::Merge(&unlabelled)).await.unwrap();
     eventually("the next pod that goes is released", &mut goes).await;
     assert!(is_bound(&stays), "to a watch by label this looks like a deletion, but the pod is there");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pod_that_the_webhook_missed_has_an_event() {
+    let (cluster, server) = (Cluster::start().await, StandIn::start().await);
+    cluster.default_service_account("shop").await;
+    let pods: Api<Pod> = Api::namespaced(cluster.client.clone(), "shop");
+    let make = async |name: &str, annotations: serde_json::Value| {
+        let pod = json!({
+            "metadata": { "name": name, "annotations": annotations },
+            "spec": { "containers": [{ "name": "app", "image": "app" }], "automountServiceAccountToken": false },
+        });
+        pods.create(&PostParams::default(), &serde_json::from_value(pod).unwrap()).await.unwrap();
+    };
+    make("before", json!({ "vault.hashicorp.com/agent-inject": "true" })).await;
+    make("served", json!({ "holdfast.dev/inject": "true", "holdfast.dev/injected": "0.1.0/abc" })).await;
+    let _operator = operator(&cluster, "one", &server.address);
+    let events: Api<Event> = Api::namespaced(cluster.client.clone(), "shop");
+    let told = async || {
+        let list = events.list(&ListParams::default()).await.unwrap().items;
+        let missed = list.into_iter().filter(|event| event.reason.as_deref() == Some("InjectionMissed"));
+        missed.filter_map(|event| event.regarding?.name).collect::<Vec<_>>()
+    };
+    eventually("the pod of before is found", async || told().await.contains(&"before".to_owned())).await;
+    make("later", json!({ "holdfast.dev/inject": "true" })).await;
+    eventually("the later pod is found", async || told().await.contains(&"later".to_owned())).await;
+    assert!(!told().await.contains(&"served".to_owned()));
 }
