@@ -23,14 +23,15 @@ use tracing::{info, warn};
 
 use crate::certificate::{Authority, LEAF_LIFE};
 
-/// Between looks at Secret and configuration.
-const PERIOD: Duration = Duration::from_secs(10);
+/// Usual time between looks at Secret and configuration.
+pub const PERIOD: Duration = Duration::from_secs(10);
 /// A new authority is made when the current one has less than this left,
 const RENEW_BEFORE: Duration = Duration::from_secs(30 * 86_400);
 /// and used when it has been announced for this long.
-const ANNOUNCE: Duration = Duration::from_secs(600);
-/// Keys of the Secret.
-const STATE_KEY: &str = "authority.json";
+pub const ANNOUNCE: Duration = Duration::from_secs(600);
+/// Key of the Secret: [`State`] as JSON.
+pub const STATE_KEY: &str = "authority.json";
+/// Key of the Secret: what clients are to trust, PEM.
 const BUNDLE_KEY: &str = "ca.crt";
 
 /// The authorities of one moment.
@@ -55,6 +56,8 @@ pub struct Place {
     pub configuration: String,
     /// Names in the leaf.
     pub names: Vec<String>,
+    /// Between looks.
+    pub period: Duration,
 }
 
 /// What the listener serves with.
@@ -108,7 +111,7 @@ pub async fn keep(
             Err(error) => warn!(error = format!("{error:#}"), "cannot look after certificate and configuration"),
         }
         tokio::select! {
-            () = tokio::time::sleep(PERIOD) => {}
+            () = tokio::time::sleep(place.period) => {}
             () = shutdown.cancelled() => return Ok(()),
         }
     }

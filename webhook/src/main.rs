@@ -102,6 +102,7 @@ async fn main() -> anyhow::Result<()> {
         namespace: arguments.namespace,
         secret: arguments.ca_secret,
         configuration: arguments.configuration,
+        period: authority::PERIOD,
     };
     let mut tasks = Tasks::new(shutdown.clone());
     tasks.spawn("admin", admin.clone().serve(arguments.admin_listen, shutdown.clone()));

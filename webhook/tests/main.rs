@@ -3,10 +3,14 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs, reason = "tests say what they expect")]
 
+mod bench;
+mod cluster;
 mod denials;
 mod golden;
 mod profiles;
+mod replica;
 mod reviews;
+mod rotation;
 
 use std::{collections::BTreeMap, time::Duration};
 

@@ -31,6 +31,13 @@ use tempfile::TempDir;
 /// A process that ends with its owner.
 pub struct Process(Child);
 
+impl Process {
+    /// For `/proc`.
+    pub fn id(&self) -> u32 {
+        self.0.id()
+    }
+}
+
 impl Drop for Process {
     fn drop(&mut self) {
         // It may have ended already.
