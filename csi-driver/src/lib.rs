@@ -3,7 +3,7 @@
 //! `csi.holdfast.dev` serves inline ephemeral volumes. Kubelet asks it to publish a volume ([`node`]); the request is
 //! checked ([`request`]) and the volume's attributes are read into a plan ([`attributes`]); as the pod, and only as the
 //! pod, the driver logs in ([`session`]) and reads ([`source`], [`content`]), makes files ([`payload`]) and shows them all
-//! at once ([`swap`]) on a file system in memory ([`mount`]). A task for each volume keeps it fresh ([`volume`]); what a
+//! at once ([`swap`]) on a file system in memory, which a process of its own mounts for it ([`mounter`]). A task for each volume keeps it fresh ([`volume`]); what a
 //! volume had is given back when it goes ([`releases`]), also if the server was away or the driver restarted ([`state`]).
 
 pub mod attributes;
@@ -13,7 +13,7 @@ pub mod credentials;
 pub mod identity;
 pub mod lease;
 pub mod metrics;
-pub mod mount;
+pub mod mounter;
 pub mod node;
 pub mod options;
 pub mod payload;
@@ -30,7 +30,7 @@ pub mod swap;
 pub mod volume;
 pub mod volumes;
 
-use std::{os::unix::fs::DirBuilderExt, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use anyhow::Context;
 use holdfast_base::{Clock, Entropy, SystemClock, SystemEntropy};
@@ -44,9 +44,12 @@ use crate::{
     credentials::Cluster,
     identity::IdentityService,
     metrics::Metrics,
-    mount::Tmpfs,
+    mounter::{
+        client::Mounter,
+        wire::{Socket, Sockets},
+    },
     node::NodeService,
-    options::Options,
+    options::FetcherOptions,
     proto::csi::{identity_server::IdentityServer, node_server::NodeServer},
     registration::Registrar,
     releases::Releases,
@@ -58,8 +61,10 @@ use crate::{
 /// For one request to the server; also the longest that an unpublish may have to wait for one.
 const SERVER_TIMEOUT: Duration = Duration::from_secs(15);
 
-/// Serves until the shutdown.
-pub async fn run(options: Options, shutdown: Shutdown) -> anyhow::Result<()> {
+/// Runs the fetcher until the shutdown.
+pub async fn run(options: FetcherOptions, shutdown: Shutdown) -> anyhow::Result<()> {
+    // What is shown is meant for others to read, and modes are said where files are made.
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
     let admin = Admin::new();
     let metrics = Metrics::default();
     admin.register(|registry| metrics.register(registry));
@@ -70,6 +75,9 @@ pub async fn run(options: Options, shutdown: Shutdown) -> anyhow::Result<()> {
         timeout: Some(SERVER_TIMEOUT),
         ..Config::default()
     })?;
+    let mounter = Mounter::at(&options.mounter_socket);
+    // Before the state is opened: the mounter gives the folder to this process's user before it listens.
+    let listener = mounter.listen(Socket::Csi).await.context("the CSI socket")?;
     let state_dir = options.state_dir();
     let state = StateDir::open(&state_dir).with_context(|| format!("state folder {}", state_dir.display()))?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
@@ -88,7 +96,7 @@ pub async fn run(options: Options, shutdown: Shutdown) -> anyhow::Result<()> {
         audience: options.audience.clone(),
         kubelet_root: options.kubelet_root.clone(),
         size: options.volume_size,
-        mounter: Arc::new(Tmpfs),
+        mounter: mounter.clone(),
         credentials: Arc::new(Cluster::default()),
         state,
         releases: releases.clone(),
@@ -97,18 +105,14 @@ pub async fn run(options: Options, shutdown: Shutdown) -> anyhow::Result<()> {
         metrics,
     });
 
-    let endpoint = options.endpoint();
-    for folder in [endpoint.parent(), options.registration().parent()].into_iter().flatten() {
-        std::fs::DirBuilder::new().recursive(true).mode(0o750).create(folder)?;
-    }
-    // The driver's socket first: kubelet dials it as soon as it sees the other.
-    let listener = sockets::listen_at(&endpoint)?;
+    let endpoint = Sockets::new(&options.kubelet_root, options.endpoint.as_deref(), None);
+    let endpoint = endpoint.path(Socket::Csi)?.to_string_lossy().into_owned();
     let node = NodeService { node_id: options.node_id.clone(), volumes: volumes.clone() };
     let service =
         Server::builder().add_service(IdentityServer::new(IdentityService)).add_service(NodeServer::new(node));
-    let registrar = Registrar { socket: options.registration(), endpoint: endpoint.to_string_lossy().into_owned() };
-    info!(endpoint = %endpoint.display(), node = options.node_id, server = options.address, "serving CSI");
+    info!(endpoint, node = options.node_id, server = options.address, "serving CSI");
 
+    let registrar = Registrar { mounter, endpoint };
     let mut tasks = Tasks::new(shutdown.clone());
     tasks.spawn("admin", admin.clone().serve(options.admin_address, shutdown.clone()));
     let stopped = shutdown.clone();

@@ -3,20 +3,16 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use holdfast_csi::options::Options;
+use holdfast_csi::options::{Command, FetcherOptions, Options};
 use holdfast_runtime::Shutdown;
 
 fn main() -> ExitCode {
-    holdfast_runtime::install_crypto_provider();
     let options = Options::parse();
     holdfast_runtime::init_logs(options.log_format, &filter(&options.log_level));
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
-    let done = runtime.map_err(anyhow::Error::from).and_then(|runtime| {
-        runtime.block_on(async {
-            let shutdown = Shutdown::on_signals()?;
-            holdfast_csi::run(options, shutdown).await
-        })
-    });
+    let done = match options.command {
+        Command::Fetcher(options) => fetch(*options),
+        Command::Mounter(options) => holdfast_csi::mounter::run(&options),
+    };
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -24,6 +20,15 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+fn fetch(options: FetcherOptions) -> anyhow::Result<()> {
+    holdfast_runtime::install_crypto_provider();
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    runtime.block_on(async {
+        let shutdown = Shutdown::on_signals()?;
+        holdfast_csi::run(options, shutdown).await
+    })
 }
 
 /// A bare level is ours alone: at `trace` the transport would print what it carries, tokens among it.

@@ -1,8 +1,8 @@
 //! CSI's Node service: kubelet's requests, handed on to [`Volumes`]. Requests are never logged: they carry tokens.
 
-use std::{path::Path, sync::Arc};
+use std::{os::fd::AsFd, path::Path, sync::Arc};
 
-use rustix::fs::statvfs;
+use rustix::fs::fstatvfs;
 use tonic::{Request, Response, Status, async_trait};
 use tracing::warn;
 
@@ -77,10 +77,10 @@ impl Node for NodeService {
             return Err(Failure::Invalid("volume_id and volume_path are needed".to_owned()).into());
         }
         let path = Path::new(&request.volume_path);
-        let health = self.volumes.health(&request.volume_id, path).ok_or_else(|| {
+        let (health, root) = self.volumes.health(&request.volume_id, path).await.ok_or_else(|| {
             Failure::NotFound(format!("volume {} is not at {}", request.volume_id, request.volume_path))
         })?;
-        let usage = usage(path).map_err(|error| Failure::Node(format!("{}: {error}", request.volume_path)))?;
+        let usage = usage(&root).map_err(|error| Failure::Node(format!("{}: {error}", request.volume_path)))?;
         let abnormal = health.freshness != Freshness::Fresh;
         let condition = VolumeCondition { abnormal, message: health.message };
         Ok(Response::new(NodeGetVolumeStatsResponse { usage, volume_condition: Some(condition) }))
@@ -111,8 +111,8 @@ fn finished(done: Result<Result<(), Failure>, tokio::task::JoinError>) -> Result
     }
 }
 
-fn usage(path: &Path) -> rustix::io::Result<Vec<VolumeUsage>> {
-    let stat = statvfs(path)?;
+fn usage(root: &impl AsFd) -> rustix::io::Result<Vec<VolumeUsage>> {
+    let stat = fstatvfs(root)?;
     let number = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
     let one = |unit: Unit, total: u64, free: u64, scale: u64| VolumeUsage {
         available: number(free * scale),

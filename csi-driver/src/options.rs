@@ -1,16 +1,37 @@
-//! Flags and environment.
+//! Flags and environment of the two halves.
 
 use std::{net::SocketAddr, path::PathBuf};
 
-use clap::Parser;
+use clap::{Parser, Subcommand};
 use holdfast_runtime::LogFormat;
 
-use crate::identity::NAME;
-
-/// Holdfast's CSI node plugin.
+/// Holdfast's CSI node plugin: two processes, one program.
 #[derive(Clone, Debug, Parser)]
 #[command(name = "holdfast-csi", version, about)]
 pub struct Options {
+    /// Which half.
+    #[command(subcommand)]
+    pub command: Command,
+    /// trace, debug, info, warn, error, or a tracing filter.
+    #[arg(long, env = "HOLDFAST_LOG_LEVEL", default_value = "info", global = true)]
+    pub log_level: String,
+    /// text or json.
+    #[arg(long, env = "HOLDFAST_LOG_FORMAT", default_value = "text", global = true)]
+    pub log_format: LogFormat,
+}
+
+/// The halves.
+#[derive(Clone, Debug, Subcommand)]
+pub enum Command {
+    /// Serves kubelet and speaks to the server; needs no privileges.
+    Fetcher(Box<FetcherOptions>),
+    /// Mounts for the fetcher; needs privileges, and no network.
+    Mounter(MounterOptions),
+}
+
+/// Flags of the fetcher.
+#[derive(Clone, Debug, Parser)]
+pub struct FetcherOptions {
     /// Address of the server.
     #[arg(long, env = "HOLDFAST_ADDR")]
     pub address: String,
@@ -35,13 +56,15 @@ pub struct Options {
     /// Name of this node.
     #[arg(long, env = "NODE_NAME")]
     pub node_id: String,
-    /// Kubelet's root folder.
+    /// Kubelet's root folder, by which its target paths begin. The fetcher does not open it.
     #[arg(long, env = "KUBELET_ROOT_DIR", default_value = "/var/lib/kubelet")]
     pub kubelet_root: PathBuf,
-    /// The CSI socket; default: plugins/csi.holdfast.dev/csi.sock in kubelet's folder. Must have the same path here and
-    /// for kubelet.
+    /// The CSI socket's path as kubelet sees it; default: plugins/csi.holdfast.dev/csi.sock in kubelet's folder.
     #[arg(long, env = "HOLDFAST_CSI_ENDPOINT")]
     pub endpoint: Option<PathBuf>,
+    /// Socket of the mounter.
+    #[arg(long, env = "HOLDFAST_MOUNTER_SOCKET", default_value = "/run/holdfast/mounter.sock")]
+    pub mounter_socket: PathBuf,
     /// Where volumes and debts are remembered; default: plugins/csi.holdfast.dev/state in kubelet's folder.
     #[arg(long, env = "HOLDFAST_STATE_DIR")]
     pub state_dir: Option<PathBuf>,
@@ -51,38 +74,35 @@ pub struct Options {
     /// Where /healthz, /readyz and /metrics are served.
     #[arg(long, env = "HOLDFAST_ADMIN_ADDR", default_value = "0.0.0.0:9441")]
     pub admin_address: SocketAddr,
-    /// trace, debug, info, warn, error, or a tracing filter.
-    #[arg(long, env = "HOLDFAST_LOG_LEVEL", default_value = "info")]
-    pub log_level: String,
-    /// text or json.
-    #[arg(long, env = "HOLDFAST_LOG_FORMAT", default_value = "text")]
-    pub log_format: LogFormat,
 }
 
-impl Options {
-    /// The driver's folder below kubelet's.
-    fn plugin_dir(&self) -> PathBuf {
-        self.kubelet_root.join("plugins").join(NAME)
-    }
+/// Flags of the mounter.
+#[derive(Clone, Debug, Parser)]
+pub struct MounterOptions {
+    /// Kubelet's root folder. The mounter uses pods, plugins/csi.holdfast.dev and plugins_registry in it.
+    #[arg(long, env = "KUBELET_ROOT_DIR", default_value = "/var/lib/kubelet")]
+    pub kubelet_root: PathBuf,
+    /// The CSI socket; default: plugins/csi.holdfast.dev/csi.sock in kubelet's folder.
+    #[arg(long, env = "HOLDFAST_CSI_ENDPOINT")]
+    pub endpoint: Option<PathBuf>,
+    /// Where to listen for the fetcher.
+    #[arg(long, env = "HOLDFAST_MOUNTER_SOCKET", default_value = "/run/holdfast/mounter.sock")]
+    pub socket: PathBuf,
+    /// User of the fetcher: nobody else is answered, and the files of volumes belong to it.
+    #[arg(long, env = "HOLDFAST_FETCHER_UID", default_value_t = 65532)]
+    pub fetcher_uid: u32,
+    /// A folder to give to the fetcher's user, for what it remembers.
+    #[arg(long, env = "HOLDFAST_STATE_DIR")]
+    pub state_dir: Option<PathBuf>,
+    /// Folder of the secrets-store driver's providers; with it, the socket vault.sock is shown there.
+    #[arg(long, env = "HOLDFAST_PROVIDER_DIR")]
+    pub provider_dir: Option<PathBuf>,
+}
 
-    /// The CSI socket. A `unix://` in front is taken off.
-    pub fn endpoint(&self) -> PathBuf {
-        match &self.endpoint {
-            None => self.plugin_dir().join("csi.sock"),
-            Some(path) => match path.to_str().and_then(|text| text.strip_prefix("unix:")) {
-                Some(rest) => PathBuf::from(format!("/{}", rest.trim_start_matches('/'))),
-                None => path.clone(),
-            },
-        }
-    }
-
-    /// The socket that kubelet finds us by.
-    pub fn registration(&self) -> PathBuf {
-        self.kubelet_root.join("plugins_registry").join(format!("{NAME}-reg.sock"))
-    }
-
+impl FetcherOptions {
     /// Where state is.
     pub fn state_dir(&self) -> PathBuf {
-        self.state_dir.clone().unwrap_or_else(|| self.plugin_dir().join("state"))
+        let usual = || self.kubelet_root.join("plugins").join(crate::identity::NAME).join("state");
+        self.state_dir.clone().unwrap_or_else(usual)
     }
 }

@@ -161,16 +161,16 @@ fn no_such_field(origin: &str, key: &str, fields: &Map<String, Value>) -> Failur
     Failure::NotFound(format!("{origin} has no key {key:?}; it has {}", if names.is_empty() { "none" } else { &names }))
 }
 
-/// Says which files nobody but root can read: they belong to root, and without a `group` (fsGroup) a mode that spares
-/// others spares the application too, unless it runs as root.
+/// Says which files the application may not be able to read: they belong to the driver's user, and without a `group`
+/// (fsGroup) a mode that spares others spares the application too, unless it runs as that user or as root.
 pub fn warning(plan: &Plan, group: Option<u32>) -> Option<String> {
     let closed = plan.files.iter().filter(|file| effective_mode(file.mode, group) & 0o004 == 0);
     let names: Vec<_> =
         closed.map(|file| format!("{} ({:04o})", file.name, effective_mode(file.mode, group))).collect();
     (group.is_none() && !names.is_empty()).then(|| {
         format!(
-            "only root can read {}: the files belong to root and the pod has no fsGroup. Set securityContext.fsGroup in the \
-             pod, or leave mode out",
+            "only root and user 65532 can read {}: the files belong to the driver's user and the pod has no fsGroup. Set \
+             securityContext.fsGroup in the pod, or leave mode out",
             names.join(", ")
         )
     })
@@ -306,7 +306,7 @@ mod tests {
                      - {path: kv/a, key: a, file: all, mode: \"0444\"}\n- {path: kv/a, key: a, file: usual}";
         let plan = plan(&[("items", items)]);
         let text = warning(&plan, None).unwrap();
-        assert!(text.starts_with("only root can read own (0400), group (0440): "), "{text}");
+        assert!(text.starts_with("only root and user 65532 can read own (0400), group (0440): "), "{text}");
         assert!(text.contains("fsGroup"), "{text}");
         assert_eq!(warning(&plan, Some(2000)), None);
     }

@@ -1,7 +1,7 @@
 //! Makes the driver known to kubelet, without a sidecar: a socket in kubelet's registry folder that tells where the
 //! driver's own socket is. Kubelet asks when it sees the socket, and again when it restarts.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use holdfast_runtime::{Admin, Shutdown};
 use tokio::sync::watch;
@@ -12,22 +12,22 @@ use tracing::{info, warn};
 use crate::{
     authority,
     identity::NAME,
+    mounter::{client::Mounter, wire::Socket},
     proto::registration::{
         InfoRequest, PluginInfo, RegistrationStatus, RegistrationStatusResponse,
         registration_server::{Registration, RegistrationServer},
     },
-    sockets,
 };
 
 /// How long kubelet may take to register before the socket is made anew.
 const PATIENCE: Duration = Duration::from_secs(30);
 const TICK: Duration = Duration::from_millis(500);
 
-/// What to tell kubelet, and where.
-#[derive(Clone, Debug)]
+/// What to tell kubelet, and who makes the socket in its registry folder.
+#[derive(Clone)]
 pub struct Registrar {
-    /// The socket in kubelet's registry folder.
-    pub socket: PathBuf,
+    /// Makes the socket.
+    pub mounter: Mounter,
     /// The driver's own socket, as kubelet sees it.
     pub endpoint: String,
 }
@@ -74,7 +74,7 @@ impl Registrar {
         let sender = Arc::new(sender);
         loop {
             let stop = tokio_util::sync::CancellationToken::new();
-            let serving = tokio::spawn(self.serve(sender.clone(), stop.clone())?);
+            let serving = tokio::spawn(self.serve(sender.clone(), stop.clone()).await?);
             let mut waited = Duration::ZERO;
             let again = loop {
                 tokio::select! {
@@ -91,8 +91,9 @@ impl Registrar {
                     () = tokio::time::sleep(TICK) => waited += TICK,
                     () = shutdown.cancelled() => break false,
                 }
-                if !self.socket.exists() {
-                    warn!(socket = %self.socket.display(), "the registration socket is gone; making it anew");
+                // A mounter that does not answer has removed nothing.
+                if !self.mounter.is_shown(Socket::Registration).await.unwrap_or(true) {
+                    warn!("the registration socket is gone; making it anew");
                     break true;
                 }
                 if *outcome.borrow() != Outcome::Registered && waited >= PATIENCE {
@@ -103,18 +104,20 @@ impl Registrar {
             stop.cancel();
             serving.await??;
             if !again {
-                sockets::remove(&self.socket)?;
+                if let Err(error) = self.mounter.hide(Socket::Registration).await {
+                    warn!(%error, "the registration socket stays; the next start replaces it");
+                }
                 return Ok(());
             }
         }
     }
 
-    fn serve(
+    async fn serve(
         &self,
         outcome: Arc<watch::Sender<Outcome>>,
         stop: tokio_util::sync::CancellationToken,
     ) -> anyhow::Result<impl Future<Output = anyhow::Result<()>> + Send + 'static> {
-        let listener = sockets::listen_at(&self.socket)?;
+        let listener = self.mounter.listen(Socket::Registration).await?;
         let service = RegistrationServer::new(Service { endpoint: self.endpoint.clone(), outcome });
         Ok(async move {
             // Kubelet keeps its connection open; it must not hold up the end.

@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
-    path::{Component, Path, PathBuf},
+    path::{Path, PathBuf},
 };
 
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::{
+    mounter::place::Place,
     proto::csi::{NodePublishVolumeRequest, VolumeCapability, volume_capability::AccessType},
     status::Failure,
 };
@@ -35,9 +36,9 @@ pub struct Pod {
 pub struct Publish {
     /// Kubelet's name of the volume: unique for pod and volume.
     pub volume_id: String,
-    /// Name of the volume in the pod's spec (the volume id, if the target does not tell).
-    pub volume: String,
-    /// Where to mount.
+    /// Where to mount: pod and volume, as the target path has them.
+    pub place: Place,
+    /// The target path.
     pub target: PathBuf,
     /// The pod.
     pub pod: Pod,
@@ -67,7 +68,7 @@ impl Publish {
     /// Checks a request. `kubelet_root` is the folder that all targets must lie in.
     pub fn parse(request: &NodePublishVolumeRequest, kubelet_root: &Path) -> Result<Self, Failure> {
         let (volume_id, target) = check_ids(&request.volume_id, &request.target_path)?;
-        check_target(target, kubelet_root)?;
+        let place = place_of(target, kubelet_root)?;
         let (group, selinux) = check_capability(request.volume_capability.as_ref())?;
         let context = &request.volume_context;
         let given = |key: &str| {
@@ -96,20 +97,16 @@ impl Publish {
                 "set readOnly: true on the volume: nothing in a pod may write to it".to_owned(),
             ));
         }
-        let volume = match inside_pod(target, kubelet_root) {
-            Some((uid, _)) if uid != pod.uid => {
-                return Err(Failure::Denied(format!(
-                    "target_path belongs to pod {uid}, volume_context says {}",
-                    pod.uid
-                )));
-            }
-            Some((_, volume)) => volume,
-            None => volume_id.to_owned(),
-        };
+        if place.pod != pod.uid {
+            return Err(Failure::Denied(format!(
+                "target_path belongs to pod {}, volume_context says {}",
+                place.pod, pod.uid
+            )));
+        }
         let attributes = context.iter().filter(|(key, _)| !key.starts_with("csi.storage.k8s.io/"));
         Ok(Self {
             volume_id: volume_id.to_owned(),
-            volume,
+            place,
             target: target.to_owned(),
             pod,
             group,
@@ -119,27 +116,16 @@ impl Publish {
     }
 }
 
-/// `<root>/pods/<uid>/volumes/kubernetes.io~csi/<volume>/mount` → uid and volume.
-pub fn inside_pod(target: &Path, kubelet_root: &Path) -> Option<(String, String)> {
-    let rest = target.strip_prefix(kubelet_root.join("pods")).ok()?;
-    let parts: Vec<&str> = rest.iter().map(|part| part.to_str()).collect::<Option<_>>()?;
-    match parts.as_slice() {
-        [uid, "volumes", "kubernetes.io~csi", volume, "mount"] => Some(((*uid).to_owned(), (*volume).to_owned())),
-        _ => None,
-    }
-}
-
-fn check_target(target: &Path, kubelet_root: &Path) -> Result<(), Failure> {
-    let plain = target.is_absolute()
-        && target.components().all(|part| matches!(part, Component::RootDir | Component::Normal(_)));
-    if !plain || !target.starts_with(kubelet_root) || target == kubelet_root {
-        return Err(Failure::Invalid(format!(
-            "target_path {} does not lie below kubelet's folder {} (flag --kubelet-root)",
+/// The volume of a target path.
+pub fn place_of(target: &Path, kubelet_root: &Path) -> Result<Place, Failure> {
+    Place::of(target, kubelet_root).ok_or_else(|| {
+        let pods = kubelet_root.join("pods");
+        Failure::Invalid(format!(
+            "target_path {} is none of kubelet's, {}/<uid>/volumes/kubernetes.io~csi/<volume>/mount (flag --kubelet-root)",
             target.display(),
-            kubelet_root.display()
-        )));
-    }
-    Ok(())
+            pods.display()
+        ))
+    })
 }
 
 fn check_capability(capability: Option<&VolumeCapability>) -> Result<(Option<u32>, Option<String>), Failure> {
@@ -273,7 +259,7 @@ mod tests {
     #[test]
     fn a_request_of_kubelet_is_taken_apart() {
         let publish = Publish::parse(&request(), Path::new(ROOT)).unwrap();
-        assert_eq!((publish.volume.as_str(), publish.group, &publish.pod), ("secrets", Some(2000), &pod()));
+        assert_eq!((publish.place.volume.as_str(), publish.group, &publish.pod), ("secrets", Some(2000), &pod()));
         assert_eq!(publish.selinux.as_deref(), Some("system_u:object_r:container_file_t:s0"));
         assert_eq!(publish.attributes.into_iter().collect::<Vec<_>>(), [("credentials".into(), "orders-ro".into())]);
     }

@@ -2,7 +2,7 @@
 
 use std::{
     fs, io,
-    os::unix::{fs::FileTypeExt, net::UnixListener},
+    os::{fd::OwnedFd, unix::fs::FileTypeExt},
     path::Path,
 };
 
@@ -14,23 +14,36 @@ use rustix::{
 /// Longest path of a socket, in bytes.
 const MAX_PATH: usize = 107;
 
-/// Listens at `path`, mode 0600. A socket that an earlier process left is removed; anything else there is an error.
-pub fn listen_at(path: &Path) -> io::Result<tokio::net::UnixListener> {
+/// What travels on a socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Bytes, as gRPC wants them.
+    Stream,
+    /// Whole messages, with file descriptors beside them.
+    Messages,
+}
+
+/// Binds a listening socket at `path`, mode 0600. A socket that an earlier process left is removed; anything else there
+/// is an error. Stream sockets do not block.
+pub fn bind_at(path: &Path, kind: Kind) -> io::Result<OwnedFd> {
     let named = |error: io::Error| io::Error::new(error.kind(), format!("socket {}: {error}", path.display()));
     if path.as_os_str().len() > MAX_PATH {
         return Err(named(io::Error::new(io::ErrorKind::InvalidInput, format!("longer than {MAX_PATH} bytes"))));
     }
     remove(path).map_err(named)?;
-    let listener = || -> io::Result<UnixListener> {
-        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-        let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+    let listener = || -> io::Result<OwnedFd> {
+        let (kind, flags) = match kind {
+            Kind::Stream => (SocketType::STREAM, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK),
+            Kind::Messages => (SocketType::SEQPACKET, SocketFlags::CLOEXEC),
+        };
+        let socket = socket_with(AddressFamily::UNIX, kind, flags, None)?;
         // The file that bind makes takes its mode from the socket: it is never open to others, not even for a moment.
         fchmod(&socket, Mode::RUSR | Mode::WUSR)?;
         bind(&socket, &SocketAddrUnix::new(path)?)?;
         listen(&socket, 128)?;
-        Ok(UnixListener::from(socket))
+        Ok(socket)
     };
-    tokio::net::UnixListener::from_std(listener().map_err(named)?)
+    listener().map_err(named)
 }
 
 /// Removes a socket, if there is one.
@@ -53,8 +66,8 @@ mod tests {
     async fn a_socket_is_for_its_owner_only_and_replaces_a_leftover() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a.sock");
-        drop(listen_at(&path).unwrap());
-        let _listener = listen_at(&path).unwrap();
+        drop(bind_at(&path, Kind::Stream).unwrap());
+        let _listener = bind_at(&path, Kind::Stream).unwrap();
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         tokio::net::UnixStream::connect(&path).await.unwrap();
     }
@@ -64,8 +77,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a.sock");
         fs::write(&path, "x").unwrap();
-        assert!(listen_at(&path).is_err());
+        assert!(bind_at(&path, Kind::Stream).is_err());
         assert_eq!(fs::read(&path).unwrap(), b"x");
-        assert!(listen_at(&folder.path().join("x".repeat(120))).is_err());
+        assert!(bind_at(&folder.path().join("x".repeat(120)), Kind::Messages).is_err());
     }
 }

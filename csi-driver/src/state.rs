@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use sha2::{Digest, Sha256};
 use tracing::warn;
 
-use crate::request::Pod;
+use crate::{mounter::place::Place, request::Pod};
 
 /// The folder.
 #[derive(Clone, Debug)]
@@ -71,6 +71,13 @@ pub struct ReleaseRecord {
 /// Prefix of the items of a volume.
 pub fn item_prefix(volume: &str) -> String {
     format!("csi/{volume}/")
+}
+
+impl VolumeRecord {
+    /// The volume, as the mounter knows it.
+    pub fn place(&self) -> Place {
+        Place { pod: self.pod.uid.clone(), volume: self.volume.clone() }
+    }
 }
 
 // === impl StateDir ===

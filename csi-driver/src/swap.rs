@@ -12,7 +12,7 @@ use std::{
     collections::BTreeSet,
     fs, io,
     io::Write,
-    os::unix::fs::{OpenOptionsExt, PermissionsExt, chown, symlink},
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt, symlink},
     path::{Path, PathBuf},
 };
 
@@ -25,7 +25,8 @@ const STATUS_DIR: &str = ".holdfast";
 /// Who may read.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Ownership {
-    /// Group of everything; also decides the mode of directories: 0750 with, 0755 without.
+    /// Group of everything, which is inherited from the volume's root. Here it decides the mode of directories: 0750
+    /// with, 0755 without.
     pub group: Option<u32>,
 }
 
@@ -36,24 +37,17 @@ impl Ownership {
     }
 
     fn make_directory(self, path: &Path) -> io::Result<()> {
-        match fs::create_dir(path) {
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(()),
-            other => other?,
+        // Not changed afterwards: a change of mode by somebody outside the group ends the inheritance of the group.
+        match fs::DirBuilder::new().mode(self.directory_mode()).create(path) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+            other => other,
         }
-        self.own(path, self.directory_mode())
     }
 
-    fn own(self, path: &Path, mode: u32) -> io::Result<()> {
-        if self.group.is_some() {
-            chown(path, None, self.group)?;
-        }
-        fs::set_permissions(path, fs::Permissions::from_mode(mode))
-    }
-
-    fn write_file(self, path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
+    fn write_file(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
         let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
         file.write_all(bytes)?;
-        self.own(path, mode)
+        file.set_permissions(fs::Permissions::from_mode(mode))
     }
 }
 
@@ -93,7 +87,7 @@ fn write_all(directory: &Path, payload: &Payload, ownership: Ownership) -> io::R
         for parent in parents(name) {
             ownership.make_directory(&directory.join(parent))?;
         }
-        ownership.write_file(&path, entry.bytes.expose(), entry.mode)?;
+        Ownership::write_file(&path, entry.bytes.expose(), entry.mode)?;
     }
     Ok(())
 }
@@ -154,7 +148,7 @@ pub fn write_status(root: &Path, json: &[u8], ownership: Ownership) -> io::Resul
     ownership.make_directory(&directory)?;
     let new = directory.join("status.json.new");
     remove_if_there(&new)?;
-    ownership.write_file(&new, json, if ownership.group.is_some() { 0o440 } else { 0o444 })?;
+    Ownership::write_file(&new, json, if ownership.group.is_some() { 0o440 } else { 0o444 })?;
     fs::rename(new, directory.join("status.json"))
 }
 

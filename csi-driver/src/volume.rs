@@ -1,6 +1,6 @@
 //! A mounted volume and the task that keeps it fresh: polls, renews, replaces, shows what changed, says how it is.
 
-use std::{io, path::Path, sync::Arc, time::Duration};
+use std::{io, sync::Arc, time::Duration};
 
 use holdfast_base::{Timestamp, id};
 use parking_lot::Mutex;
@@ -10,6 +10,7 @@ use tracing::{info, warn};
 
 use crate::{
     content::Content,
+    mounter::client::Root,
     payload::{self, Payload},
     request::Publish,
     source::{Freshness, Source, Tools},
@@ -31,6 +32,8 @@ pub struct Health {
 pub struct Volume {
     /// Its request.
     pub request: Publish,
+    /// Its file system.
+    pub root: Root,
     /// What its sources are kept fresh with.
     pub tools: Tools,
     /// Stops the task.
@@ -42,9 +45,9 @@ pub struct Volume {
 
 impl Volume {
     /// A volume without a task.
-    pub fn new(request: Publish, tools: Tools, state: StateDir) -> Self {
+    pub fn new(request: Publish, root: Root, tools: Tools, state: StateDir) -> Self {
         let health = Health { freshness: Freshness::Fresh, message: "fresh".to_owned() };
-        Self { request, tools, stop: CancellationToken::new(), health: Mutex::new(health), state }
+        Self { request, root, tools, stop: CancellationToken::new(), health: Mutex::new(health), state }
     }
 
     fn ownership(&self) -> Ownership {
@@ -55,7 +58,7 @@ impl Volume {
     pub fn show(&self, payload: &Payload) -> Result<bool, Failure> {
         let now = self.tools.clock.now();
         let name = format!("{}.{}", file_time(now), id::hex(&*self.tools.entropy, 4));
-        swap::show(&self.request.target, payload, self.ownership(), &name).map_err(|error| match error.kind() {
+        swap::show(&self.root.path(), payload, self.ownership(), &name).map_err(|error| match error.kind() {
             io::ErrorKind::StorageFull => Failure::Invalid(
                 "the files do not fit into the volume twice, which a swap needs (--volume-size)".to_owned(),
             ),
@@ -68,7 +71,7 @@ impl Volume {
         let request = &self.request;
         VolumeRecord {
             volume_id: request.volume_id.clone(),
-            volume: request.volume.clone(),
+            volume: request.place.volume.clone(),
             target: request.target.clone(),
             pod: request.pod.clone(),
             paths: content.paths(),
@@ -115,7 +118,7 @@ impl Volume {
             info!(
                 pod = self.request.pod.name,
                 namespace = self.request.pod.namespace,
-                volume = self.request.volume,
+                volume = self.request.place.volume,
                 "updated"
             );
         }
@@ -141,7 +144,7 @@ impl Volume {
         let before = std::mem::replace(&mut *self.health.lock(), Health { freshness, message: message.clone() });
         if before.freshness != freshness {
             let pod = &self.request.pod;
-            let (state, volume) = (freshness.as_str(), &self.request.volume);
+            let (state, volume) = (freshness.as_str(), &self.request.place.volume);
             if freshness == Freshness::Fresh {
                 info!(pod = pod.name, namespace = pod.namespace, volume, state, "volume is fresh again");
             } else {
@@ -156,7 +159,7 @@ impl Volume {
             }
         }
         let status = json!({
-            "volume": self.request.volume,
+            "volume": self.request.place.volume,
             "state": freshness.as_str(),
             "error": failed,
             "warning": payload::warning(&content.plan, self.request.group),
@@ -189,7 +192,7 @@ impl Volume {
     fn write_status(&self, mut status: Value) -> io::Result<()> {
         status["written"] = json!(seconds(self.tools.clock.now()));
         let bytes = serde_json::to_vec_pretty(&status)?;
-        swap::write_status(&self.request.target, &bytes, self.ownership())
+        swap::write_status(&self.root.path(), &bytes, self.ownership())
     }
 }
 
@@ -210,9 +213,4 @@ fn at(wall: Timestamp, boottime: Duration, moment: Duration) -> Timestamp {
 fn file_time(at: Timestamp) -> String {
     let text = at.to_string();
     text.split('.').next().unwrap_or(&text).trim_end_matches('Z').replace(':', "-")
-}
-
-/// Is there content at this target?
-pub fn is_delivered(target: &Path) -> bool {
-    swap::is_delivered(target)
 }

@@ -2,7 +2,7 @@
 
 use std::{
     collections::HashMap,
-    fs, io,
+    io,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -22,17 +22,21 @@ use crate::{
     credentials::Credentials,
     lease::backoff,
     metrics::{Metrics, outcome},
-    mount::{MountOptions, Mounter},
+    mounter::{
+        client::{Mounter, Root},
+        place::Place,
+        wire::MountOptions,
+    },
     payload,
     proto::csi::NodePublishVolumeRequest,
     releases::Releases,
-    request::{Pod, Publish, check_ids, inside_pod, pod_token},
+    request::{Pod, Publish, check_ids, place_of, pod_token},
     session::Session,
     source::{Freshness, Tools},
     state::{StateDir, VolumeRecord},
     status::Failure,
-    swap::Ownership,
-    volume::{Health, Volume, is_delivered},
+    swap::is_delivered,
+    volume::{Health, Volume},
 };
 
 /// How long a first publish tries while the server is away; kubelet asks again afterwards.
@@ -55,7 +59,7 @@ pub struct Services {
     /// Most bytes of a volume.
     pub size: u64,
     /// The privileged part.
-    pub mounter: Arc<dyn Mounter>,
+    pub mounter: Mounter,
     /// Where DynamicCredential objects are.
     pub credentials: Arc<dyn Credentials>,
     /// What is remembered.
@@ -100,14 +104,19 @@ impl Volumes {
                 let at = volume.request.target.display();
                 return Err(Failure::Conflict(format!("volume {volume_id} is published at {at} already")));
             }
-            if self.is_mounted(target) {
+            if self.is_mounted(&volume.request.place).await {
                 self.republish(&volume, request);
                 return Ok(());
             }
             warn!(volume = volume_id, "the mount is gone; publishing the volume again");
             self.stop(volume_id).await;
         }
-        let delivered = self.is_mounted(target) && is_delivered(target);
+        let place = place_of(target, &self.services.kubelet_root)?;
+        let delivered = match self.services.mounter.open(&place).await {
+            Ok(root) => root.is_some_and(|root| is_delivered(&root.path())),
+            // Kubelet must not take down what may be there.
+            Err(_) => self.services.state.volume(volume_id).is_some_and(|record| !record.leases.is_empty()),
+        };
         let done = self.begin(request).await;
         let result = done.as_ref().map_or_else(Failure::label, |()| "ok");
         self.services.metrics.publishes.get_or_create(&outcome(result)).inc();
@@ -139,7 +148,7 @@ impl Volumes {
         let earlier = services.state.volume(&request.volume_id).filter(|record| record.pod.uid == request.pod.uid);
         let earlier = earlier.unwrap_or_else(|| VolumeRecord {
             volume_id: request.volume_id.clone(),
-            volume: request.volume.clone(),
+            volume: request.place.volume.clone(),
             target: request.target.clone(),
             pod: request.pod.clone(),
             paths: Default::default(),
@@ -150,14 +159,14 @@ impl Volumes {
         services.state.save_volume(&earlier).map_err(|error| node("state folder", error))?;
         let tools = self.tools(&request, &plan);
         tools.session.set_token(token);
-        let mut content = Content::new(plan, &request.volume, request.group, &earlier);
+        let mut content = Content::new(plan, &request.place.volume, request.group, &earlier);
         let payload = self.first_payload(&mut content, &tools, &request.pod).await?;
-        self.mount(&request).map_err(|error| node("mounting the volume", error))?;
-        let volume = Arc::new(Volume::new(request, tools, services.state.clone()));
+        let root = self.mount(&request).await.map_err(|error| node("mounting the volume", error))?;
+        let volume = Arc::new(Volume::new(request, root, tools, services.state.clone()));
         volume.show(&payload)?;
         volume.report(&content, None, &mut Value::Null);
         services.state.save_volume(&volume.record(&content)).map_err(|error| node("state folder", error))?;
-        let Publish { pod, volume: name, volume_id, .. } = &volume.request;
+        let Publish { pod, place: Place { volume: name, .. }, volume_id, .. } = &volume.request;
         info!(pod = pod.name, namespace = pod.namespace, volume = name, files = payload.len(), "published");
         if let Some(warning) = payload::warning(&content.plan, volume.request.group) {
             warn!(pod = pod.name, namespace = pod.namespace, volume = name, warning, "files that the pod may not read");
@@ -209,81 +218,56 @@ impl Volumes {
         Err(Failure::Unavailable("the server does not answer".to_owned()))
     }
 
-    fn mount(&self, request: &Publish) -> io::Result<()> {
-        if self.services.mounter.is_mounted(&request.target)? {
-            return Ok(());
-        }
-        let ownership = Ownership { group: request.group };
-        match fs::create_dir(&request.target) {
-            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
-            _ => {}
-        }
+    async fn mount(&self, request: &Publish) -> io::Result<Root> {
         let options = MountOptions {
             size: self.services.size,
             inodes: INODES,
-            mode: ownership.directory_mode(),
             group: request.group,
             selinux: request.selinux.clone(),
         };
-        self.services.mounter.mount(&request.target, &options)
+        self.services.mounter.mount(&request.place, options).await
     }
 
     /// Takes a volume away and gives back what it had. Unknown volumes are no error.
     pub async fn unpublish(&self, volume_id: &str, target: &str) -> Result<(), Failure> {
         let (volume_id, target) = check_ids(volume_id, target)?;
-        if !target.is_absolute()
-            || !target.starts_with(&self.services.kubelet_root)
-            || target.iter().any(|part| part == "..")
-        {
-            return Err(Failure::Invalid(format!("target_path {} is not below kubelet's folder", target.display())));
-        }
+        let place = place_of(target, &self.services.kubelet_root)?;
         let lock = self.lock_of(volume_id);
         let _one = lock.lock().await;
         self.stop(volume_id).await;
         let node = |what: &str, error: io::Error| Failure::Node(format!("{what}: {error}"));
-        if let Some(record) = self.record_of(volume_id, target) {
+        if let Some(record) = self.record_of(volume_id, target, &place).await {
             self.services.releases.owe(&record).map_err(|error| node("state folder", error))?;
         }
-        self.unmount(target).map_err(|error| node("unmounting the volume", error))?;
+        self.services.mounter.unmount(&place).await.map_err(|error| node("unmounting the volume", error))?;
         self.services.state.remove_volume(volume_id).map_err(|error| node("state folder", error))?;
         self.services.releases.kick();
         Ok(())
     }
 
     /// What is known of a volume; what the target tells, if the record is lost.
-    fn record_of(&self, volume_id: &str, target: &Path) -> Option<VolumeRecord> {
-        self.services.state.volume(volume_id).or_else(|| {
-            if !self.is_mounted(target) {
-                return None;
-            }
-            let (uid, volume) = inside_pod(target, &self.services.kubelet_root)?;
-            let pod = Pod { name: String::new(), namespace: String::new(), uid, service_account: String::new() };
-            let (volume_id, target) = (volume_id.to_owned(), target.to_owned());
-            let (paths, ttls, leases) = Default::default();
-            Some(VolumeRecord { volume_id, volume, target, pod, paths, ttls, leases })
-        })
+    async fn record_of(&self, volume_id: &str, target: &Path, place: &Place) -> Option<VolumeRecord> {
+        let known = self.services.state.volume(volume_id);
+        if known.is_some() || !self.is_mounted(place).await {
+            return known;
+        }
+        let Place { pod: uid, volume } = place.clone();
+        let pod = Pod { name: String::new(), namespace: String::new(), uid, service_account: String::new() };
+        let (volume_id, target) = (volume_id.to_owned(), target.to_owned());
+        let (paths, ttls, leases) = Default::default();
+        Some(VolumeRecord { volume_id, volume, target, pod, paths, ttls, leases })
     }
 
-    fn unmount(&self, target: &Path) -> io::Result<()> {
-        while self.services.mounter.is_mounted(target)? {
-            self.services.mounter.unmount(target)?;
-        }
-        match fs::remove_dir(target) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-            other => other,
-        }
-    }
-
-    /// How a volume is: `None` if it is not here.
-    pub fn health(&self, volume_id: &str, path: &Path) -> Option<Health> {
+    /// How a volume is, and its file system: `None` if it is not here.
+    pub async fn health(&self, volume_id: &str, path: &Path) -> Option<(Health, Root)> {
         if let Some(volume) = self.live(volume_id) {
-            return (volume.request.target == path).then(|| volume.health.lock().clone());
+            let health = volume.health.lock().clone();
+            return (volume.request.target == path).then(|| (health, volume.root.clone()));
         }
-        let record = self.services.state.volume(volume_id)?;
-        (record.target == path && self.is_mounted(path)).then(|| Health {
-            freshness: Freshness::Fresh,
-            message: "the driver has restarted and waits for kubelet to send the pod's token".to_owned(),
-        })
+        let record = self.services.state.volume(volume_id).filter(|record| record.target == path)?;
+        let root = self.services.mounter.open(&record.place()).await.ok()??;
+        let message = "the driver has restarted and waits for kubelet to send the pod's token".to_owned();
+        Some((Health { freshness: Freshness::Fresh, message }, root))
     }
 
     /// Until the shutdown: counts, and gives back what belonged to pods that went while nobody looked.
@@ -317,9 +301,9 @@ impl Volumes {
         for record in self.services.state.volumes() {
             let lock = self.lock_of(&record.volume_id);
             let _one = lock.lock().await;
-            let pod_folder = self.services.kubelet_root.join("pods").join(&record.pod.uid);
-            let wanted =
-                self.live(&record.volume_id).is_some() || self.is_mounted(&record.target) || pod_folder.exists();
+            let wanted = self.live(&record.volume_id).is_some()
+                || self.is_mounted(&record.place()).await
+                || self.services.mounter.has_pod(&record.pod.uid).await.unwrap_or(true);
             if wanted || self.services.state.volume(&record.volume_id).is_none() {
                 continue;
             }
@@ -350,10 +334,13 @@ impl Volumes {
     }
 
     /// What can't be looked up counts as mounted: nothing is mounted or deleted on a guess.
-    fn is_mounted(&self, target: &Path) -> bool {
-        self.services.mounter.is_mounted(target).unwrap_or_else(|error| {
-            warn!(%error, "cannot read mountinfo");
-            true
-        })
+    async fn is_mounted(&self, place: &Place) -> bool {
+        match self.services.mounter.open(place).await {
+            Ok(root) => root.is_some(),
+            Err(error) => {
+                warn!(%error, "the mounter does not say whether a volume is mounted");
+                true
+            }
+        }
     }
 }

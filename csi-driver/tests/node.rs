@@ -3,6 +3,10 @@
 use std::{
     collections::HashMap,
     fs,
+    os::{
+        fd::AsRawFd,
+        unix::{fs::PermissionsExt, process::CommandExt},
+    },
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
     time::{Duration, Instant},
@@ -22,11 +26,14 @@ use tonic::{
 
 use crate::server::Server;
 
+/// The fetcher's user: nobody special, so that the tests see that it needs no rights.
+const FETCHER: u32 = 65532;
 pub const TOKENS: &str = "csi.storage.k8s.io/serviceAccount.tokens";
 
 pub struct Node {
     pub root: PathBuf,
     pub server: Server,
+    mounter: Option<Child>,
     driver: Option<Child>,
     folder: tempfile::TempDir,
 }
@@ -36,6 +43,7 @@ impl Node {
     pub async fn new() -> Self {
         assert!(rustix_is_root(), "these tests mount: run them as root");
         let folder = tempfile::Builder::new().prefix("hf").tempdir().unwrap();
+        fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
         let root = folder.path().join("k");
         fs::create_dir_all(root.join("plugins_registry")).unwrap();
         fs::write(folder.path().join("token"), "own-token\n").unwrap();
@@ -46,7 +54,9 @@ impl Node {
             server.address
         );
         fs::write(folder.path().join("kubeconfig"), kubeconfig).unwrap();
-        Self { root, server, driver: None, folder }
+        // As on a node: nobody but root gets in.
+        fs::set_permissions(&root, fs::Permissions::from_mode(0o700)).unwrap();
+        Self { root, server, mounter: None, driver: None, folder }
     }
 
     /// A node with a driver.
@@ -56,21 +66,70 @@ impl Node {
         node
     }
 
+    /// Starts the fetcher, and the mounter if it does not run.
     pub async fn start_driver(&mut self) {
-        let log = fs::OpenOptions::new().create(true).append(true).open(self.log_path()).unwrap();
-        let driver = Command::new(env!("CARGO_BIN_EXE_holdfast-csi"))
+        if self.mounter.is_none() {
+            self.start_mounter();
+        }
+        self.start_fetcher(&[]).await;
+    }
+
+    pub fn start_mounter(&mut self) {
+        let mounter = Command::new(env!("CARGO_BIN_EXE_holdfast-csi"))
+            .args(["mounter", "--kubelet-root", self.root.to_str().unwrap(), "--fetcher-uid", &FETCHER.to_string()])
+            .args(["--socket", self.mounter_socket().to_str().unwrap(), "--log-level", "debug"])
+            .args(["--state-dir", self.state_dir().to_str().unwrap()])
+            .args(["--provider-dir", self.folder().join("providers").to_str().unwrap()])
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(self.log_file())
+            .spawn()
+            .unwrap();
+        self.mounter = Some(mounter);
+    }
+
+    /// Starts the fetcher as a user who may not even look at the program's folder.
+    pub async fn start_fetcher(&mut self, more: &[&str]) {
+        let program = fs::File::open(env!("CARGO_BIN_EXE_holdfast-csi")).unwrap();
+        let driver = Command::new(format!("/proc/self/fd/{}", program.as_raw_fd()))
+            .uid(FETCHER)
+            .gid(FETCHER)
+            .arg("fetcher")
             .args(["--address", &format!("http://{}", self.server.address), "--node-id", "node-1"])
             .args(["--kubelet-root", self.root.to_str().unwrap(), "--admin-address", "127.0.0.1:0"])
             .args(["--token-file", self.folder.path().join("token").to_str().unwrap(), "--log-level", "debug"])
+            .args(["--mounter-socket", self.mounter_socket().to_str().unwrap()])
+            .args(["--state-dir", self.state_dir().to_str().unwrap()])
+            .args(more)
             .env("KUBECONFIG", self.folder.path().join("kubeconfig"))
+            .current_dir("/")
             .stdin(Stdio::null())
             .stdout(Stdio::null())
-            .stderr(log)
+            .stderr(self.log_file())
             .spawn()
             .unwrap();
         self.driver = Some(driver);
         let registry = self.registry_socket();
         self.until("the driver's sockets", || registry.exists()).await;
+    }
+
+    /// SIGKILL of the mounter.
+    pub fn kill_mounter(&mut self) {
+        let mut mounter = self.mounter.take().unwrap();
+        mounter.kill().unwrap();
+        mounter.wait().unwrap();
+    }
+
+    fn log_file(&self) -> fs::File {
+        fs::OpenOptions::new().create(true).append(true).open(self.log_path()).unwrap()
+    }
+
+    fn mounter_socket(&self) -> PathBuf {
+        self.folder.path().join("mounter.sock")
+    }
+
+    fn state_dir(&self) -> PathBuf {
+        self.folder.path().join("state")
     }
 
     /// SIGKILL, as the kernel would.
@@ -85,11 +144,13 @@ impl Node {
         self.driver.as_mut().unwrap().try_wait().unwrap()
     }
 
-    /// Resident memory of the driver in MiB.
-    pub fn memory(&self) -> usize {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.driver.as_ref().unwrap().id())).unwrap();
-        let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
-        line.split_whitespace().nth(1).unwrap().parse::<usize>().unwrap() / 1024
+    /// Resident memory of the two processes in MiB.
+    pub fn memory(&self) -> [usize; 2] {
+        [&self.driver, &self.mounter].map(|process| {
+            let status = fs::read_to_string(format!("/proc/{}/status", process.as_ref().unwrap().id())).unwrap();
+            let line = status.lines().find(|line| line.starts_with("RssAnon:")).unwrap();
+            line.split_whitespace().nth(1).unwrap().parse::<usize>().unwrap() / 1024
+        })
     }
 
     pub fn log_path(&self) -> PathBuf {
@@ -195,9 +256,9 @@ impl Node {
 
 impl Drop for Node {
     fn drop(&mut self) {
-        if let Some(mut driver) = self.driver.take() {
-            let _ = driver.kill();
-            let _ = driver.wait();
+        for mut process in [self.driver.take(), self.mounter.take()].into_iter().flatten() {
+            let _ = process.kill();
+            let _ = process.wait();
         }
         let text = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
         let ours = text

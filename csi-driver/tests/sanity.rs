@@ -3,21 +3,22 @@
 //! Kubernetes: it claims a controller, hands the test's parameters on as pod info, and sets `readonly`. All Node and
 //! Identity requests go to the real driver.
 
-use std::{fs, path::PathBuf, process::Stdio};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Stdio,
+};
 
-use holdfast_csi::{
-    proto::csi::{
-        GetPluginCapabilitiesRequest, GetPluginCapabilitiesResponse, GetPluginInfoRequest, GetPluginInfoResponse,
-        NodeGetCapabilitiesRequest, NodeGetCapabilitiesResponse, NodeGetInfoRequest, NodeGetInfoResponse,
-        NodeGetVolumeStatsRequest, NodeGetVolumeStatsResponse, NodePublishVolumeRequest, NodePublishVolumeResponse,
-        NodeUnpublishVolumeRequest, NodeUnpublishVolumeResponse, PluginCapability, ProbeRequest, ProbeResponse,
-        identity_client::IdentityClient,
-        identity_server::{Identity, IdentityServer},
-        node_client::NodeClient,
-        node_server::{Node as NodeApi, NodeServer},
-        plugin_capability::{Service, Type, service},
-    },
-    sockets,
+use holdfast_csi::proto::csi::{
+    GetPluginCapabilitiesRequest, GetPluginCapabilitiesResponse, GetPluginInfoRequest, GetPluginInfoResponse,
+    NodeGetCapabilitiesRequest, NodeGetCapabilitiesResponse, NodeGetInfoRequest, NodeGetInfoResponse,
+    NodeGetVolumeStatsRequest, NodeGetVolumeStatsResponse, NodePublishVolumeRequest, NodePublishVolumeResponse,
+    NodeUnpublishVolumeRequest, NodeUnpublishVolumeResponse, PluginCapability, ProbeRequest, ProbeResponse,
+    identity_client::IdentityClient,
+    identity_server::{Identity, IdentityServer},
+    node_client::NodeClient,
+    node_server::{Node as NodeApi, NodeServer},
+    plugin_capability::{Service, Type, service},
 };
 use serde_json::json;
 use tokio_stream::wrappers::UnixListenerStream;
@@ -40,7 +41,18 @@ use controller::{
 };
 
 #[derive(Clone)]
-struct Proxy(Channel);
+struct Proxy {
+    channel: Channel,
+    /// The target of the suite, and the one that kubelet would have.
+    suite: PathBuf,
+    target: PathBuf,
+}
+
+impl Proxy {
+    fn path(&self, path: &str) -> String {
+        if Path::new(path) == self.suite { self.target.to_str().unwrap().to_owned() } else { path.to_owned() }
+    }
+}
 
 #[async_trait]
 impl Identity for Proxy {
@@ -48,21 +60,21 @@ impl Identity for Proxy {
         &self,
         r: Request<GetPluginInfoRequest>,
     ) -> Result<Response<GetPluginInfoResponse>, Status> {
-        IdentityClient::new(self.0.clone()).get_plugin_info(r).await
+        IdentityClient::new(self.channel.clone()).get_plugin_info(r).await
     }
 
     async fn get_plugin_capabilities(
         &self,
         r: Request<GetPluginCapabilitiesRequest>,
     ) -> Result<Response<GetPluginCapabilitiesResponse>, Status> {
-        let mut answer = IdentityClient::new(self.0.clone()).get_plugin_capabilities(r).await?;
+        let mut answer = IdentityClient::new(self.channel.clone()).get_plugin_capabilities(r).await?;
         let claim = Type::Service(Service { r#type: service::Type::ControllerService.into() });
         answer.get_mut().capabilities.push(PluginCapability { r#type: Some(claim) });
         Ok(answer)
     }
 
     async fn probe(&self, r: Request<ProbeRequest>) -> Result<Response<ProbeResponse>, Status> {
-        IdentityClient::new(self.0.clone()).probe(r).await
+        IdentityClient::new(self.channel.clone()).probe(r).await
     }
 }
 
@@ -73,32 +85,39 @@ impl NodeApi for Proxy {
         mut r: Request<NodePublishVolumeRequest>,
     ) -> Result<Response<NodePublishVolumeResponse>, Status> {
         r.get_mut().readonly = true;
-        NodeClient::new(self.0.clone()).node_publish_volume(r).await
+        r.get_mut().target_path = self.path(&r.get_ref().target_path);
+        let answer = NodeClient::new(self.channel.clone()).node_publish_volume(r).await?;
+        fs::create_dir_all(&self.suite)?;
+        Ok(answer)
     }
 
     async fn node_unpublish_volume(
         &self,
-        r: Request<NodeUnpublishVolumeRequest>,
+        mut r: Request<NodeUnpublishVolumeRequest>,
     ) -> Result<Response<NodeUnpublishVolumeResponse>, Status> {
-        NodeClient::new(self.0.clone()).node_unpublish_volume(r).await
+        r.get_mut().target_path = self.path(&r.get_ref().target_path);
+        let answer = NodeClient::new(self.channel.clone()).node_unpublish_volume(r).await?;
+        let _ = fs::remove_dir(&self.suite);
+        Ok(answer)
     }
 
     async fn node_get_volume_stats(
         &self,
-        r: Request<NodeGetVolumeStatsRequest>,
+        mut r: Request<NodeGetVolumeStatsRequest>,
     ) -> Result<Response<NodeGetVolumeStatsResponse>, Status> {
-        NodeClient::new(self.0.clone()).node_get_volume_stats(r).await
+        r.get_mut().volume_path = self.path(&r.get_ref().volume_path);
+        NodeClient::new(self.channel.clone()).node_get_volume_stats(r).await
     }
 
     async fn node_get_capabilities(
         &self,
         r: Request<NodeGetCapabilitiesRequest>,
     ) -> Result<Response<NodeGetCapabilitiesResponse>, Status> {
-        NodeClient::new(self.0.clone()).node_get_capabilities(r).await
+        NodeClient::new(self.channel.clone()).node_get_capabilities(r).await
     }
 
     async fn node_get_info(&self, r: Request<NodeGetInfoRequest>) -> Result<Response<NodeGetInfoResponse>, Status> {
-        NodeClient::new(self.0.clone()).node_get_info(r).await
+        NodeClient::new(self.channel.clone()).node_get_info(r).await
     }
 }
 
@@ -139,8 +158,9 @@ async fn the_driver_passes_csi_sanity() {
     let node = Node::start().await;
     node.server.with(|world| world.kv.insert("kv/data/app".to_owned(), json!({"token": "t"})));
     let socket = node.folder().join("proxy.sock");
-    let proxy = Proxy(connect(&node.csi_socket()).await);
-    let incoming = UnixListenerStream::new(sockets::listen_at(&socket).unwrap());
+    let channel = connect(&node.csi_socket()).await;
+    let proxy = Proxy { channel, suite: node.folder().join("suite/target"), target: node.target("u-1") };
+    let incoming = UnixListenerStream::new(tokio::net::UnixListener::bind(&socket).unwrap());
     let serving = Server::builder()
         .add_service(IdentityServer::new(proxy.clone()))
         .add_service(NodeServer::new(proxy.clone()))
@@ -159,8 +179,8 @@ async fn the_driver_passes_csi_sanity() {
 
     let output = tokio::process::Command::new(csi_sanity())
         .arg(format!("-csi.endpoint=unix://{}", socket.display()))
-        .arg(format!("-csi.mountdir={}", node.root.join("sanity").display()))
-        .arg(format!("-csi.stagingdir={}", node.root.join("staging").display()))
+        .arg(format!("-csi.mountdir={}", node.folder().join("suite").display()))
+        .arg(format!("-csi.stagingdir={}", node.folder().join("staging").display()))
         .arg(format!("-csi.testvolumeparameters={}", parameters_file.display()))
         .arg(format!("-csi.secrets={}", secrets_file.display()))
         .args(["-ginkgo.focus=Node Service|Identity Service", "-ginkgo.skip=Controller Service", "-ginkgo.no-color"])
