@@ -4,7 +4,7 @@ use std::{error::Error, path::PathBuf};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let proto = PathBuf::from("../proto");
-    let files = [proto.join("csi.proto"), proto.join("pluginregistration.proto")];
+    let files = ["csi.proto", "pluginregistration.proto", "provider.proto"].map(|name| proto.join(name));
     let descriptors = protox::compile(&files, [&proto])?;
     tonic_prost_build::configure()
         .generate_default_stubs(true)
@@ -12,6 +12,9 @@ fn main() -> Result<(), Box<dyn Error>> {
             "csi.v1.NodePublishVolumeRequest",
             "csi.v1.NodeStageVolumeRequest",
             "csi.v1.NodeExpandVolumeRequest",
+            "v1alpha1.MountRequest",
+            "v1alpha1.MountResponse",
+            "v1alpha1.File",
         ])
         .compile_fds(descriptors)?;
     controller_for_tests()?;

@@ -1,17 +1,23 @@
 //! The volume's attributes: text of the pod's author, read into a [`Plan`]. Pure; what is not understood is refused with
 //! the nearest word that would be.
 
+pub mod class;
+mod items;
+mod names;
+
 use std::{collections::BTreeMap, time::Duration};
 
-use holdfast_template::{Options, Template};
-use serde::Deserialize;
+use holdfast_template::Template;
 
+pub use self::names::check_file_name;
+use self::names::{check_object_name, unknown};
 use crate::status::Failure;
 
 /// Prefix of the keys that kubelet adds.
 const KUBELET_PREFIX: &str = "csi.storage.k8s.io/";
-const ATTRIBUTES: [&str; 4] = ["credentials", "items", "refresh", "role"];
-const ITEM_KEYS: [&str; 7] = ["path", "key", "file", "mode", "template", "credential", "format"];
+const ATTRIBUTES: [&str; 5] = ["credentials", "items", "refresh", "role", CLASS];
+/// The attribute that names a SecretProviderClass; it stands alone.
+pub const CLASS: &str = "secretProviderClass";
 const MAX_FILES: usize = 256;
 /// How often unleased paths are read, unless said otherwise.
 pub const DEFAULT_REFRESH: Duration = Duration::from_secs(1);
@@ -24,6 +30,12 @@ const LONGEST_REFRESH: Duration = Duration::from_secs(30 * 86_400);
 pub struct Plan {
     /// Role to log in with; empty: the server chooses the service account's.
     pub role: String,
+    /// Mount of the auth method; `None`: the driver's.
+    pub mount: Option<String>,
+    /// Namespace of the server to log in to and read from.
+    pub namespace: Option<String>,
+    /// Audience of the pod's token; `None`: the driver's.
+    pub audience: Option<String>,
     /// How often unleased paths are read.
     pub refresh: Duration,
     /// The files, in the order of the attributes.
@@ -50,33 +62,59 @@ pub enum Origin {
     Path(String),
     /// A DynamicCredential object of the pod's namespace.
     Credential(String),
+    /// A path with arguments.
+    Call(Call),
+}
+
+/// A read with a query, or a write that answers.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Call {
+    /// The path.
+    pub path: String,
+    /// Its query, escaped.
+    pub query: String,
+    /// The JSON object of a write.
+    pub body: Option<String>,
+}
+
+/// How the text of a field becomes bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Encoding {
+    /// As it is.
+    Text,
+    /// From base64.
+    Base64,
+    /// From hexadecimal.
+    Hex,
 }
 
 /// How a file is made of the data.
 pub enum Content {
     /// `<name>/<field>` for each field.
     Directory,
-    /// One field as it is.
-    Field(String),
-    /// One field, base64-decoded.
-    Decoded(String),
+    /// One field.
+    Field(String, Encoding),
     /// All fields as one JSON object.
     Json,
+    /// The whole answer as a JSON object, as Vault's provider writes it.
+    Envelope,
     /// All fields as `KEY="value"` lines.
     Env,
+    /// All fields as a Java properties file.
+    Properties,
+    /// All fields as a YAML map.
+    Yaml,
+    /// Private key, certificate and chain, one after the other.
+    Pem,
+    /// `<name>/tls.crt`, `<name>/tls.key`, `<name>/ca.crt`.
+    Tls,
+    /// Private key, certificate and chain as a keystore.
+    Pkcs12 {
+        /// Field with its password; `changeit` without.
+        password_key: Option<String>,
+    },
     /// A template over the fields.
     Template(Template),
-}
-
-#[derive(Deserialize)]
-struct RawItem {
-    path: Option<String>,
-    key: Option<String>,
-    file: Option<String>,
-    mode: Option<String>,
-    template: Option<String>,
-    credential: Option<String>,
-    format: Option<String>,
 }
 
 impl Origin {
@@ -84,6 +122,7 @@ impl Origin {
     pub fn name(&self) -> &str {
         match self {
             Self::Path(name) | Self::Credential(name) => name,
+            Self::Call(call) => &call.path,
         }
     }
 }
@@ -92,10 +131,15 @@ impl std::fmt::Debug for Content {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
             Self::Directory => "Directory",
-            Self::Field(_) => "Field",
-            Self::Decoded(_) => "Decoded",
+            Self::Field(..) => "Field",
             Self::Json => "Json",
+            Self::Envelope => "Envelope",
             Self::Env => "Env",
+            Self::Properties => "Properties",
+            Self::Yaml => "Yaml",
+            Self::Pem => "Pem",
+            Self::Tls => "Tls",
+            Self::Pkcs12 { .. } => "Pkcs12",
             Self::Template(_) => "Template",
         })
     }
@@ -110,6 +154,9 @@ impl Plan {
             .filter(|(key, _)| !key.starts_with(KUBELET_PREFIX))
             .map(|(key, value)| (key.as_str(), value.as_str()))
             .collect();
+        if own.contains_key(CLASS) && own.len() > 1 {
+            return Err(Failure::Invalid(format!("volume attribute {CLASS} stands alone: the class says the rest")));
+        }
         for key in own.keys() {
             if !ATTRIBUTES.contains(key) {
                 return Err(unknown("volume attribute", key, &ATTRIBUTES));
@@ -128,7 +175,7 @@ impl Plan {
             }
         }
         if let Some(text) = own.get("items") {
-            files.extend(parse_items(text)?);
+            files.extend(items::parse(text)?);
         }
         if files.is_empty() {
             return Err(Failure::Invalid(
@@ -144,7 +191,8 @@ impl Plan {
             )));
         }
         check_names(&files)?;
-        Ok(Self { role: own.get("role").copied().unwrap_or_default().to_owned(), refresh: refresh(&own)?, files })
+        let role = own.get("role").copied().unwrap_or_default().to_owned();
+        Ok(Self { role, mount: None, namespace: None, audience: None, refresh: refresh(&own)?, files })
     }
 
     /// The names of all DynamicCredential objects in the plan, each once.
@@ -174,127 +222,6 @@ fn refresh(own: &BTreeMap<&str, &str>) -> Result<Duration, Failure> {
     Ok(refresh)
 }
 
-fn parse_items(text: &str) -> Result<Vec<File>, Failure> {
-    let bad = |reason: String| Failure::Invalid(format!("volume attribute items: {reason}"));
-    // First as loose values, so that a misspelt key gets an answer of its own.
-    let loose: Vec<BTreeMap<String, serde_json::Value>> = serde_saphyr::from_str(text)
-        .map_err(|error| bad(format!("it is to be a YAML list of {{path, key, file, …}}: {}", first_line(&error))))?;
-    for (index, item) in loose.iter().enumerate() {
-        for key in item.keys() {
-            if !ITEM_KEYS.contains(&key.as_str()) {
-                return Err(unknown(&format!("items[{index}]: key"), key, &ITEM_KEYS));
-            }
-        }
-    }
-    let raw: Vec<RawItem> = serde_saphyr::from_str(text).map_err(|error| bad(first_line(&error)))?;
-    raw.into_iter()
-        .enumerate()
-        .map(|(index, item)| parse_item(item).map_err(|reason| Failure::Invalid(format!("items[{index}]: {reason}"))))
-        .collect()
-}
-
-fn first_line(error: &impl std::fmt::Display) -> String {
-    error.to_string().lines().next().unwrap_or_default().to_owned()
-}
-
-fn parse_item(item: RawItem) -> Result<File, String> {
-    let origin = match (item.path, item.credential) {
-        (Some(_), Some(_)) => return Err("path and credential exclude each other".to_owned()),
-        (Some(path), None) => Some(Origin::Path(check_path(&path)?)),
-        (None, Some(name)) => {
-            check_object_name(&name).map_err(|failure| failure.to_string())?;
-            Some(Origin::Credential(name))
-        }
-        (None, None) if item.template.is_some() => None,
-        (None, None) => return Err("give path or credential".to_owned()),
-    };
-    let name = match (item.file, &origin, &item.key) {
-        (Some(file), _, _) => file,
-        (None, Some(Origin::Credential(name)), None) => name.clone(),
-        (None, Some(_), Some(key)) => key.clone(),
-        (None, Some(Origin::Path(path)), None) => path.rsplit('/').next().unwrap_or_default().to_owned(),
-        (None, _, _) => return Err("give file".to_owned()),
-    };
-    check_file_name(&name)?;
-    let mode = item.mode.as_deref().map(parse_mode).transpose()?;
-    let format = item.format.as_deref();
-    let content = match (item.template, item.key) {
-        (Some(_), Some(_)) => return Err("template and key exclude each other".to_owned()),
-        (Some(_), None) if format.is_some() => return Err("template and format exclude each other".to_owned()),
-        (Some(text), None) => Content::Template(parse_template(&text)?),
-        (None, Some(key)) => match format {
-            None | Some("text") => Content::Field(key),
-            Some("base64") => Content::Decoded(key),
-            Some(other) => return Err(format!("format {other:?} with key: use text or base64")),
-        },
-        (None, None) => match format {
-            Some("directory") => Content::Directory,
-            Some("json") => Content::Json,
-            Some("env") => Content::Env,
-            None if matches!(origin, Some(Origin::Credential(_))) => Content::Directory,
-            None => Content::Json,
-            Some(other) => return Err(format!("format {other:?} without key: use json, env or directory")),
-        },
-    };
-    Ok(File { name, origin, content, mode })
-}
-
-fn parse_template(text: &str) -> Result<Template, String> {
-    let options = Options { error_on_missing_key: true, ..Options::default() };
-    Template::parse_with(text, options).map_err(|error| error.to_string())
-}
-
-fn parse_mode(text: &str) -> Result<u32, String> {
-    let digits = text.trim_start_matches("0o");
-    u32::from_str_radix(digits, 8)
-        .ok()
-        .filter(|mode| (0o1..=0o777).contains(mode) && (3..=4).contains(&digits.len()))
-        .ok_or_else(|| format!("mode {text:?}: give octal permission bits in quotes, as \"0400\""))
-}
-
-fn check_path(path: &str) -> Result<String, String> {
-    let path = path.trim_matches('/');
-    let path = path.strip_prefix("v1/").unwrap_or(path);
-    if path.is_empty() || path.split('/').any(|part| part.is_empty() || part == "." || part == "..") {
-        return Err(format!("path {path:?}: give a path below /v1/, as k8s/shop/kv/data/orders"));
-    }
-    if path.chars().any(char::is_control) {
-        return Err("path: control characters are not allowed".to_owned());
-    }
-    Ok(path.to_owned())
-}
-
-fn check_object_name(name: &str) -> Result<(), Failure> {
-    let fits = !name.is_empty()
-        && name.len() <= 253
-        && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'-' | b'.'))
-        && name.bytes().next().is_some_and(|byte| byte.is_ascii_alphanumeric());
-    if fits {
-        Ok(())
-    } else {
-        Err(Failure::Invalid(format!("credential {name:?} is no name of a DynamicCredential object")))
-    }
-}
-
-/// A relative path of plain components. Names that start with `..` belong to the swap, `.holdfast` to the status.
-pub fn check_file_name(name: &str) -> Result<(), String> {
-    let bad = |reason: &str| Err(format!("file {name:?}: {reason}"));
-    if name.is_empty() || name.starts_with('/') || name.len() > 1024 {
-        return bad("give a relative path of at most 1024 bytes");
-    }
-    for part in name.split('/') {
-        match part {
-            "" | "." => return bad("empty components and . are not allowed"),
-            ".holdfast" => return bad(".holdfast is the driver's own"),
-            _ if part.starts_with("..") => return bad("components that start with .. are not allowed"),
-            _ if part.len() > 255 => return bad("a component is longer than 255 bytes"),
-            _ if part.chars().any(char::is_control) => return bad("control characters are not allowed"),
-            _ => {}
-        }
-    }
-    Ok(())
-}
-
 /// No file twice, and no file where another needs a directory.
 fn check_names(files: &[File]) -> Result<(), Failure> {
     for (index, file) in files.iter().enumerate() {
@@ -305,7 +232,7 @@ fn check_names(files: &[File]) -> Result<(), Failure> {
             }
             let (short, long) = if a.len() < b.len() { (file, other) } else { (other, file) };
             let below = long.name.strip_prefix(&short.name).is_some_and(|rest| rest.starts_with('/'));
-            if below && !matches!(short.content, Content::Directory) {
+            if below && !matches!(short.content, Content::Directory | Content::Tls) {
                 return Err(Failure::Invalid(format!(
                     "{:?} is a file, and {:?} would lie in it",
                     short.name, long.name
@@ -314,31 +241,6 @@ fn check_names(files: &[File]) -> Result<(), Failure> {
         }
     }
     Ok(())
-}
-
-fn unknown(what: &str, word: &str, known: &[&str]) -> Failure {
-    let near = known.iter().map(|known| (distance(word, known), *known)).min();
-    let hint = match near {
-        Some((distance, near)) if distance <= 2.max(near.len() / 3) => format!("did you mean {near}?"),
-        _ => format!("known are {}", known.join(", ")),
-    };
-    Failure::Invalid(format!("{what} {word:?} is not known; {hint}"))
-}
-
-/// Edit distance (Levenshtein), without regard to case.
-fn distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.to_lowercase().chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.to_lowercase().chars().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, y) in b.iter().enumerate() {
-            let substituted = diagonal + usize::from(x != *y);
-            diagonal = row[j + 1];
-            row[j + 1] = substituted.min(row[j] + 1).min(diagonal + 1);
-        }
-    }
-    row[b.len()]
 }
 
 #[cfg(test)]
@@ -375,7 +277,7 @@ mod tests {
         assert_eq!(plan.credentials(), ["orders-ro"]);
         let names: Vec<_> = plan.files.iter().map(|file| (file.name.as_str(), file.mode)).collect();
         assert_eq!(names, [("orders-ro", None), ("api-token", Some(0o400)), ("jdbc.url", None)]);
-        assert!(matches!(&plan.files[1].content, Content::Field(key) if key == "token"));
+        assert!(matches!(&plan.files[1].content, Content::Field(key, Encoding::Text) if key == "token"));
         assert!(matches!(plan.files[2].content, Content::Template(_)));
     }
 
@@ -385,7 +287,9 @@ mod tests {
         assert_eq!(text, "volume attribute \"credential\" is not known; did you mean credentials?");
         let text = refusal(&[("items", "- {path: a/b, kye: x}")]);
         assert_eq!(text, "items[0]: key \"kye\" is not known; did you mean key?");
-        assert!(refusal(&[("zzzzzzzz", "a")]).contains("known are credentials, items, refresh, role"));
+        assert!(
+            refusal(&[("zzzzzzzz", "a")]).contains("known are credentials, items, refresh, role, secretProviderClass")
+        );
     }
 
     #[test]
@@ -399,9 +303,11 @@ mod tests {
             ("- {path: a/b, key: k, file: ..data}", "start with .."),
             ("- {path: a/b, key: k, mode: \"9\"}", "octal"),
             ("- {path: ../b, key: k}", "below /v1/"),
-            ("- {path: a/b, key: k, format: yaml}", "use text or base64"),
+            ("- {path: a/b, key: k, format: yaml}", "use raw, base64 or hex"),
             ("- {path: a/b, file: x}\n- {path: a/c, file: x}", "named twice"),
             ("- {path: a/b, file: x}\n- {path: a/c, file: x/y}", "would lie in it"),
+            ("- {path: a/b, format: toml}", "use json, env, properties, yaml"),
+            ("- {path: a/b, passwordKey: p}", "format pkcs12"),
             ("path: a", "YAML list"),
         ] {
             let text = refusal(&[("items", items)]);

@@ -2,8 +2,10 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
+use sha2::{Digest, Sha256};
+
 use crate::{
-    attributes::{Origin, Plan},
+    attributes::{Call, Origin, Plan},
     credentials::{Credentials, Located},
     payload::{Incomplete, Payload, Readings, assemble},
     request::Pod,
@@ -81,13 +83,18 @@ impl Content {
 
     async fn open(&mut self, tools: &Tools, origin: Origin) -> Result<(), Failure> {
         let (path, ttl) = match &origin {
-            Origin::Path(path) => (path.clone(), None),
+            Origin::Path(path) | Origin::Call(Call { path, .. }) => (path.clone(), None),
             Origin::Credential(name) => {
                 (self.paths.get(name).cloned().unwrap_or_default(), self.ttls.get(name).copied())
             }
         };
         let ttl = ttl.map(Duration::from_secs);
-        let item = format!("{}{}", item_prefix(&self.volume), origin.name());
+        let mut item = format!("{}{}", item_prefix(&self.volume), origin.name());
+        if let Origin::Call(call) = &origin {
+            // Other arguments are another item.
+            let arguments = format!("{}\n{}", call.query, call.body.as_deref().unwrap_or_default());
+            item.push_str(&format!("-{}", hex::encode(&Sha256::digest(arguments)[..6])));
+        }
         let known = self.known.get(&item).cloned();
         let (source, reading) = Source::open(tools, origin.clone(), Place { path, item, ttl }, known.as_ref()).await?;
         self.sources.push(source);
@@ -108,6 +115,31 @@ impl Content {
             self.readings.insert(source.origin.clone(), reading);
         }
         changed
+    }
+
+    /// Looks after the leases that are due, and nothing else.
+    pub async fn renew(&mut self, tools: &Tools) {
+        let now = tools.clock.boottime();
+        for source in self.sources.iter_mut().filter(|source| source.lease.is_some() && source.due <= now) {
+            if let Some(reading) = source.tend(tools).await {
+                self.readings.insert(source.origin.clone(), reading);
+            }
+        }
+    }
+
+    /// Reads what has no lease again, and looks after leases that are due. Fails with the first that can't be had.
+    pub async fn reread(&mut self, tools: &Tools) -> Result<(), Failure> {
+        let now = tools.clock.boottime();
+        for source in &mut self.sources {
+            if source.lease.is_none() && !source.is_write() {
+                source.due = now;
+            }
+        }
+        self.tend(tools).await;
+        match self.sources.iter().find_map(|source| source.failure.as_ref()) {
+            Some(failure) => Err(Failure::Unavailable(failure.clone())),
+            None => Ok(()),
+        }
     }
 
     /// The leases it has, for the record.

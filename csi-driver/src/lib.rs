@@ -18,9 +18,11 @@ pub mod node;
 pub mod options;
 pub mod payload;
 pub mod proto;
+pub mod provider;
 pub mod registration;
 pub mod releases;
 pub mod request;
+pub mod services;
 pub mod session;
 pub mod sockets;
 pub mod source;
@@ -36,8 +38,9 @@ use anyhow::Context;
 use holdfast_base::{Clock, Entropy, SystemClock, SystemEntropy};
 use holdfast_client::{Client, Config, read_pem};
 use holdfast_runtime::{Admin, Shutdown, Tasks};
-use tokio_stream::wrappers::UnixListenerStream;
-use tonic::transport::Server;
+use tokio::net::UnixListener;
+use tokio_stream::{StreamExt, wrappers::UnixListenerStream};
+use tonic::transport::{Server, server::Router};
 use tracing::info;
 
 use crate::{
@@ -50,12 +53,17 @@ use crate::{
     },
     node::NodeService,
     options::FetcherOptions,
-    proto::csi::{identity_server::IdentityServer, node_server::NodeServer},
+    proto::{
+        csi::{identity_server::IdentityServer, node_server::NodeServer},
+        provider::csi_driver_provider_server::CsiDriverProviderServer,
+    },
+    provider::{Provider, ProviderService, provided::VersionKey},
     registration::Registrar,
     releases::Releases,
+    services::Services,
     session::Session,
     state::StateDir,
-    volumes::{Services, Volumes},
+    volumes::Volumes,
 };
 
 /// For one request to the server; also the longest that an unpublish may have to wait for one.
@@ -90,7 +98,7 @@ pub async fn run(options: FetcherOptions, shutdown: Shutdown) -> anyhow::Result<
         clock.clone(),
     );
     let releases = Arc::new(Releases::new(state.clone(), own, clock.clone(), entropy.clone(), metrics.clone()));
-    let volumes = Volumes::new(Services {
+    let services = Arc::new(Services {
         server,
         auth_mount: options.auth_mount.clone(),
         audience: options.audience.clone(),
@@ -104,6 +112,7 @@ pub async fn run(options: FetcherOptions, shutdown: Shutdown) -> anyhow::Result<
         entropy,
         metrics,
     });
+    let volumes = Volumes::new(services.clone());
 
     let endpoint = Sockets::new(&options.kubelet_root, options.endpoint.as_deref(), None);
     let endpoint = endpoint.path(Socket::Csi)?.to_string_lossy().into_owned();
@@ -112,19 +121,29 @@ pub async fn run(options: FetcherOptions, shutdown: Shutdown) -> anyhow::Result<
         Server::builder().add_service(IdentityServer::new(IdentityService)).add_service(NodeServer::new(node));
     info!(endpoint, node = options.node_id, server = options.address, "serving CSI");
 
-    let registrar = Registrar { mounter, endpoint };
+    let registrar = Registrar { mounter: mounter.clone(), endpoint };
     let mut tasks = Tasks::new(shutdown.clone());
     tasks.spawn("admin", admin.clone().serve(options.admin_address, shutdown.clone()));
-    let stopped = shutdown.clone();
-    tasks.spawn("csi", async move {
-        let serving = service.serve_with_incoming(UnixListenerStream::new(listener));
-        tokio::select! {
-            served = serving => Ok(served?),
-            () = stopped.cancelled() => Ok(()),
-        }
-    });
+    tasks.spawn("csi", serve(service, listener, shutdown.clone()));
+    if options.provider {
+        let listener = mounter.listen(Socket::Provider).await.context("the provider's socket")?;
+        let key = VersionKey::open(&state_dir, &*services.entropy).context("the key of versions")?;
+        let provider = Provider::new(services, key, options.provider_follow_class, options.provider_request_tokens);
+        let server = CsiDriverProviderServer::new(ProviderService(provider.clone()));
+        tasks.spawn("provider", serve(Server::builder().add_service(server), listener, shutdown.clone()));
+        tasks.spawn("classes", provider.watch(shutdown.clone()));
+    }
     tasks.spawn("registration", registrar.run(admin, shutdown.clone()));
     tasks.spawn("releases", releases.run(shutdown.clone()));
     tasks.spawn("volumes", volumes.watch(shutdown));
     tasks.join().await
+}
+
+/// Serves gRPC until the shutdown. Whoever calls keeps the connection open; that must not hold up the end.
+async fn serve(service: Router, listener: UnixListener, shutdown: Shutdown) -> anyhow::Result<()> {
+    let connections = UnixListenerStream::new(listener).map(|socket| socket.map(authority::localhost));
+    tokio::select! {
+        served = service.serve_with_incoming(connections) => Ok(served?),
+        () = shutdown.cancelled() => Ok(()),
+    }
 }

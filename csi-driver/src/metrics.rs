@@ -20,6 +20,8 @@ pub struct Metrics {
     pub publishes: Family<Outcome, Counter>,
     /// Publish requests for volumes that are mounted.
     pub republishes: Counter,
+    /// Requests of the secrets-store driver.
+    pub provided: Family<Outcome, Counter>,
     /// Renewals of leases.
     pub renewals: Family<Outcome, Counter>,
     /// Credentials replaced in place.
@@ -40,6 +42,7 @@ impl Metrics {
         let registry = registry.sub_registry_with_prefix("holdfast_csi");
         registry.register("publishes", "Publish requests that had work to do", self.publishes.clone());
         registry.register("republishes", "Publish requests for mounted volumes", self.republishes.clone());
+        registry.register("provided", "Requests of the secrets-store driver", self.provided.clone());
         registry.register("renewals", "Renewals of leases", self.renewals.clone());
         registry.register("rotations", "Credentials replaced in place", self.rotations.clone());
         registry.register("updates", "Payloads shown after the first", self.updates.clone());

@@ -71,6 +71,15 @@ pub struct FetcherOptions {
     /// Most bytes of a volume.
     #[arg(long, env = "HOLDFAST_VOLUME_SIZE", default_value_t = 16 << 20)]
     pub volume_size: u64,
+    /// Serve SecretProviderClasses with `provider: vault` for the secrets-store driver; the mounter shows the socket.
+    #[arg(long, env = "HOLDFAST_PROVIDER")]
+    pub provider: bool,
+    /// Let SecretProviderClasses choose the server by vaultAddress. Their pods' tokens are then sent wherever they say.
+    #[arg(long, env = "HOLDFAST_PROVIDER_FOLLOW_CLASS")]
+    pub provider_follow_class: bool,
+    /// Ask the cluster for tokens of pods whose requests come without any; needs the right to create them.
+    #[arg(long, env = "HOLDFAST_PROVIDER_REQUEST_TOKENS")]
+    pub provider_request_tokens: bool,
     /// Where /healthz, /readyz and /metrics are served.
     #[arg(long, env = "HOLDFAST_ADMIN_ADDR", default_value = "0.0.0.0:9441")]
     pub admin_address: SocketAddr,

@@ -1,8 +1,10 @@
 //! From what was read to the bytes of the files. Pure.
 
+mod pair;
+mod text;
+
 use std::collections::BTreeMap;
 
-use base64::{Engine, prelude::BASE64_STANDARD};
 use holdfast_secret::SecretBytes;
 use holdfast_template::{Lookup, Source};
 use serde_json::{Map, Value};
@@ -61,6 +63,14 @@ impl Reading {
             (Some(Value::Object(inner)), Some(Value::Object(_))) => Some(inner),
             _ => Some(data),
         }
+    }
+
+    /// The whole answer, as Vault's Go client would print it.
+    fn whole(&self) -> String {
+        let mut whole = self.envelope.clone();
+        whole["request_id"] = Value::from("");
+        whole["warnings"] = Value::Null;
+        whole.to_string()
     }
 
     /// Do two readings hold the same values? Lease ids and durations don't count.
@@ -132,14 +142,33 @@ fn files_of(file: &File, readings: &Readings, group: Option<u32>) -> Result<Vec<
                 Ok((name, entry(bytes_of(value))))
             })
             .collect(),
-        Content::Field(key) => one(bytes_of(field(key)?)),
-        Content::Decoded(key) => {
-            let text = bytes_of(field(key)?);
-            let decoded = BASE64_STANDARD.decode(text.trim_ascii());
-            one(decoded.map_err(|_| fail(Failure::Invalid(format!("key {key:?} of {origin} is not base64"))))?)
+        Content::Field(key, encoding) => {
+            let decoded = text::decode(bytes_of(field(key)?), *encoding);
+            one(decoded.map_err(|what| fail(Failure::Invalid(format!("key {key:?} of {origin} is not {what}"))))?)
         }
         Content::Json => one(Value::Object(fields.clone()).to_string().into_bytes()),
-        Content::Env => one(env_lines(fields).into_bytes()),
+        Content::Envelope => one(reading.map(Reading::whole).unwrap_or_default().into_bytes()),
+        Content::Env => one(text::env(fields).into_bytes()),
+        Content::Properties => one(text::properties(fields).into_bytes()),
+        Content::Yaml => one(text::yaml(fields).into_bytes()),
+        Content::Pem | Content::Tls | Content::Pkcs12 { .. } => {
+            let of = |reason: String| fail(Failure::Invalid(format!("{origin}: {reason}")));
+            let pair = pair::Pair::of(fields).map_err(of)?;
+            match &file.content {
+                Content::Pkcs12 { password_key } => {
+                    let password = match password_key {
+                        Some(key) => bytes_of(field(key)?),
+                        None => pair::PASSWORD.as_bytes().to_vec(),
+                    };
+                    one(pair.pkcs12(&String::from_utf8_lossy(&password)).map_err(of)?)
+                }
+                Content::Tls => {
+                    let files = pair.files().into_iter();
+                    Ok(files.map(|(name, text)| (format!("{}/{name}", file.name), entry(text.into_bytes()))).collect())
+                }
+                _ => one(pair.bundle().into_bytes()),
+            }
+        }
         Content::Template(template) => match template.render(&Value::Object(fields.clone()), &Paths(readings)) {
             Ok(text) => one(text.expose().as_bytes().to_vec()),
             Err(holdfast_template::Error::Missing(calls)) => {
@@ -192,22 +221,6 @@ fn bytes_of(value: &Value) -> Vec<u8> {
         Value::Null => Vec::new(),
         other => other.to_string().into_bytes(),
     }
-}
-
-fn env_lines(fields: &Map<String, Value>) -> String {
-    let mut text = String::new();
-    for (key, value) in fields {
-        let name: String =
-            key.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_uppercase() } else { '_' }).collect();
-        let value = String::from_utf8_lossy(&bytes_of(value))
-            .replace('\\', "\\\\")
-            .replace('"', "\\\"")
-            .replace('$', "\\$")
-            .replace('`', "\\`")
-            .replace('\n', "\\n");
-        text.push_str(&format!("{name}=\"{value}\"\n"));
-    }
-    text
 }
 
 #[cfg(test)]

@@ -16,7 +16,8 @@ use crate::{
     status::Failure,
 };
 
-const TOKENS: &str = "csi.storage.k8s.io/serviceAccount.tokens";
+/// Key of the pod's tokens.
+pub const TOKENS: &str = "csi.storage.k8s.io/serviceAccount.tokens";
 
 /// The pod that a volume is for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -156,14 +157,15 @@ fn check_capability(capability: Option<&VolumeCapability>) -> Result<(Option<u32
     Ok((group, selinux))
 }
 
-/// The pod's token for `audience`: from `secrets` (clusters with serviceAccountTokenInSecrets), else from
-/// `volume_context`. Its claims must agree with `pod`; the signature is the server's to check.
+/// The pod's token for the first of `audiences` that has one: from `secrets` (clusters with
+/// serviceAccountTokenInSecrets), else from `volume_context`. Its claims must agree with `pod`; the signature is the server's to check.
 pub fn pod_token(
     secrets: &HashMap<String, String>,
     context: &HashMap<String, String>,
-    audience: &str,
+    audiences: &[&str],
     pod: &Pod,
 ) -> Result<SecretString, Failure> {
+    let audience = audiences.first().copied().unwrap_or_default();
     let text = secrets.get(TOKENS).or_else(|| context.get(TOKENS)).filter(|text| !text.is_empty());
     let text = text.ok_or_else(|| {
         Failure::Invalid(format!(
@@ -175,12 +177,12 @@ pub fn pod_token(
     struct Token {
         token: SecretString,
     }
-    let tokens: BTreeMap<String, Token> = serde_json::from_str(text)
+    let mut tokens: BTreeMap<String, Token> = serde_json::from_str(text)
         .map_err(|_| Failure::Invalid(format!("{TOKENS} is not the JSON object that kubelet sends")))?;
-    let audiences = tokens.keys().map(|name| format!("{name:?}")).collect::<Vec<_>>().join(", ");
-    let token = tokens.into_iter().find(|(name, _)| name == audience).map(|(_, token)| token.token).ok_or_else(|| {
+    let there = tokens.keys().map(|name| format!("{name:?}")).collect::<Vec<_>>().join(", ");
+    let token = audiences.iter().find_map(|name| tokens.remove(*name)).map(|token| token.token).ok_or_else(|| {
         Failure::Invalid(format!(
-            "the request has tokens for {audiences}, none for {audience:?}: tokenRequests of the CSIDriver object and the \
+            "the request has tokens for {there}, none for {audience:?}: tokenRequests of the CSIDriver object and the \
              driver's --audience differ"
         ))
     })?;
@@ -307,18 +309,18 @@ mod tests {
     #[test]
     fn a_token_in_secrets_wins_and_must_be_the_pods() {
         let (good, bad) = (tokens("holdfast", &jwt("u-1")), tokens("holdfast", &jwt("u-2")));
-        assert_eq!(pod_token(&good, &bad, "holdfast", &pod()).unwrap().expose(), jwt("u-1"));
-        assert!(pod_token(&HashMap::new(), &good, "holdfast", &pod()).is_ok());
-        let error = pod_token(&bad, &good, "holdfast", &pod()).unwrap_err();
+        assert_eq!(pod_token(&good, &bad, &["holdfast"], &pod()).unwrap().expose(), jwt("u-1"));
+        assert!(pod_token(&HashMap::new(), &good, &["holdfast"], &pod()).is_ok());
+        let error = pod_token(&bad, &good, &["holdfast"], &pod()).unwrap_err();
         assert_eq!(error, Failure::Denied("the token's pod UID is \"u-2\", volume_context says \"u-1\"".to_owned()));
     }
 
     #[test]
     fn a_missing_audience_names_both_sides() {
-        let error = pod_token(&tokens("vault", &jwt("u-1")), &HashMap::new(), "holdfast", &pod()).unwrap_err();
+        let error = pod_token(&tokens("vault", &jwt("u-1")), &HashMap::new(), &["holdfast"], &pod()).unwrap_err();
         assert!(error.to_string().contains("\"vault\"") && error.to_string().contains("\"holdfast\""), "{error}");
-        assert!(pod_token(&HashMap::new(), &HashMap::new(), "holdfast", &pod()).is_err());
+        assert!(pod_token(&HashMap::new(), &HashMap::new(), &["holdfast"], &pod()).is_err());
         let garbage = tokens("holdfast", "not a token");
-        assert!(matches!(pod_token(&garbage, &HashMap::new(), "holdfast", &pod()), Err(Failure::Denied(_))));
+        assert!(matches!(pod_token(&garbage, &HashMap::new(), &["holdfast"], &pod()), Err(Failure::Denied(_))));
     }
 }

@@ -2,12 +2,14 @@
 
 use std::{sync::Arc, time::Duration};
 
+use holdfast_api_types::{Envelope, header};
 use holdfast_base::{Clock, Entropy, Timestamp};
 use holdfast_client::Error;
+use http::Method;
 use tracing::warn;
 
 use crate::{
-    attributes::Origin,
+    attributes::{Call, Origin},
     lease::{self, Lease, Next, backoff, jittered},
     metrics::{Metrics, outcome},
     payload::Reading,
@@ -117,6 +119,11 @@ impl Source {
         }
     }
 
+    /// Is it made by a write? Such a source is asked again only when what it gave nears its end.
+    pub fn is_write(&self) -> bool {
+        matches!(&self.origin, Origin::Call(Call { body: Some(_), .. }))
+    }
+
     /// How it is at `now` (boottime).
     pub fn freshness(&self, now: Duration) -> Freshness {
         match &self.lease {
@@ -198,8 +205,9 @@ impl Source {
         known: Option<&LeaseRecord>,
     ) -> Result<Reading, CallError> {
         let (path, item) = (self.path.as_str(), self.item.as_str());
+        let origin = &self.origin;
         let read = |client: holdfast_client::Client| async move {
-            match client.read_bound(path, item, None, replace).await {
+            match ask(&client, origin, path, item, replace).await {
                 Ok(None) => {
                     Err(Error::Status { status: 404, path: path.to_owned(), errors: vec!["no value here".to_owned()] })
                 }
@@ -221,7 +229,8 @@ impl Source {
         let now = tools.clock.boottime();
         if envelope.lease_id.is_empty() {
             self.lease = None;
-            self.due = now + jittered(tools.refresh, &*tools.entropy);
+            let again = if self.is_write() { made_until(&envelope, tools.clock.now()) } else { tools.refresh };
+            self.due = now + jittered(again, &*tools.entropy);
         } else {
             let same = |id: &str| id == envelope.lease_id;
             let full = match (&self.lease, known) {
@@ -267,8 +276,38 @@ impl Source {
             // What went wrong names the path; a login does not.
             Origin::Path(path) if failure.to_string().contains(path.as_str()) => failure,
             Origin::Path(path) => failure.context(&format!("item {path}")),
+            Origin::Call(call) if failure.to_string().contains(call.path.as_str()) => failure,
+            Origin::Call(call) => failure.context(&format!("object {}", call.path)),
         }
     }
+}
+
+async fn ask(
+    client: &holdfast_client::Client,
+    origin: &Origin,
+    path: &str,
+    item: &str,
+    replace: Option<&str>,
+) -> Result<Option<Envelope>, Error> {
+    let Origin::Call(Call { query, body, .. }) = origin else {
+        return client.read_bound(path, item, None, replace).await;
+    };
+    let mut headers = vec![(header::ITEM, item.to_owned())];
+    headers.extend(replace.map(|lease| (header::REPLACE, lease.to_owned())));
+    let (method, body) = match body {
+        Some(text) => (Method::PUT, serde_json::from_str(text).ok()),
+        None => (Method::GET, None),
+    };
+    let call = holdfast_client::Call { method, path: path.to_owned(), query: query.clone(), body, headers };
+    client.envelope(call).await
+}
+
+/// When to make anew what a write without lease gave: at two thirds of a certificate's time (`expiration`, as PKI engines
+/// tell it), otherwise not in sight.
+fn made_until(envelope: &Envelope, now: Timestamp) -> Duration {
+    let expiration = envelope.data.as_ref().and_then(|data| data.get("expiration")?.as_i64());
+    let left = expiration.map(|at| at.saturating_sub(now.as_second()).clamp(1, 30 * 86_400));
+    Duration::from_secs(left.and_then(|left| u64::try_from(left).ok()).unwrap_or(45 * 86_400)).mul_f64(2.0 / 3.0)
 }
 
 fn result<T>(done: &Result<T, CallError>) -> crate::metrics::Outcome {

@@ -34,6 +34,8 @@ pub struct Volume {
     pub request: Publish,
     /// Its file system.
     pub root: Root,
+    /// Audience of the pod's token, where the plan says one.
+    pub audience: Option<String>,
     /// What its sources are kept fresh with.
     pub tools: Tools,
     /// Stops the task.
@@ -45,9 +47,9 @@ pub struct Volume {
 
 impl Volume {
     /// A volume without a task.
-    pub fn new(request: Publish, root: Root, tools: Tools, state: StateDir) -> Self {
+    pub fn new(request: Publish, root: Root, tools: Tools, audience: Option<String>, state: StateDir) -> Self {
         let health = Health { freshness: Freshness::Fresh, message: "fresh".to_owned() };
-        Self { request, root, tools, stop: CancellationToken::new(), health: Mutex::new(health), state }
+        Self { request, root, audience, tools, stop: CancellationToken::new(), health: Mutex::new(health), state }
     }
 
     fn ownership(&self) -> Ownership {

@@ -1,15 +1,7 @@
 //! All volumes of the node: what publish and unpublish do.
 
-use std::{
-    collections::HashMap,
-    io,
-    path::{Path, PathBuf},
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::HashMap, io, path::Path, sync::Arc, time::Duration};
 
-use holdfast_base::{Clock, Entropy};
-use holdfast_client::Client;
 use holdfast_runtime::Shutdown;
 use parking_lot::Mutex;
 use serde_json::Value;
@@ -17,23 +9,16 @@ use tokio::task::JoinHandle;
 use tracing::{info, warn};
 
 use crate::{
-    attributes::Plan,
     content::Content,
-    credentials::Credentials,
     lease::backoff,
-    metrics::{Metrics, outcome},
-    mounter::{
-        client::{Mounter, Root},
-        place::Place,
-        wire::MountOptions,
-    },
+    metrics::outcome,
+    mounter::{client::Root, place::Place, wire::MountOptions},
     payload,
     proto::csi::NodePublishVolumeRequest,
-    releases::Releases,
     request::{Pod, Publish, check_ids, place_of, pod_token},
-    session::Session,
+    services::Services,
     source::{Freshness, Tools},
-    state::{StateDir, VolumeRecord},
+    state::VolumeRecord,
     status::Failure,
     swap::is_delivered,
     volume::{Health, Volume},
@@ -46,37 +31,9 @@ const INODES: u64 = 4096;
 /// How often volumes without a pod are looked for.
 const SWEEP: Duration = Duration::from_secs(60);
 
-/// What the volumes are served with.
-pub struct Services {
-    /// The server, without token.
-    pub server: Client,
-    /// Mount of the kubernetes auth method.
-    pub auth_mount: String,
-    /// Audience of pods' tokens.
-    pub audience: String,
-    /// Kubelet's folder.
-    pub kubelet_root: PathBuf,
-    /// Most bytes of a volume.
-    pub size: u64,
-    /// The privileged part.
-    pub mounter: Mounter,
-    /// Where DynamicCredential objects are.
-    pub credentials: Arc<dyn Credentials>,
-    /// What is remembered.
-    pub state: StateDir,
-    /// What is owed.
-    pub releases: Arc<Releases>,
-    /// Time.
-    pub clock: Arc<dyn Clock>,
-    /// Jitter and names.
-    pub entropy: Arc<dyn Entropy>,
-    /// Numbers.
-    pub metrics: Metrics,
-}
-
 /// All volumes of the node.
 pub struct Volumes {
-    services: Services,
+    services: Arc<Services>,
     live: Mutex<HashMap<String, Live>>,
     /// One thing at a time for each volume.
     locks: Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>,
@@ -89,7 +46,7 @@ struct Live {
 
 impl Volumes {
     /// No volumes are served yet: each is taken up again when kubelet repeats its publish.
-    pub fn new(services: Services) -> Arc<Self> {
+    pub fn new(services: Arc<Services>) -> Arc<Self> {
         Arc::new(Self { services, live: Mutex::default(), locks: Mutex::default() })
     }
 
@@ -131,7 +88,8 @@ impl Volumes {
 
     fn republish(&self, volume: &Volume, request: &NodePublishVolumeRequest) {
         self.services.metrics.republishes.inc();
-        let token = pod_token(&request.secrets, &request.volume_context, &self.services.audience, &volume.request.pod);
+        let audiences = self.services.audiences(volume.audience.as_deref());
+        let token = pod_token(&request.secrets, &request.volume_context, &audiences, &volume.request.pod);
         match token {
             Ok(token) => volume.tools.session.set_token(token),
             Err(failure) => warn!(volume = volume.request.volume_id, %failure, "republish without a usable token"),
@@ -141,8 +99,9 @@ impl Volumes {
     async fn begin(&self, raw: &NodePublishVolumeRequest) -> Result<(), Failure> {
         let services = &self.services;
         let request = Publish::parse(raw, &services.kubelet_root)?;
-        let plan = Plan::parse(request.attributes.iter())?;
-        let token = pod_token(&raw.secrets, &raw.volume_context, &services.audience, &request.pod)?;
+        let plan = services.plan(&request).await?;
+        let audiences = services.audiences(plan.audience.as_deref());
+        let token = pod_token(&raw.secrets, &raw.volume_context, &audiences, &request.pod)?;
         let node = |what: &str, error: io::Error| Failure::Node(format!("{what}: {error}"));
         services.releases.cancel(&request.volume_id).await.map_err(|error| node("state folder", error))?;
         let earlier = services.state.volume(&request.volume_id).filter(|record| record.pod.uid == request.pod.uid);
@@ -157,12 +116,13 @@ impl Volumes {
         });
         // Before anything is made, so that whatever is made can be found and given back.
         services.state.save_volume(&earlier).map_err(|error| node("state folder", error))?;
-        let tools = self.tools(&request, &plan);
+        let tools = services.tools(&request.pod, &plan, services.server.clone());
+        let audience = plan.audience.clone();
         tools.session.set_token(token);
         let mut content = Content::new(plan, &request.place.volume, request.group, &earlier);
         let payload = self.first_payload(&mut content, &tools, &request.pod).await?;
         let root = self.mount(&request).await.map_err(|error| node("mounting the volume", error))?;
-        let volume = Arc::new(Volume::new(request, root, tools, services.state.clone()));
+        let volume = Arc::new(Volume::new(request, root, tools, audience, services.state.clone()));
         volume.show(&payload)?;
         volume.report(&content, None, &mut Value::Null);
         services.state.save_volume(&volume.record(&content)).map_err(|error| node("state folder", error))?;
@@ -175,20 +135,6 @@ impl Volumes {
         let task = tokio::spawn(volume.clone().keep(content));
         self.live.lock().insert(volume_id, Live { volume, task });
         Ok(())
-    }
-
-    fn tools(&self, request: &Publish, plan: &Plan) -> Tools {
-        let services = &self.services;
-        let who = format!("service account {}/{}", request.pod.namespace, request.pod.service_account);
-        let session =
-            Session::of_pod(services.server.clone(), &services.auth_mount, &plan.role, who, services.clock.clone());
-        Tools {
-            session,
-            clock: services.clock.clone(),
-            entropy: services.entropy.clone(),
-            metrics: services.metrics.clone(),
-            refresh: plan.refresh,
-        }
     }
 
     /// Tries again while the server is away, as long as kubelet can be expected to wait.

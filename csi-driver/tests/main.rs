@@ -3,6 +3,7 @@
 
 mod lifecycle;
 mod node;
+mod provider;
 mod registration;
 mod sanity;
 mod server;

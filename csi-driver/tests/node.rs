@@ -68,10 +68,14 @@ impl Node {
 
     /// Starts the fetcher, and the mounter if it does not run.
     pub async fn start_driver(&mut self) {
+        self.start_driver_with(&[]).await;
+    }
+
+    pub async fn start_driver_with(&mut self, more: &[&str]) {
         if self.mounter.is_none() {
             self.start_mounter();
         }
-        self.start_fetcher(&[]).await;
+        self.start_fetcher(more).await;
     }
 
     pub fn start_mounter(&mut self) {
@@ -89,7 +93,7 @@ impl Node {
     }
 
     /// Starts the fetcher as a user who may not even look at the program's folder.
-    pub async fn start_fetcher(&mut self, more: &[&str]) {
+    async fn start_fetcher(&mut self, more: &[&str]) {
         let program = fs::File::open(env!("CARGO_BIN_EXE_holdfast-csi")).unwrap();
         let driver = Command::new(format!("/proc/self/fd/{}", program.as_raw_fd()))
             .uid(FETCHER)

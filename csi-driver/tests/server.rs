@@ -21,6 +21,8 @@ pub struct World {
     pub away: bool,
     /// Answers 403 to reads of these paths.
     pub forbidden: Vec<String>,
+    /// SecretProviderClasses: name → parameters.
+    pub classes: BTreeMap<String, BTreeMap<String, String>>,
     /// Unleased values.
     pub kv: BTreeMap<String, Value>,
     /// Seconds that new leases have, and renewals give.
@@ -31,6 +33,7 @@ pub struct World {
     /// Tokens → pod uid; `driver` for the driver's own.
     pub tokens: HashMap<String, String>,
     pub minted: usize,
+    pub issued: usize,
     pub logins: usize,
     pub renewals: usize,
     pub reads: usize,
@@ -76,10 +79,25 @@ async fn answer(world: Arc<Mutex<World>>, request: Request<Incoming>) -> Result<
         let path = parts.uri.path().to_owned();
         if let Some(object) = path.strip_prefix("/apis/holdfast.dev/v1alpha1/namespaces/") {
             credential(object)
+        } else if let Some(class) =
+            path.strip_prefix("/apis/secrets-store.csi.x-k8s.io/v1/namespaces/shop/secretproviderclasses/")
+        {
+            match world.classes.get(class) {
+                Some(parameters) => (
+                    200,
+                    json!({"apiVersion": "secrets-store.csi.x-k8s.io/v1", "kind": "SecretProviderClass",
+                    "metadata": {"name": class, "namespace": "shop"},
+                    "spec": {"provider": "vault", "parameters": parameters}}),
+                ),
+                None => not_found(),
+            }
+        } else if path == "/api/v1/namespaces/shop/serviceaccounts/orders/token" {
+            world.v1_token(&body)
         } else if world.away {
             (503, json!({"errors": ["away"]}))
         } else {
             let path = path.strip_prefix("/v1/").unwrap().to_owned();
+            let path = parts.uri.query().map_or(path.clone(), |query| format!("{path}?{query}"));
             world.v1(parts.method.as_str(), &path, &body, &header)
         }
     };
@@ -97,12 +115,14 @@ fn credential(object: &str) -> (u16, Value) {
     match object {
         "shop/dynamiccredentials/orders-ro" => (200, found("orders-ro", None)),
         "shop/dynamiccredentials/orders-short" => (200, found("orders-short", Some("6s"))),
-        _ => (
-            404,
-            json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": "NotFound", "code": 404,
-                "message": "not found", "metadata": {}}),
-        ),
+        _ => not_found(),
     }
+}
+
+fn not_found() -> (u16, Value) {
+    let status = json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": "NotFound", "code": 404,
+        "message": "not found", "metadata": {}});
+    (404, status)
 }
 
 impl World {
@@ -133,10 +153,28 @@ impl World {
         if let Some(value) = self.kv.get(path) {
             return (200, json!({"data": {"data": value, "metadata": {"version": 1}}}));
         }
+        if path.contains("/issue/") {
+            assert_eq!(method, "PUT");
+            self.issued += 1;
+            return (
+                200,
+                json!({"data": {"certificate": format!("{}-{}", body["common_name"].as_str().unwrap(), self.issued)}}),
+            );
+        }
         if path.contains("/creds/") {
             return self.credential(path, uid, header);
         }
         (404, json!({"errors": []}))
+    }
+
+    /// The cluster makes a token, bound to the pod that the request names.
+    fn v1_token(&mut self, body: &Value) -> (u16, Value) {
+        let pod = &body["spec"]["boundObjectRef"];
+        assert_eq!((pod["kind"].as_str(), pod["name"].as_str()), (Some("Pod"), Some("orders-1")));
+        let mut answer = body.clone();
+        let tokens: Value = serde_json::from_str(&crate::node::tokens(pod["uid"].as_str().unwrap())).unwrap();
+        answer["status"] = json!({"token": tokens["holdfast"]["token"], "expirationTimestamp": "2036-11-24T00:00:00Z"});
+        (201, answer)
     }
 
     fn login(&mut self, body: &Value) -> (u16, Value) {

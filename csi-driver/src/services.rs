@@ -1,0 +1,88 @@
+//! What volumes are served with, and what is made of it for one of them.
+
+use std::{path::PathBuf, sync::Arc};
+
+use holdfast_base::{Clock, Entropy};
+use holdfast_client::Client;
+
+use crate::{
+    attributes::{CLASS, Plan, class},
+    credentials::Credentials,
+    metrics::Metrics,
+    mounter::client::Mounter,
+    releases::Releases,
+    request::{Pod, Publish},
+    session::Session,
+    source::Tools,
+    state::StateDir,
+    status::Failure,
+};
+
+/// Audience of tokens that classes of the Vault provider expect where they name none.
+const VAULT_AUDIENCE: &str = "vault";
+
+/// What the volumes are served with.
+pub struct Services {
+    /// The server, without token.
+    pub server: Client,
+    /// Mount of the kubernetes auth method.
+    pub auth_mount: String,
+    /// Audience of pods' tokens.
+    pub audience: String,
+    /// Kubelet's folder.
+    pub kubelet_root: PathBuf,
+    /// Most bytes of a volume.
+    pub size: u64,
+    /// The privileged part.
+    pub mounter: Mounter,
+    /// Where DynamicCredential objects are.
+    pub credentials: Arc<dyn Credentials>,
+    /// What is remembered.
+    pub state: StateDir,
+    /// What is owed.
+    pub releases: Arc<Releases>,
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+    /// Jitter and names.
+    pub entropy: Arc<dyn Entropy>,
+    /// Numbers.
+    pub metrics: Metrics,
+}
+
+impl Services {
+    /// The plan of a volume: its attributes, or those of the class that it names.
+    pub async fn plan(&self, request: &Publish) -> Result<Plan, Failure> {
+        match request.attributes.get(CLASS).filter(|_| request.attributes.len() == 1) {
+            None => Plan::parse(request.attributes.iter()),
+            Some(name) => {
+                let parameters = self.credentials.class(&request.pod.namespace, name).await?;
+                Ok(class::parse(&parameters).map_err(|failure| failure.context(&format!("class {name}")))?.0)
+            }
+        }
+    }
+
+    /// The audiences that a pod's token may be for, best first.
+    pub fn audiences<'a>(&'a self, asked: Option<&'a str>) -> Vec<&'a str> {
+        match asked {
+            Some(asked) => vec![asked],
+            None => vec![&self.audience, VAULT_AUDIENCE],
+        }
+    }
+
+    /// What the sources of a plan are read with, as the pod.
+    pub fn tools(&self, pod: &Pod, plan: &Plan, server: Client) -> Tools {
+        let who = format!("service account {}/{}", pod.namespace, pod.service_account);
+        let server = match &plan.namespace {
+            Some(namespace) => server.with_namespace(namespace),
+            None => server,
+        };
+        let mount = plan.mount.as_deref().unwrap_or(&self.auth_mount);
+        Tools {
+            session: Session::of_pod(server, mount, &plan.role, who, self.clock.clone()),
+            clock: self.clock.clone(),
+            entropy: self.entropy.clone(),
+            metrics: self.metrics.clone(),
+            refresh: plan.refresh,
+        }
+    }
+}
