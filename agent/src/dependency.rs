@@ -8,7 +8,7 @@ use std::time::Duration;
 use holdfast_api_types::{Envelope, header};
 use holdfast_base::{Clock, Timestamp};
 use holdfast_client::{Call as Request, Client, Error as ClientError};
-use holdfast_template::Call;
+use holdfast_template::{Call, Kind};
 use http::Method;
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
@@ -23,6 +23,8 @@ use crate::{
 
 /// Refused renewals in a row after which the lease is replaced instead.
 const REFUSALS: u32 = 2;
+/// Part of a certificate's life after which `pkiCert` asks for another one.
+const CERTIFICATE_FRACTION: f64 = 0.85;
 
 /// What the template engine gets, and when to do what about it.
 pub struct Dependency {
@@ -90,6 +92,11 @@ impl Dependency {
     /// The answer in the API's shape, once there is one.
     pub fn envelope(&self) -> Option<&Value> {
         self.envelope.as_ref()
+    }
+
+    /// Is it a request that makes something?
+    fn writes(&self) -> bool {
+        !self.call.args.is_empty() || self.call.kind == Kind::Certificate
     }
 
     /// When [`Dependency::advance`] is to be called; `None` is never.
@@ -203,11 +210,14 @@ impl Dependency {
     }
 
     async fn request(&self, replace: Option<&str>, round: Round<'_>) -> Result<Option<Envelope>, ClientError> {
-        let (path, query) = self.path.split_once('?').unwrap_or((&self.path, ""));
+        let (path, mut query) = self.path.split_once('?').unwrap_or((&self.path, ""));
+        if self.call.kind == Kind::List {
+            query = "list=true";
+        }
         let mut headers = vec![(header::ITEM, binding_item(&self.call))];
         headers.extend(replace.map(|lease| (header::REPLACE, lease.to_owned())));
         let mut request = Request { path: path.to_owned(), query: query.to_owned(), headers, ..Request::default() };
-        if !self.call.args.is_empty() {
+        if self.writes() {
             let body: Map<String, Value> =
                 self.call.args.iter().map(|(key, value)| (key.clone(), Value::from(value.as_str()))).collect();
             request.method = Method::PUT;
@@ -221,9 +231,10 @@ impl Dependency {
 
     /// `secret/app` of a kv version 2 mount is `secret/data/app`. True if the path has changed.
     async fn find_kv_data(&mut self, round: Round<'_>) -> bool {
-        if std::mem::replace(&mut self.looked_for_kv, true) || !self.call.args.is_empty() {
+        if std::mem::replace(&mut self.looked_for_kv, true) || self.writes() {
             return false;
         }
+        let folder = if self.call.kind == Kind::List { "metadata/" } else { "data/" };
         let path = self.path.split('?').next().unwrap_or_default();
         let Ok(Some(envelope)) = round.client.read(&format!("sys/internal/ui/mounts/{path}")).await else {
             return false;
@@ -232,8 +243,8 @@ impl Dependency {
         let version = data.pointer("/options/version").and_then(Value::as_str);
         let mount = data["path"].as_str().unwrap_or_default();
         match self.path.strip_prefix(mount) {
-            Some(rest) if version == Some("2") && !mount.is_empty() && !rest.starts_with("data/") => {
-                self.path = format!("{mount}data/{rest}");
+            Some(rest) if version == Some("2") && !mount.is_empty() && !rest.starts_with(folder) => {
+                self.path = format!("{mount}{folder}{rest}");
                 true
             }
             _ => false,
@@ -245,7 +256,10 @@ impl Dependency {
         if envelope.lease_id.is_empty() || ttl.is_zero() {
             self.lease = None;
             // A write without lease is done once: to do it again would make another certificate each time.
-            self.due = self.call.args.is_empty().then(|| Instant::now() + round.refresh);
+            self.due = match self.certificate_left(&envelope, round) {
+                Some(left) => Some(sent + round.jitter.around(left, CERTIFICATE_FRACTION)),
+                None => (!self.writes()).then(|| Instant::now() + round.refresh),
+            };
         } else {
             let same = self.lease.as_ref().filter(|lease| lease.id == envelope.lease_id);
             if same.is_none() {
@@ -279,6 +293,14 @@ impl Dependency {
             "warnings": envelope.warnings,
             "data": envelope.data,
         }));
+    }
+
+    /// How long the certificate of a `pkiCert` is still good.
+    fn certificate_left(&self, envelope: &Envelope, round: Round<'_>) -> Option<Duration> {
+        let data = envelope.data.as_ref().filter(|_| self.call.kind == Kind::Certificate)?;
+        let ends = data.get("expiration").and_then(Value::as_i64)?;
+        let left = u64::try_from(ends.saturating_sub(round.clock.now().as_second())).unwrap_or(0);
+        Some(Duration::from_secs(left).max(Duration::from_secs(1)))
     }
 
     async fn renew(&mut self, id: &str, round: Round<'_>) -> Result<(), Failure> {
@@ -352,6 +374,7 @@ mod tests {
         let call = |args: &[(&str, &str)]| Call {
             path: "pki/issue/web ü".to_owned(),
             args: args.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect(),
+            ..Call::default()
         };
         assert_eq!(binding_item(&call(&[])), "inject/pki/issue/web%20%C3%BC");
         let (one, two) = (binding_item(&call(&[("cn", "a")])), binding_item(&call(&[("cn", "b")])));

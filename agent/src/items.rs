@@ -4,7 +4,7 @@ use std::{cell::RefCell, collections::BTreeMap, collections::BTreeSet};
 
 use holdfast_base::{Clock, Timestamp};
 use holdfast_secret::SecretString;
-use holdfast_template::{Call, Error as TemplateError, Lookup, Options, Source, Template};
+use holdfast_template::{Call, Error as TemplateError, Kind, Lookup, Options, Source, Template};
 use serde_json::Value;
 
 use crate::{
@@ -60,7 +60,7 @@ impl Prepared {
         let root = match &self.item.path {
             None => Ok(Value::Null),
             Some(path) => {
-                let call = Call { path: path.trim_matches('/').to_owned(), args: Vec::new() };
+                let call = Call { path: path.trim_matches('/').to_owned(), ..Call::default() };
                 match source.secret(&call.path, &[]) {
                     Lookup::Ready(envelope) => Ok(fields(&envelope)),
                     Lookup::Missing => Err(NoText::Missing(vec![call])),
@@ -89,12 +89,26 @@ fn fields(envelope: &Value) -> Value {
     }
 }
 
-impl Source for Known<'_> {
-    fn secret(&self, path: &str, args: &[(String, String)]) -> Lookup {
-        let call = Call { path: path.to_owned(), args: args.to_vec() };
+impl Known<'_> {
+    fn look(&self, kind: Kind, path: &str, args: &[(String, String)]) -> Lookup {
+        let call = Call { kind, path: path.to_owned(), args: args.to_vec() };
         let found = self.dependencies.get(&call).and_then(Dependency::envelope).cloned();
         self.asked.borrow_mut().insert(call);
         found.map_or(Lookup::Missing, Lookup::Ready)
+    }
+}
+
+impl Source for Known<'_> {
+    fn secret(&self, path: &str, args: &[(String, String)]) -> Lookup {
+        self.look(Kind::Secret, path, args)
+    }
+
+    fn list(&self, path: &str) -> Option<Lookup> {
+        Some(self.look(Kind::List, path, &[]))
+    }
+
+    fn certificate(&self, path: &str, args: &[(String, String)]) -> Option<Lookup> {
+        Some(self.look(Kind::Certificate, path, args))
     }
 
     fn now(&self) -> Option<Timestamp> {

@@ -1,11 +1,45 @@
-//! Go templates: any text is parsed or refused, and rendering ends.
+//! Go templates: any text is parsed or refused, and rendering ends, with every function that asks outside.
 #![no_main]
 
-use holdfast_template::Template;
+use holdfast_base::Timestamp;
+use holdfast_template::{Lookup, Source, Template, Written};
+use serde_json::json;
+
+struct Everything;
+
+impl Source for Everything {
+    fn secret(&self, _path: &str, _args: &[(String, String)]) -> Lookup {
+        Lookup::Ready(json!({ "lease_id": "l", "lease_duration": 60, "data": { "a": 1, "b": ["x", { "y": null }] } }))
+    }
+
+    fn list(&self, _path: &str) -> Option<Lookup> {
+        Some(Lookup::Ready(json!({ "data": { "keys": ["a", "b/"] } })))
+    }
+
+    fn certificate(&self, _path: &str, _args: &[(String, String)]) -> Option<Lookup> {
+        Some(Lookup::Ready(json!({ "data": { "certificate": "c", "ca_chain": [] } })))
+    }
+
+    fn file(&self, path: &str) -> Option<Result<String, String>> {
+        Some(Ok(path.to_owned()))
+    }
+
+    fn write(&self, _file: Written) -> Option<Result<(), String>> {
+        Some(Ok(()))
+    }
+
+    fn env(&self, name: &str) -> Option<Option<String>> {
+        Some(Some(name.to_owned()))
+    }
+
+    fn now(&self) -> Option<Timestamp> {
+        Timestamp::from_second(1_700_000_000).ok()
+    }
+}
 
 libfuzzer_sys::fuzz_target!(|text: &str| {
     if let Ok(template) = Template::parse(text) {
-        let data = serde_json::json!({"Data": {"data": {"a": "b", "n": 7, "list": [1, "two", null]}}});
-        let _ = template.render(&data, &holdfast_template::NoSource);
+        let data = json!({ "a": { "b": [1, "two", null] }, "c": "x" });
+        let _ = template.render(&data, &Everything);
     }
 });

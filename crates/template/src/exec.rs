@@ -1,7 +1,7 @@
 //! Runs the nodes. What the source lacks is noted, counts as nil, and makes the whole pass answer
 //! [`Error::Missing`](crate::Error::Missing), so that one pass names as much as it can.
 
-use std::cell::RefCell;
+use std::{cell::RefCell, collections::BTreeMap, rc::Rc};
 
 use holdfast_secret::SecretString;
 use zeroize::Zeroizing;
@@ -31,6 +31,7 @@ pub(crate) struct Pass<'a> {
     template: &'a Template,
     pub(crate) source: &'a dyn Source,
     pub(crate) missing: RefCell<Vec<Call>>,
+    pub(crate) scratch: RefCell<BTreeMap<String, Value>>,
     output: Zeroizing<String>,
     variables: Vec<(String, Value)>,
     turns: usize,
@@ -57,6 +58,7 @@ pub(crate) fn render(
         template,
         source,
         missing: RefCell::default(),
+        scratch: RefCell::default(),
         output: Zeroizing::new(String::with_capacity(1024)),
         variables: vec![("$".to_owned(), root.clone())],
         turns: 0,
@@ -171,9 +173,13 @@ impl<'a> Pass<'a> {
     }
 
     fn call(&mut self, line: usize, name: &str, pipe: Option<&'a Pipe>, dot: &Value) -> Result<(), Error> {
+        let value = pipe.map_or(Ok(Value::Missing), |pipe| self.pipe(pipe, dot))?;
+        self.call_with(line, name, value)
+    }
+
+    fn call_with(&mut self, line: usize, name: &str, value: Value) -> Result<(), Error> {
         let template = self.template;
         let nodes = template.defined.get(name).ok_or_else(|| fail(line, format!("template {name:?} not defined")))?;
-        let value = pipe.map_or(Ok(Value::Missing), |pipe| self.pipe(pipe, dot))?;
         self.depth += 1;
         if self.depth > MAX_DEPTH {
             return Err(fail(line, format!("template {name:?} is nested too deeply")));
@@ -207,25 +213,89 @@ impl<'a> Pass<'a> {
     ) -> Result<Value, Error> {
         let Some((first, rest)) = operands.split_first() else { return Ok(Value::Nil) };
         let Operand::Function(name) = first else {
-            if !rest.is_empty() || piped.is_some() {
-                return Err(fail(line, "a value that is no function has arguments"));
-            }
-            return self.operand(first, dot, line);
+            return self.method(first, rest, piped, dot, line);
         };
         if matches!(name.as_str(), "and" | "or") {
             return self.short_circuit(name == "and", rest, piped, dot, line);
         }
-        let mut args = Vec::with_capacity(rest.len() + 1);
-        for operand in rest {
-            args.push(self.operand(operand, dot, line)?);
-        }
-        args.extend(piped);
+        let args = self.arguments(rest, piped, dot, line)?;
         // What goes in is looked at, what comes out is made; what could be far more than both is foretold.
         let given = args.iter().fold(0usize, |sum, arg| sum.saturating_add(arg.weight()));
         self.spend(given.saturating_add(functions::swell(name, &args)))?;
+        if name == "executeTemplate" {
+            return self.execute(&args, line);
+        }
         let value = functions::call(name, &args, self).map_err(|reason| fail(line, format!("{name}: {reason}")))?;
         self.spend(value.weight())?;
+        // In Go these change the map itself, which is why templates throw their result away.
+        if matches!(name.as_str(), "sprig_set" | "sprig_unset")
+            && let Some(Operand::Variable(variable, names)) = rest.first()
+            && names.is_empty()
+        {
+            self.set(variable, value.clone(), true);
+        }
         Ok(value)
+    }
+
+    fn arguments(
+        &mut self,
+        operands: &'a [Operand],
+        piped: Option<Value>,
+        dot: &Value,
+        line: usize,
+    ) -> Result<Vec<Value>, Error> {
+        let mut args = Vec::with_capacity(operands.len() + 1);
+        for operand in operands {
+            args.push(self.operand(operand, dot, line)?);
+        }
+        args.extend(piped);
+        Ok(args)
+    }
+
+    /// A command that begins with a value: the value, or with `scratch` in front of its last name a method of that.
+    fn method(
+        &mut self,
+        first: &'a Operand,
+        rest: &'a [Operand],
+        piped: Option<Value>,
+        dot: &Value,
+        line: usize,
+    ) -> Result<Value, Error> {
+        let (base, names) = match first {
+            Operand::Variable(name, names) => (self.variable(name)?, names.as_slice()),
+            Operand::Pipe(pipe, names) => (self.pipe(pipe, dot)?, names.as_slice()),
+            other => (self.operand(other, dot, line)?, &[][..]),
+        };
+        if let (Value::Scratch, [method]) = (&base, names) {
+            let args = self.arguments(rest, piped, dot, line)?;
+            let given = args.iter().fold(STEP, |sum, arg| sum.saturating_add(arg.weight()));
+            self.spend(given)?;
+            return functions::scratch(method, &args, self)
+                .map_err(|reason| fail(line, format!("scratch.{method}: {reason}")));
+        }
+        if !rest.is_empty() || piped.is_some() {
+            return Err(fail(line, "a value that is no function has arguments"));
+        }
+        self.fields(base, names, line)
+    }
+
+    fn variable(&mut self, name: &str) -> Result<Value, Error> {
+        self.spend(self.variables.len())?;
+        let found = self.variables.iter().rev().find(|(known, _)| known == name);
+        Ok(found.map_or(Value::Missing, |(_, value)| value.clone()))
+    }
+
+    /// `executeTemplate "name" value`: what a defined template prints, as a value.
+    fn execute(&mut self, args: &[Value], line: usize) -> Result<Value, Error> {
+        let (Some(Value::Text(name)), 1..=2) = (args.first(), args.len()) else {
+            return Err(fail(line, "executeTemplate: wants the name of a template and at most one value"));
+        };
+        let outer = std::mem::take(&mut self.output);
+        let done = self.call_with(line, name, args.get(1).cloned().unwrap_or(Value::Nil));
+        let printed = std::mem::replace(&mut self.output, outer);
+        done?;
+        self.spend(printed.len())?;
+        Ok(Value::Text(Rc::new(printed)))
     }
 
     fn short_circuit(
@@ -260,19 +330,10 @@ impl<'a> Pass<'a> {
                 Value::text(text.as_str())
             }
             Operand::Field(names) => self.fields(dot.clone(), names, line)?,
-            Operand::Variable(name, names) => {
-                self.spend(self.variables.len())?;
-                let found = self.variables.iter().rev().find(|(known, _)| known == name);
-                let value = found.map_or(Value::Missing, |(_, value)| value.clone());
-                self.fields(value, names, line)?
-            }
             Operand::Function(name) => {
                 functions::call(name, &[], self).map_err(|reason| fail(line, format!("{name}: {reason}")))?
             }
-            Operand::Pipe(pipe, names) => {
-                let value = self.pipe(pipe, dot)?;
-                self.fields(value, names, line)?
-            }
+            Operand::Variable(..) | Operand::Pipe(..) => self.method(operand, &[], None, dot, line)?,
         })
     }
 

@@ -23,7 +23,7 @@ pub(crate) fn plain(value: &Value) -> Zeroizing<String> {
 
 fn append(out: &mut String, value: &Value) {
     match value {
-        Value::Missing | Value::Nil => out.push_str("<nil>"),
+        Value::Missing | Value::Nil | Value::Scratch => out.push_str("<nil>"),
         Value::Bool(value) => out.push_str(if *value { "true" } else { "false" }),
         Value::Int(value) => out.push_str(&value.to_string()),
         Value::Float(_, Some(spelling)) => out.push_str(spelling),

@@ -23,8 +23,12 @@ mod exec;
 mod format;
 mod functions;
 mod lex;
+mod moment;
 mod parse;
+pub mod reference;
+mod toml;
 mod value;
+mod yaml;
 
 use std::{collections::BTreeMap, fmt};
 
@@ -55,6 +59,28 @@ pub trait Source {
     /// The answer of the server for `{{ secret "path" "key=value" }}`: a read, or with arguments a write.
     fn secret(&self, path: &str, args: &[(String, String)]) -> Lookup;
 
+    /// The keys below a path for `{{ secrets "path" }}`, as the server answers a LIST: `data` with `keys`. `None` says that
+    /// templates must not list here.
+    fn list(&self, _path: &str) -> Option<Lookup> {
+        None
+    }
+
+    /// The answer of the server for `{{ pkiCert "path" "key=value" }}`: as of [`Self::secret`] with arguments, but the
+    /// same certificate as long as it is good. `None` says that there is no such thing here.
+    fn certificate(&self, _path: &str, _args: &[(String, String)]) -> Option<Lookup> {
+        None
+    }
+
+    /// The content of a file for `file`, or why it cannot be read; `None` says that templates must not read files.
+    fn file(&self, _path: &str) -> Option<Result<String, String>> {
+        None
+    }
+
+    /// Takes a file that `writeToFile` writes; `None` says that templates must not write files.
+    fn write(&self, _file: Written) -> Option<Result<(), String>> {
+        None
+    }
+
     /// An environment variable for `env`; the outer `None` says that templates must not read the environment.
     fn env(&self, _name: &str) -> Option<Option<String>> {
         None
@@ -75,9 +101,40 @@ pub enum Lookup {
     Missing,
 }
 
-/// One `secret` of a template.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+/// What a template asks of the server.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Kind {
+    /// `secret`: a read, or with arguments a write.
+    #[default]
+    Secret,
+    /// `secrets`: a list.
+    List,
+    /// `pkiCert`: a write whose answer is kept.
+    Certificate,
+}
+
+/// A file of `writeToFile`.
+#[derive(Debug)]
+pub struct Written {
+    /// Where to.
+    pub path: String,
+    /// Name or number; empty: as the process.
+    pub user: String,
+    /// Name or number; empty: as the process.
+    pub group: String,
+    /// Permission bits.
+    pub mode: u32,
+    /// Add to what is there, rather than replace it.
+    pub append: bool,
+    /// What.
+    pub text: SecretString,
+}
+
+/// One `secret`, `secrets` or `pkiCert` of a template.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Call {
+    /// What is to be done there.
+    pub kind: Kind,
     /// API path below `/v1/`.
     pub path: String,
     /// `key=value` arguments in the order given; with any, the call is a write.

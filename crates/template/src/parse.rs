@@ -183,8 +183,9 @@ impl Parser {
             match command.first() {
                 None => return Err(self.fail("missing value for command")),
                 Some(Operand::Function(_)) => {}
-                Some(Operand::Dot | Operand::Field(_) | Operand::Variable(..) | Operand::Pipe(..))
-                    if commands.is_empty() => {}
+                Some(Operand::Dot | Operand::Field(_) | Operand::Variable(..)) if commands.is_empty() => {}
+                // Of a later stage only a method: `"x" | scratch.Set "k"`.
+                Some(Operand::Pipe(_, chain)) if commands.is_empty() || !chain.is_empty() => {}
                 Some(_) if !commands.is_empty() => {
                     return Err(self.fail(&format!("non executable command in pipeline stage {}", commands.len() + 1)));
                 }
@@ -271,8 +272,11 @@ impl Parser {
                 "true" => Operand::Bool(true),
                 "false" => Operand::Bool(false),
                 "nil" => Operand::Nil,
-                name if functions::exists(name) => Operand::Function(word),
-                name => return Err(self.fail(&format!("function {name:?} not defined"))),
+                name if functions::exists(name) => {
+                    let chain = self.chain();
+                    if chain.is_empty() { Operand::Function(word) } else { self.chained(word, chain) }
+                }
+                name => return Err(self.fail(&functions::unknown(name))),
             },
             Kind::LeftParen => {
                 let pipe = self.pipeline(false)?;
@@ -288,6 +292,12 @@ impl Parser {
                 return Ok(None);
             }
         }))
+    }
+
+    /// `scratch.Get`: the function's value, and what is behind it.
+    fn chained(&self, function: String, chain: Vec<String>) -> Operand {
+        let commands = vec![vec![Operand::Function(function)]];
+        Operand::Pipe(Box::new(Pipe { line: self.line(), variables: Vec::new(), assign: false, commands }), chain)
     }
 
     fn chain(&mut self) -> Vec<String> {

@@ -21,6 +21,36 @@ pub(crate) enum Value {
     Map(Rc<Map>),
     /// An answer of the server: its fields are fixed.
     Secret(Rc<Map>),
+    /// The scratchpad of the pass: `scratch.Set` and so on are its methods.
+    Scratch,
+}
+
+/// Names of Go's fields and of the API's.
+const SECRET: [(&str, &str); 6] = [
+    ("RequestID", "request_id"),
+    ("LeaseID", "lease_id"),
+    ("LeaseDuration", "lease_duration"),
+    ("Renewable", "renewable"),
+    ("Data", "data"),
+    ("Warnings", "warnings"),
+];
+const AUTH: [(&str, &str); 7] = [
+    ("ClientToken", "client_token"),
+    ("Accessor", "accessor"),
+    ("Policies", "policies"),
+    ("Metadata", "metadata"),
+    ("LeaseDuration", "lease_duration"),
+    ("Renewable", "renewable"),
+    ("EntityID", "entity_id"),
+];
+const WRAP_INFO: [(&str, &str); 4] =
+    [("Token", "token"), ("TTL", "ttl"), ("CreationTime", "creation_time"), ("WrappedAccessor", "wrapped_accessor")];
+const CERTIFICATE: [(&str, &str); 4] =
+    [("Cert", "certificate"), ("Key", "private_key"), ("CA", "issuing_ca"), ("CAChain", "ca_chain")];
+
+fn renamed(json: &Json, names: &[(&str, &str)]) -> Map {
+    let field = |name: &str| Value::from_json(json.get(name).unwrap_or(&Json::Null));
+    names.iter().map(|(go, json)| ((*go).to_owned(), field(json))).collect()
 }
 
 impl Value {
@@ -30,6 +60,10 @@ impl Value {
 
     pub(crate) fn list(items: impl IntoIterator<Item = Value>) -> Self {
         Self::List(Rc::new(items.into_iter().collect()))
+    }
+
+    pub(crate) fn map(entries: impl IntoIterator<Item = (String, Value)>) -> Self {
+        Self::Map(Rc::new(entries.into_iter().collect()))
     }
 
     pub(crate) fn from_json(json: &Json) -> Self {
@@ -50,21 +84,31 @@ impl Value {
 
     /// The envelope of the server with the names of consul-template's `Secret`.
     pub(crate) fn secret(envelope: &Json) -> Self {
-        let field = |name: &str| Self::from_json(envelope.get(name).unwrap_or(&Json::Null));
-        let names = [
-            ("RequestID", "request_id"),
-            ("LeaseID", "lease_id"),
-            ("LeaseDuration", "lease_duration"),
-            ("Renewable", "renewable"),
-            ("Data", "data"),
-            ("Warnings", "warnings"),
-        ];
-        Self::Secret(Rc::new(names.into_iter().map(|(go, json)| (go.to_owned(), field(json))).collect()))
+        let mut fields = renamed(envelope, &SECRET);
+        for (go, json, names) in [("Auth", "auth", &AUTH[..]), ("WrapInfo", "wrap_info", &WRAP_INFO[..])] {
+            let inner = envelope.get(json).filter(|inner| inner.is_object());
+            let inner = inner.map_or(Self::Nil, |inner| Self::Secret(Rc::new(renamed(inner, names))));
+            fields.insert(go.to_owned(), inner);
+        }
+        Self::Secret(Rc::new(fields))
+    }
+
+    /// A certificate as `pkiCert` shows it: PEM texts.
+    pub(crate) fn certificate(data: &Json) -> Self {
+        let mut fields = renamed(data, &CERTIFICATE);
+        for name in ["Cert", "Key", "CA"] {
+            if let Some(Self::Nil) = fields.get(name) {
+                fields.insert(name.to_owned(), Self::text(""));
+            }
+        }
+        // A wrapper as `secret` has it: `.Data.Cert` is `.Cert`.
+        fields.insert("Data".to_owned(), Self::Secret(Rc::new(fields.clone())));
+        Self::Secret(Rc::new(fields))
     }
 
     pub(crate) fn to_json(&self) -> Json {
         match self {
-            Self::Missing | Self::Nil => Json::Null,
+            Self::Missing | Self::Nil | Self::Scratch => Json::Null,
             Self::Bool(value) => Json::Bool(*value),
             Self::Int(value) => Json::from(*value),
             Self::Float(value, spelling) => {
@@ -93,7 +137,7 @@ impl Value {
             Self::Text(text) => !text.is_empty(),
             Self::List(items) => !items.is_empty(),
             Self::Map(map) => !map.is_empty(),
-            Self::Secret(_) => true,
+            Self::Secret(_) | Self::Scratch => true,
         }
     }
 
@@ -106,7 +150,7 @@ impl Value {
             Self::Map(map) | Self::Secret(map) => {
                 map.iter().fold(CELL, |sum, (key, item)| sum.saturating_add(key.len() + item.weight()))
             }
-            Self::Missing | Self::Nil | Self::Bool(_) | Self::Int(_) | Self::Float(..) => CELL,
+            Self::Missing | Self::Nil | Self::Bool(_) | Self::Int(_) | Self::Float(..) | Self::Scratch => CELL,
         }
     }
 
@@ -120,6 +164,7 @@ impl Value {
             Self::List(_) => "[]interface {}",
             Self::Map(_) => "map[string]interface {}",
             Self::Secret(_) => "secret",
+            Self::Scratch => "scratch",
         }
     }
 

@@ -3,6 +3,8 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs, reason = "tests say what they expect")]
 
+mod documented;
+
 use std::cell::RefCell;
 
 use holdfast_template::{Call, Error, Lookup, NoSource, Options, Source, Template};
@@ -57,8 +59,8 @@ fn a_pass_names_all_that_is_missing_and_the_next_one_renders() {
     .unwrap();
     let source = Growing(RefCell::new(false));
     let calls = vec![
-        Call { path: "a".to_owned(), args: Vec::new() },
-        Call { path: "b".to_owned(), args: vec![("k".to_owned(), "v".to_owned())] },
+        Call { path: "a".to_owned(), ..Call::default() },
+        Call { path: "b".to_owned(), args: vec![("k".to_owned(), "v".to_owned())], ..Call::default() },
     ];
     assert_eq!(template.render(&Value::Null, &source).unwrap_err(), Error::Missing(calls));
     *source.0.borrow_mut() = true;
@@ -84,8 +86,8 @@ fn errors_name_the_line_and_never_a_value() {
         ("\n{{ $x }}", "template line 2: undefined variable \"$x\""),
         (
             "{{ with secret \"p\" }}\n{{ .data.x }}{{ end }}",
-            "template line 2: can't evaluate field data in a secret: it has Data, LeaseDuration, LeaseID, Renewable, \
-             RequestID, Warnings",
+            "template line 2: can't evaluate field data in a secret: it has Auth, Data, LeaseDuration, LeaseID, \
+             Renewable, RequestID, Warnings, WrapInfo",
         ),
         ("{{ .pass | parseInt }}", "template line 1: parseInt: not a whole number"),
         ("{{ .pass | base64Decode }}", "template line 1: base64Decode: not base64"),

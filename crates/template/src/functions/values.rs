@@ -1,6 +1,6 @@
 //! Functions over values of any kind: comparing, indexing, calculating.
 
-use crate::{format, value::Value};
+use crate::value::Value;
 
 pub(super) fn equals_any(first: &Value, others: &[Value]) -> Result<bool, String> {
     for other in others {
@@ -75,12 +75,33 @@ pub(super) fn slice(value: &Value, bounds: &[Value]) -> Result<Value, String> {
     }
 }
 
-pub(super) fn contains(needle: &Value, all: &Value) -> Result<bool, String> {
+/// Go's reflect.DeepEqual.
+pub(super) fn same(a: &Value, b: &Value) -> bool {
+    match (a, b) {
+        (Value::List(a), Value::List(b)) => a.len() == b.len() && a.iter().zip(b.iter()).all(|(a, b)| same(a, b)),
+        (Value::Map(a), Value::Map(b)) => {
+            a.len() == b.len() && a.iter().zip(b.iter()).all(|((k, a), (l, b))| k == l && same(a, b))
+        }
+        (Value::Missing | Value::Nil, Value::Missing | Value::Nil) => true,
+        (Value::Bool(a), Value::Bool(b)) => a == b,
+        (Value::Int(a), Value::Int(b)) => a == b,
+        (Value::Float(a, _), Value::Float(b, _)) => a == b,
+        (Value::Text(a), Value::Text(b)) => a == b,
+        _ => false,
+    }
+}
+
+/// Go's `in`: an equal element of the same kind, or a part of a text.
+pub(super) fn is_in(all: &Value, needle: &Value) -> bool {
     match (all, needle) {
-        (Value::Text(all), Value::Text(needle)) => Ok(all.contains(needle.as_str())),
-        (Value::List(items), needle) => Ok(items.iter().any(|item| *format::plain(item) == *format::plain(needle))),
-        (Value::Map(map), Value::Text(needle)) => Ok(map.contains_key(needle.as_str())),
-        (other, _) => Err(format!("cannot look into a {}", other.kind())),
+        (Value::Text(all), Value::Text(needle)) => all.contains(needle.as_str()),
+        (Value::List(items), needle) => items.iter().any(|item| match (item, needle) {
+            (Value::Text(a), Value::Text(b)) => a == b,
+            (Value::Int(a), Value::Int(b)) => a == b,
+            (Value::Float(a, _), Value::Float(b, _)) => a == b,
+            _ => false,
+        }),
+        _ => false,
     }
 }
 
