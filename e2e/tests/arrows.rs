@@ -44,7 +44,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("operator", &["api-types", "client", "crd-types", "hcl", "runtime", "template"]),
     ("csi", &["api-types", "client", "crd-types", "runtime", "template"]),
     ("webhook", &["agent", "crd-types", "runtime", "template"]),
-    ("agent", &["api-types", "client", "runtime", "template"]),
+    ("agent", &["api-types", "client", "hcl", "runtime", "template"]),
     ("bench", &["barrier", "storage", "storage-etcd"]),
     ("e2e", &["api-types", "client", "runtime"]),
 ];

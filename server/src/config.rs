@@ -9,7 +9,6 @@ mod listener;
 mod lockout;
 mod seal;
 mod stand_in;
-mod stanza;
 mod storage;
 
 use std::{
@@ -20,7 +19,7 @@ use std::{
 use holdfast_base::duration;
 use holdfast_core::AuditConfig;
 use holdfast_core::lockout::Lockouts;
-use holdfast_hcl::Body;
+use holdfast_hcl::{Body, Stanza};
 use holdfast_runtime::LogFormat;
 
 pub use self::{
@@ -28,7 +27,6 @@ pub use self::{
     listener::{Address, ListenerConfig, TlsConfig, UnixSocket, resolve},
     seal::{KeySource, SealConfig, StaticKey},
     stand_in::StandIn,
-    stanza::Stanza,
     storage::{EtcdConfig, StorageConfig},
 };
 
@@ -51,26 +49,9 @@ pub enum Error {
         /// Where, what, and what would have been right.
         reason: holdfast_hcl::ParseError,
     },
-    /// A block does not have the form it should.
-    #[error("{}: {}{message}", .file.display(), prefix(.place))]
-    Shape {
-        /// The file.
-        file: PathBuf,
-        /// The block around it.
-        place: String,
-        /// What is wrong.
-        message: String,
-    },
-    /// A key has no usable value.
-    #[error("{}: {place}: {message}", .file.display())]
-    Key {
-        /// The file.
-        file: PathBuf,
-        /// Block and key.
-        place: String,
-        /// What is wrong.
-        message: String,
-    },
+    /// A block or key is wrong.
+    #[error(transparent)]
+    Stanza(#[from] holdfast_hcl::StanzaError),
     /// An environment variable has no usable value.
     #[error("environment variable {name}: {message}")]
     Environment {
@@ -204,7 +185,9 @@ impl Config {
         }
         if self.default_lease_ttl > self.max_lease_ttl {
             let limit = duration::format(self.max_lease_ttl);
-            return Err(top.wrong("default_lease_ttl", format!("it is more than max_lease_ttl, which is {limit}")));
+            return Err(top
+                .wrong("default_lease_ttl", format!("it is more than max_lease_ttl, which is {limit}"))
+                .into());
         }
         self.log_level = top.string("log_level")?.or(self.log_level.take());
         if let Some(format) = top.string("log_format")? {
@@ -251,10 +234,6 @@ impl Config {
         }
         Ok(())
     }
-}
-
-fn prefix(place: &str) -> String {
-    if place.is_empty() { String::new() } else { format!("{place}: ") }
 }
 
 fn files(path: &Path) -> Result<Vec<PathBuf>, Error> {

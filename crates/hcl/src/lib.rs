@@ -8,8 +8,10 @@
 mod json;
 mod lexer;
 mod parser;
+mod stanza;
 mod tree;
 
+pub use stanza::{Stanza, StanzaError};
 pub use tree::{Attribute, Block, Body, Found, Item, Position, ShapeError, Value};
 
 /// Deepest nesting of blocks, lists and objects.

@@ -4,7 +4,8 @@
 use holdfast_hcl::{Body, Item};
 use serde_json::{Map, Value};
 
-use super::{Error, Stanza};
+use super::Error;
+use holdfast_hcl::Stanza;
 
 /// One request of a self-initialisation.
 #[derive(Clone, Debug)]
@@ -28,7 +29,7 @@ pub fn read(
     for (labels, request) in stanza.blocks("request", 1)? {
         let operation = request.required("operation")?;
         if !matches!(operation.as_str(), "create" | "update" | "read" | "delete" | "patch" | "list") {
-            return Err(request.wrong("operation", "use create, update, patch, delete, read or list"));
+            return Err(request.wrong("operation", "use create, update, patch, delete, read or list").into());
         }
         let mut data = Map::new();
         for (_, found) in request.blocks("data", 0)? {

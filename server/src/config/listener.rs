@@ -11,7 +11,8 @@ use holdfast_http::{ClientCertificates, CustomHeaders, Limits, MinVersion, Trust
 
 use serde_json::Value;
 
-use super::{Error, Stanza};
+use super::Error;
+use holdfast_hcl::Stanza;
 
 /// One socket.
 #[derive(Clone, Debug)]
@@ -96,7 +97,7 @@ impl ListenerConfig {
                 stanza.ignore(&["tls_disable"]);
                 (Address::Unix(UnixSocket::read(stanza)?), None)
             }
-            _ => return Err(stanza.wrong("", format!("{kind:?} is not supported; use tcp or unix"))),
+            _ => return Err(stanza.wrong("", format!("{kind:?} is not supported; use tcp or unix")).into()),
         };
         let mut listener = Self {
             address,
@@ -175,7 +176,8 @@ fn id(stanza: &Stanza<'_>, key: &'static str, file: &str) -> Result<Option<u32>,
     let text = std::fs::read_to_string(file).unwrap_or_default();
     let line = text.lines().find_map(|line| line.strip_prefix(&name)?.strip_prefix(':'));
     let id = line.and_then(|rest| rest.split(':').nth(1)?.parse().ok());
-    id.map(Some).ok_or_else(|| stanza.wrong(key, format!("{name:?} is not in {file}; give the number")))
+    let id = id.ok_or_else(|| stanza.wrong(key, format!("{name:?} is not in {file}; give the number")))?;
+    Ok(Some(id))
 }
 
 /// `custom_response_headers { "default" = { "Name" = ["value"] } "2xx" = { … } }`
@@ -208,22 +210,26 @@ impl TlsConfig {
         let require = stanza.bool("tls_require_and_verify_client_cert")?.unwrap_or(false);
         let clients = match (stanza.bool("tls_disable_client_certs")?.unwrap_or(false), require, bundle) {
             (true, true, _) => {
-                return Err(
-                    stanza.wrong("tls_disable_client_certs", "a certificate cannot be required and not asked for")
-                );
+                return Err(stanza
+                    .wrong("tls_disable_client_certs", "a certificate cannot be required and not asked for")
+                    .into());
             }
             (true, false, _) => ClientCertificates::Off,
             (false, false, _) => ClientCertificates::Ask,
             (false, true, Some(bundle)) => ClientCertificates::Require(bundle),
             (false, true, None) => {
-                return Err(stanza.wrong("tls_client_ca_file", "missing; tls_require_and_verify_client_cert needs it"));
+                return Err(stanza
+                    .wrong("tls_client_ca_file", "missing; tls_require_and_verify_client_cert needs it")
+                    .into());
             }
         };
         let oldest = match stanza.string("tls_min_version")?.as_deref() {
             None | Some("tls12") => MinVersion::Tls12,
             Some("tls13") => MinVersion::Tls13,
             Some(other) => {
-                return Err(stanza.wrong("tls_min_version", format!("{other:?} is not supported; use tls12 or tls13")));
+                return Err(stanza
+                    .wrong("tls_min_version", format!("{other:?} is not supported; use tls12 or tls13"))
+                    .into());
             }
         };
         if stanza.bool("tls_disable")?.unwrap_or(false) {
@@ -231,8 +237,10 @@ impl TlsConfig {
         }
         match (cert_file, key_file) {
             (Some(cert_file), Some(key_file)) => Ok(Some(Self { cert_file, key_file, clients, oldest })),
-            (None, _) => Err(stanza.wrong("tls_cert_file", "missing; give a certificate, or tls_disable = true")),
-            (_, None) => Err(stanza.wrong("tls_key_file", "missing")),
+            (None, _) => {
+                Err(stanza.wrong("tls_cert_file", "missing; give a certificate, or tls_disable = true").into())
+            }
+            (_, None) => Err(stanza.wrong("tls_key_file", "missing").into()),
         }
     }
 }
@@ -263,7 +271,7 @@ fn limits(stanza: &Stanza<'_>) -> Result<Limits, Error> {
     count(&mut limits.connections, "max_connections")?;
     count(&mut limits.connections_of_one, "max_connections_per_address")?;
     if limits.json_depth > 120 {
-        return Err(stanza.wrong("max_json_depth", "at most 120"));
+        return Err(stanza.wrong("max_json_depth", "at most 120").into());
     }
     Ok(limits)
 }

@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 
 use holdfast_secret::{SecretBytes, SecretString};
 
-use super::{Error, Stanza};
+use super::Error;
+use holdfast_hcl::Stanza;
 
 /// Who keeps the root key.
 #[derive(Clone, Debug, Default)]
@@ -64,7 +65,7 @@ impl SealConfig {
                 }
                 Self::Static { current, previous }
             }
-            other => return Err(stanza.wrong("", format!("{other:?} is not supported; use static or shamir"))),
+            other => return Err(stanza.wrong("", format!("{other:?} is not supported; use static or shamir")).into()),
         };
         stanza.ignore(&["disabled"]);
         stanza.finish(warnings);

@@ -5,7 +5,8 @@ use std::path::PathBuf;
 
 use sha2::{Digest, Sha256};
 
-use super::{EtcdConfig, Stanza, StorageConfig};
+use super::{EtcdConfig, StorageConfig};
+use holdfast_hcl::Stanza;
 
 /// A place that several servers share by naming it alike.
 #[derive(Clone, Debug)]

@@ -5,7 +5,8 @@ use std::path::PathBuf;
 
 use holdfast_secret::SecretString;
 
-use super::{Error, StandIn, Stanza};
+use super::{Error, StandIn};
+use holdfast_hcl::Stanza;
 
 /// Where data is kept.
 #[derive(Clone, Debug)]
@@ -71,7 +72,7 @@ impl StorageConfig {
             "consul" => Self::StandIn(StandIn::consul(stanza)?),
             "etcd" => Self::Etcd(Box::new(EtcdConfig::read(stanza)?)),
             other => {
-                return Err(stanza.wrong("", format!("{other:?} is not supported; use etcd, file or inmem")));
+                return Err(stanza.wrong("", format!("{other:?} is not supported; use etcd, file or inmem")).into());
             }
         };
         stanza.ignore(&["etcd_api", "ha_enabled", "sync", "discovery_srv", "request_timeout", "lock_timeout"]);
@@ -86,14 +87,14 @@ impl EtcdConfig {
         let mut endpoints = stanza.list("endpoints")?;
         endpoints.extend(stanza.list("address")?);
         if endpoints.is_empty() {
-            return Err(stanza.wrong("endpoints", "missing; for instance [\"https://etcd-0:2379\"]"));
+            return Err(stanza.wrong("endpoints", "missing; for instance [\"https://etcd-0:2379\"]").into());
         }
         if let Some(bad) = endpoints.iter().find(|e| !e.starts_with("http://") && !e.starts_with("https://")) {
-            return Err(stanza.wrong("endpoints", format!("{bad:?} does not begin with http:// or https://")));
+            return Err(stanza.wrong("endpoints", format!("{bad:?} does not begin with http:// or https://")).into());
         }
         let (cert_file, key_file) = (stanza.path("tls_cert_file")?, stanza.path("tls_key_file")?);
         if cert_file.is_some() != key_file.is_some() {
-            return Err(stanza.wrong("tls_cert_file", "tls_cert_file and tls_key_file are needed together"));
+            return Err(stanza.wrong("tls_cert_file", "tls_cert_file and tls_key_file are needed together").into());
         }
         let prefix = stanza.string("prefix")?.or(stanza.string("path")?).unwrap_or_else(|| "holdfast/".to_owned());
         Ok(Self {

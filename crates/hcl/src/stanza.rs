@@ -9,9 +9,37 @@ use std::{
 };
 
 use holdfast_base::duration;
-use holdfast_hcl::{Body, Value};
 
-use super::Error;
+use crate::{Body, Value};
+
+/// A block or key that is wrong. Texts name file and key, and hold no values of secret keys.
+#[derive(Debug, thiserror::Error)]
+pub enum StanzaError {
+    /// A block does not have the form it should.
+    #[error("{}: {}{message}", .file.display(), prefix(.place))]
+    Shape {
+        /// The file.
+        file: PathBuf,
+        /// The block around it.
+        place: String,
+        /// What is wrong.
+        message: String,
+    },
+    /// A key has no usable value.
+    #[error("{}: {place}: {message}", .file.display())]
+    Key {
+        /// The file.
+        file: PathBuf,
+        /// Block and key.
+        place: String,
+        /// What is wrong.
+        message: String,
+    },
+}
+
+fn prefix(place: &str) -> String {
+    if place.is_empty() { String::new() } else { format!("{place}: ") }
+}
 
 /// One block of one file.
 pub struct Stanza<'a> {
@@ -29,9 +57,9 @@ impl<'a> Stanza<'a> {
     }
 
     /// Blocks of this kind with so many labels, as stanzas with their labels.
-    pub fn blocks(&self, kind: &'static str, labels: usize) -> Result<Vec<(Vec<String>, Stanza<'a>)>, Error> {
+    pub fn blocks(&self, kind: &'static str, labels: usize) -> Result<Vec<(Vec<String>, Stanza<'a>)>, StanzaError> {
         self.read.borrow_mut().insert(kind);
-        let found = self.body.blocks(kind, labels).map_err(|error| Error::Shape {
+        let found = self.body.blocks(kind, labels).map_err(|error| StanzaError::Shape {
             file: self.file.to_owned(),
             place: self.name.clone(),
             message: error.to_string(),
@@ -54,7 +82,7 @@ impl<'a> Stanza<'a> {
     }
 
     /// Text; numbers and booleans become text.
-    pub fn string(&self, key: &'static str) -> Result<Option<String>, Error> {
+    pub fn string(&self, key: &'static str) -> Result<Option<String>, StanzaError> {
         let Some(value) = self.value(key) else { return Ok(None) };
         match value {
             Value::String(text) => Ok(Some(text.clone())),
@@ -65,12 +93,12 @@ impl<'a> Stanza<'a> {
     }
 
     /// Text that is not empty, or an error that says that it is missing.
-    pub fn required(&self, key: &'static str) -> Result<String, Error> {
+    pub fn required(&self, key: &'static str) -> Result<String, StanzaError> {
         self.string(key)?.filter(|text| !text.is_empty()).ok_or_else(|| self.wrong(key, "missing"))
     }
 
     /// Truth: `true`, `"true"`, `1`.
-    pub fn bool(&self, key: &'static str) -> Result<Option<bool>, Error> {
+    pub fn bool(&self, key: &'static str) -> Result<Option<bool>, StanzaError> {
         match self.string(key)?.as_deref() {
             None | Some("") => Ok(None),
             Some("true" | "1" | "t") => Ok(Some(true)),
@@ -80,13 +108,13 @@ impl<'a> Stanza<'a> {
     }
 
     /// A whole number that is not negative.
-    pub fn number(&self, key: &'static str) -> Result<Option<u64>, Error> {
+    pub fn number(&self, key: &'static str) -> Result<Option<u64>, StanzaError> {
         let Some(text) = self.string(key)? else { return Ok(None) };
         text.parse().map(Some).map_err(|_| self.wrong(key, "a whole number is needed"))
     }
 
     /// Seconds, or text such as `1h30m`.
-    pub fn duration(&self, key: &'static str) -> Result<Option<Duration>, Error> {
+    pub fn duration(&self, key: &'static str) -> Result<Option<Duration>, StanzaError> {
         let Some(text) = self.string(key)? else { return Ok(None) };
         duration::parse(&text)
             .map(Some)
@@ -94,12 +122,12 @@ impl<'a> Stanza<'a> {
     }
 
     /// A file name.
-    pub fn path(&self, key: &'static str) -> Result<Option<PathBuf>, Error> {
+    pub fn path(&self, key: &'static str) -> Result<Option<PathBuf>, StanzaError> {
         Ok(self.string(key)?.filter(|text| !text.is_empty()).map(PathBuf::from))
     }
 
     /// A list of text, or one comma-separated text.
-    pub fn list(&self, key: &'static str) -> Result<Vec<String>, Error> {
+    pub fn list(&self, key: &'static str) -> Result<Vec<String>, StanzaError> {
         match self.value(key) {
             None => Ok(Vec::new()),
             Some(Value::List(items)) => items
@@ -138,8 +166,8 @@ impl<'a> Stanza<'a> {
     }
 
     /// The error about a key of this block.
-    pub fn wrong(&self, key: &str, message: impl Display) -> Error {
-        Error::Key {
+    pub fn wrong(&self, key: &str, message: impl Display) -> StanzaError {
+        StanzaError::Key {
             file: self.file.to_owned(),
             place: [self.name.as_str(), key].join(" ").trim().to_owned(),
             message: message.to_string(),
