@@ -23,7 +23,7 @@ use crate::keyring::{KeyringError, root_key};
 use crate::keys::{Keys, open_succession};
 use crate::layout::{self, GENERATION, KEYRING, SUCCESSION};
 use crate::options::Options;
-use crate::session::{FsckReport, Ground, Member, Session};
+use crate::session::{FsckReport, Ground, Member, Session, Status};
 use crate::view::{Check, Decode, Entry, Revision, Shared, Store, StoreError, Txn};
 
 /// Changes that wait for a slow receiver before it is told that it missed some.
@@ -229,6 +229,11 @@ impl Barrier {
     /// for a moment after an eviction.
     pub fn confirmed_within(&self, window: Duration) -> bool {
         self.open.load().as_ref().is_some_and(|session| session.confirmed_within(window))
+    }
+
+    /// How this replica does among the others; `None` when sealed.
+    pub fn status(&self) -> Option<Status> {
+        self.open.load().as_ref().map(|session| session.status())
     }
 
     /// Tells each change from now on, after readers can see it. Who lags far behind is told so by the channel, and must take it

@@ -10,6 +10,7 @@ use holdfast_secret::SecretBytes;
 use holdfast_storage::{Event, KeyValue};
 use parking_lot::Mutex;
 
+use crate::mutation;
 use crate::view::{Revision, Shared};
 
 /// Bytes counted for an entry beyond key and value.
@@ -27,8 +28,18 @@ pub struct Cache {
 pub enum Known {
     /// It has this value.
     Present(KeyValue),
-    /// It is not there.
-    Absent,
+    /// It is not there, as of the revision of its deletion, or a later one.
+    Absent(Revision),
+}
+
+impl Known {
+    /// What one has seen who has seen this: the revision that made it so, or a later one.
+    pub fn revision(&self) -> Revision {
+        match self {
+            Self::Present(item) => item.mod_revision,
+            Self::Absent(revision) => *revision,
+        }
+    }
 }
 
 struct State {
@@ -98,7 +109,7 @@ impl Cache {
         if fill.readers == 0 {
             state.fills.remove(key);
         }
-        if let Some(known) = read.filter(|_| !changed) {
+        if let Some(known) = read.filter(|_| !changed || mutation::on("fill_without_pending")) {
             state.insert(key.clone(), known);
         }
     }
@@ -130,7 +141,7 @@ impl Cache {
             if state.entries.contains_key(key) {
                 let known = match event {
                     Event::Put(item) => Known::Present(item.clone()),
-                    Event::Delete { .. } => Known::Absent,
+                    Event::Delete { mod_revision, .. } => Known::Absent(*mod_revision),
                 };
                 state.insert(key.clone(), known);
             }
@@ -160,7 +171,6 @@ impl Cache {
     }
 
     /// Bytes held.
-    #[cfg(test)]
     pub fn used(&self) -> usize {
         self.state.lock().used
     }
@@ -170,7 +180,7 @@ impl State {
     fn insert(&mut self, key: Bytes, known: Known) {
         let value = match &known {
             Known::Present(item) => item.value.len(),
-            Known::Absent => 0,
+            Known::Absent(_) => 0,
         };
         let cost = key.len() * 2 + value + SLOT_COST;
         match self.entries.insert(key.clone(), Slot { known, plain: None, decoded: None, cost, touched: false }) {
@@ -246,13 +256,13 @@ mod tests {
         let cache = Cache::new(10, 1 << 20);
         let key = Bytes::from("k");
         assert!(look_up(&cache, &key).is_err());
-        cache.finish(&key, Some(Known::Absent));
+        cache.finish(&key, Some(Known::Absent(1)));
         cache.apply(11, &[Event::Put(item("v", 11))]);
         assert_eq!(look_up(&cache, &key), Ok(Known::Present(item("v", 11))));
         cache.apply(12, &[Event::Delete { key: key.clone(), mod_revision: 12 }]);
-        assert_eq!(look_up(&cache, &key), Ok(Known::Absent));
+        assert_eq!(look_up(&cache, &key), Ok(Known::Absent(12)));
         cache.apply(11, &[Event::Put(item("old", 11))]);
-        assert_eq!(look_up(&cache, &key), Ok(Known::Absent));
+        assert_eq!(look_up(&cache, &key), Ok(Known::Absent(12)));
     }
 
     #[test]
@@ -262,7 +272,7 @@ mod tests {
         for number in 0..100 {
             let key = Bytes::from(format!("{number:03}"));
             assert!(look_up(&cache, &key).is_err());
-            cache.finish(&key, Some(Known::Absent));
+            cache.finish(&key, Some(Known::Absent(1)));
             assert!(look_up(&cache, &keep).is_ok());
         }
         assert!(cache.used() <= 10 * (SLOT_COST + 6));
@@ -274,7 +284,7 @@ mod tests {
         let key = Bytes::from("k");
         assert_eq!(look_up(&cache, &key), Err(10));
         cache.reset(5);
-        cache.finish(&key, Some(Known::Absent));
+        cache.finish(&key, Some(Known::Absent(1)));
         assert_eq!(look_up(&cache, &key), Err(5));
     }
 

@@ -1,6 +1,9 @@
 //! What may be set of a barrier.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::peer::PeerNet;
 
 /// How a barrier behaves. [`Options::default`] fits a single server.
 #[derive(Clone, Debug)]
@@ -14,6 +17,8 @@ pub struct Options {
     pub labels: BTreeMap<String, String>,
     /// Never read from memory without asking the store first, whatever the clocks say.
     pub always_ask: bool,
+    /// The way to other replicas. Without one this replica reads from memory only when it is alone.
+    pub peers: Option<Arc<dyn PeerNet>>,
 }
 
 impl Default for Options {
@@ -24,6 +29,7 @@ impl Default for Options {
             cache_bytes: 24 * 1024 * 1024,
             labels: BTreeMap::new(),
             always_ask: false,
+            peers: None,
         }
     }
 }

@@ -10,6 +10,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use subtle::ConstantTimeEq;
 
+use crate::peer::Endpoint;
 use crate::value::MacKey;
 use crate::view::Revision;
 
@@ -23,6 +24,8 @@ pub enum State {
     Barrier,
     /// Reads from memory.
     Cached,
+    /// Reads nothing from memory any more and is about to end.
+    Leaving,
     /// Declared dead by another; stays until no cached read of it can be in time any more.
     Evicted,
 }
@@ -39,6 +42,9 @@ pub struct MemberRecord {
     /// What others see of it: address, version.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub labels: BTreeMap<String, String>,
+    /// Where other replicas reach it; without this it never reads from memory while there are others.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub peer: Option<Endpoint>,
 }
 
 /// The last batch of a lane.

@@ -4,21 +4,25 @@
 //! *heartbeat* proves that the member key still stands (`heartbeat`); `standing` changes our own state and looks after dead
 //! members. Requests come in at the bottom of this file and in `reading`, `listing`, `rotation`, `fsck`.
 //!
-//! State of the protocol: one replica alone reads from memory; as soon as a second one joins, both ask the store before each read
-//! (barrier mode). Several replicas that read from memory need the peer streams, which do not exist yet.
+//! Replicas that can talk to each other (`peers`, `acks`) all read from memory, and no answer leaves before all show what it
+//! shows (`gate`). One that cannot be talked to, or is slow, asks the store before each read (barrier mode).
 
+mod acks;
 mod fsck;
+mod gate;
 mod heartbeat;
 mod integrity;
 mod lane;
 mod listing;
 mod moment;
 mod order;
+mod peers;
 mod queue;
 mod reading;
 mod roster;
 mod rotation;
 mod standing;
+mod status;
 mod watcher;
 
 use std::sync::Arc;
@@ -30,9 +34,10 @@ pub use fsck::FsckReport;
 use holdfast_base::{Clock, Entropy};
 use holdfast_secret::SecretBytes;
 use holdfast_storage::{KeyValue, Storage};
-pub use moment::{look_anew, one_request};
+pub use moment::{look_anew, one_request, release};
 pub use order::{Member, SEALED};
 use parking_lot::Mutex;
+pub use status::{Mode, PeerStatus, Status};
 use tokio::sync::{Notify, broadcast, oneshot, watch};
 use tokio::task::JoinHandle;
 
@@ -41,10 +46,13 @@ use crate::cache::{Cache, Found, Known};
 use crate::keyring::Keyring;
 use crate::keys::Keys;
 use crate::options::Options;
+use crate::peer::PeerLink;
 use crate::value::{self, Encrypted};
 use crate::view::{Decode, Entry, Revision, Shared, StoreError, Txn, Write};
+use gate::Gate;
 use integrity::Integrity;
-use queue::{MAX_BYTES, MAX_TXN_OPS, Pending, PendingChange, PendingWrite, Queue};
+use peers::{Peers, Post};
+use queue::{MAX_BYTES, MAX_TXN_OPS, Outcome, Pending, PendingChange, PendingWrite, Queue, Refusal};
 use reading::Tickets;
 use roster::Roster;
 use standing::Standing;
@@ -83,8 +91,9 @@ pub(crate) struct Session {
     wake: Notify,
     /// Boottime in nanoseconds at the send of the last heartbeat that held; 0: none.
     confirmed: AtomicU64,
-    /// No response may leave while a peer could still read old state from its memory.
-    gate: watch::Sender<bool>,
+    /// No answer leaves while a peer could still read older state from its memory.
+    gate: Arc<Gate>,
+    peers: Peers,
 
     /// Writes.
     queue: Queue,
@@ -117,7 +126,10 @@ pub(crate) struct Ground {
 impl Session {
     /// Joins the cluster and starts to serve.
     pub async fn open(ground: Ground, keys: Keys) -> Result<Arc<Self>, StoreError> {
-        let (standing, roster) = standing::join(&ground, &keys).await?;
+        let post = Arc::new(Post::default());
+        let peers = Peers::new(listen(&ground, &keys, &post).await?);
+        let joined = standing::join(&ground, &keys, peers.endpoint()).await.inspect_err(|_| peers.close());
+        let (standing, roster) = joined?;
         let start = standing.joined;
         let session = Arc::new(Self {
             cache: Cache::new(start, ground.options.cache_bytes),
@@ -135,7 +147,8 @@ impl Session {
             changing: tokio::sync::Mutex::new(()),
             wake: Notify::new(),
             confirmed: AtomicU64::new(0),
-            gate: watch::Sender::new(false),
+            gate: Gate::new(),
+            peers,
             queue: Queue::default(),
             closing: AtomicBool::new(false),
             answered: AtomicI64::new(0),
@@ -148,11 +161,13 @@ impl Session {
             entropy: ground.entropy,
             options: ground.options,
         });
-        session.look_at_roster();
+        post.deliver_to(&session);
+        session.look_at_gate();
         let mut tasks = vec![
             tokio::spawn(watcher::run(session.clone())),
             tokio::spawn(heartbeat::run(session.clone())),
             tokio::spawn(standing::run(session.clone())),
+            tokio::spawn(peers::run(session.clone())),
         ];
         tasks.extend((0..LANES).map(|lane| tokio::spawn(lane::run(session.clone(), lane))));
         *session.tasks.lock() = tasks;
@@ -177,6 +192,8 @@ impl Session {
     pub fn stop(&self) {
         self.closing.store(true, Ordering::SeqCst);
         self.queue.close();
+        self.gate.close();
+        self.peers.close();
         self.tasks.lock().drain(..).for_each(|task| task.abort());
         drop(self.queue.drain());
     }
@@ -230,7 +247,7 @@ impl Session {
         self.readable().await?;
         let key = self.keys.load().names.key(path);
         let found = self.fetch(&key).await?;
-        self.released().await?;
+        self.see_read(found.known.revision()).await?;
         if self.integrity.is_foreign(&key, &found.known) {
             let reason = "integrity: it was changed in the store by somebody else".to_owned();
             return Err(StoreError::Corrupt { path: path.to_owned(), reason });
@@ -257,15 +274,24 @@ impl Session {
         if !self.queue.push(pending) {
             return Err(StoreError::Sealed);
         }
-        let revision = outcome.await.unwrap_or(Err(StoreError::Sealed)).inspect_err(|_| moment::look_anew())?;
+        let outcome = outcome.await.unwrap_or(Err(Refusal::from(StoreError::Sealed)));
+        let revision = match outcome {
+            Ok(revision) => revision,
+            Err(Refusal { error, seen }) => {
+                moment::look_anew();
+                // That a check did not hold tells of the write that it met.
+                self.see(seen).await?;
+                return Err(error);
+            }
+        };
         self.answered.fetch_max(revision, Ordering::SeqCst);
         moment::learn(self.epoch.load(Ordering::SeqCst), revision);
-        self.released().await?;
+        self.see(revision).await?;
         Ok(revision)
     }
 
     /// Encrypts a transaction, before it waits for its batch.
-    fn prepare(&self, txn: Txn) -> Result<(Pending, oneshot::Receiver<Result<Revision, StoreError>>), StoreError> {
+    fn prepare(&self, txn: Txn) -> Result<(Pending, oneshot::Receiver<Outcome>), StoreError> {
         let keys = self.keys.load_full();
         let checks: Vec<_> = txn.checks.iter().map(|(path, check)| (keys.names.key(path), condition(*check))).collect();
         let mut writes: Vec<PendingWrite> = Vec::with_capacity(txn.writes.len());
@@ -301,6 +327,15 @@ impl Session {
         value::encrypt(&keys.keyring, &*self.entropy, path, plain)
             .map_err(|error| StoreError::Encode { path: path.to_owned(), reason: error.to_string() })
     }
+}
+
+/// Listens to other replicas, if there can be any. Who vouches for them follows from the keyring.
+async fn listen(ground: &Ground, keys: &Keys, post: &Arc<Post>) -> Result<Option<Arc<dyn PeerLink>>, StoreError> {
+    let Some(net) = ground.options.peers.as_ref().filter(|_| !ground.storage.exclusive()) else { return Ok(None) };
+    let mut secret = vec![0u8; 32];
+    keys.keyring.derive("peers/1", &mut secret);
+    let link = net.open(&SecretBytes::new(secret), post.clone()).await;
+    link.map(Some).map_err(|error| StoreError::Unavailable(format!("cannot listen to other replicas: {error}")))
 }
 
 /// Never the same twice in a process.

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test crate; the lints know only test functions")]
 
 mod basics;
+mod cached;
 mod cluster;
 #[path = "../../storage-etcd/tests/etcd.rs"]
 mod etcd;

@@ -1,10 +1,13 @@
 //! A barrier to test with, and a store that can be told to fail.
 
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use futures::StreamExt;
+use holdfast_barrier::peer::{Endpoint, Inbox, PROTOCOL, PeerError, PeerLink, PeerNet};
 use holdfast_barrier::{Barrier, Check, Options, Store, StoreError, Txn};
 use holdfast_base::{SystemClock, SystemEntropy};
 use holdfast_secret::SecretBytes;
@@ -60,7 +63,7 @@ pub async fn read(barrier: &Barrier, path: &str) -> Option<String> {
 
 /// Waits until a condition holds.
 pub async fn until<F: Future<Output = bool>>(what: &str, mut holds: impl FnMut() -> F) {
-    let deadline = tokio::time::Instant::now() + Duration::from_secs(10);
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(30);
     while !holds().await {
         assert!(tokio::time::Instant::now() < deadline, "never: {what}");
         tokio::time::sleep(Duration::from_millis(5)).await;
@@ -94,7 +97,7 @@ pub struct Faulty {
     late: Arc<Mutex<Vec<holdfast_storage::Txn>>>,
     /// Calls refused while cut off.
     refused: watch::Sender<usize>,
-    lag: Duration,
+    lag: Arc<Mutex<Duration>>,
 }
 
 impl Faulty {
@@ -105,13 +108,20 @@ impl Faulty {
             cut: Arc::default(),
             late: Arc::default(),
             refused: watch::Sender::new(0),
-            lag: Duration::ZERO,
+            lag: Arc::default(),
         }
     }
 
     /// One whose watches tell everything so much later.
     pub fn lagging(lag: Duration) -> Self {
-        Self { lag, ..Self::new() }
+        let faulty = Self::new();
+        faulty.lag(lag);
+        faulty
+    }
+
+    /// From here on watches tell everything so much later.
+    pub fn lag(&self, lag: Duration) {
+        *self.lag.lock() = lag;
     }
 
     /// The next batch meets the first of these, and so on.
@@ -187,10 +197,13 @@ impl Storage for Faulty {
     async fn watch(&self, prefix: &[u8], from: Revision) -> Result<Watch, Error> {
         self.reachable()?;
         let watch = self.inner.watch(prefix, from).await?;
-        let (lag, ask) = (self.lag, watch.asker());
-        let late = watch.then(move |update| async move {
-            tokio::time::sleep(lag).await;
-            update
+        let (lag, ask) = (self.lag.clone(), watch.asker());
+        let late = watch.then(move |update| {
+            let lag = *lag.lock();
+            async move {
+                tokio::time::sleep(lag).await;
+                update
+            }
         });
         Ok(Watch::new(late.boxed(), ask))
     }
@@ -198,4 +211,113 @@ impl Storage for Faulty {
     fn kind(&self) -> &'static str {
         "faulty"
     }
+}
+
+/// The talk of replicas without sockets: pairs can be cut.
+#[derive(Debug, Default)]
+pub struct Hub(Mutex<HubState>);
+
+#[derive(Default)]
+struct HubState {
+    inboxes: HashMap<String, (String, Arc<dyn Inbox>)>,
+    cut: HashSet<(String, String)>,
+    drawn: u64,
+}
+
+#[derive(Debug)]
+struct Line {
+    hub: Arc<Hub>,
+    name: String,
+}
+
+struct OpenLine {
+    hub: Arc<Hub>,
+    endpoint: Endpoint,
+}
+
+impl std::fmt::Debug for HubState {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("HubState").field("cut", &self.cut).finish_non_exhaustive()
+    }
+}
+
+impl Hub {
+    /// From here on the two do not reach each other.
+    pub fn cut(&self, one: &str, other: &str) {
+        let mut state = self.0.lock();
+        state.cut.insert((one.to_owned(), other.to_owned()));
+        state.cut.insert((other.to_owned(), one.to_owned()));
+    }
+
+    /// All reach all.
+    pub fn mend(&self) {
+        self.0.lock().cut.clear();
+    }
+
+    /// As if the process had died: it is not reached any more.
+    pub fn hang_up(&self, name: &str) {
+        self.0.lock().inboxes.remove(name);
+    }
+}
+
+#[async_trait]
+impl PeerNet for Line {
+    async fn open(&self, secret: &SecretBytes, inbox: Arc<dyn Inbox>) -> std::io::Result<Arc<dyn PeerLink>> {
+        assert_eq!(secret.len(), 32);
+        let mut state = self.hub.0.lock();
+        state.drawn += 1;
+        let key = format!("{}#{}", self.name, state.drawn);
+        state.inboxes.insert(self.name.clone(), (key.clone(), inbox));
+        let endpoint = Endpoint { address: self.name.clone(), key, protocols: (PROTOCOL, PROTOCOL) };
+        Ok(Arc::new(OpenLine { hub: self.hub.clone(), endpoint }))
+    }
+}
+
+#[async_trait]
+impl PeerLink for OpenLine {
+    fn endpoint(&self) -> Endpoint {
+        self.endpoint.clone()
+    }
+
+    async fn call(&self, to: &Endpoint, message: Bytes) -> Result<Bytes, PeerError> {
+        tokio::task::yield_now().await;
+        let address = to.address.clone();
+        let inbox = {
+            let state = self.hub.0.lock();
+            let cut = state.cut.contains(&(self.endpoint.address.clone(), address.clone()));
+            state.inboxes.get(&address).filter(|_| !cut).cloned()
+        };
+        match inbox {
+            None => Err(PeerError::Unreachable { address, reason: "cut".to_owned() }),
+            Some((key, _)) if key != to.key => Err(PeerError::Stranger { address }),
+            Some((_, inbox)) => Ok(inbox.receive(&self.endpoint.key, &message)),
+        }
+    }
+
+    fn close(&self) {
+        let mut state = self.hub.0.lock();
+        if state.inboxes.get(&self.endpoint.address).is_some_and(|(key, _)| *key == self.endpoint.key) {
+            state.inboxes.remove(&self.endpoint.address);
+        }
+    }
+}
+
+/// An open barrier that talks to others over the hub.
+pub async fn open_on(hub: &Arc<Hub>, storage: Arc<dyn Storage>, name: &str) -> Arc<Barrier> {
+    let line = Line { hub: hub.clone(), name: name.to_owned() };
+    let options = Options { instance: name.to_owned(), peers: Some(Arc::new(line)), ..Options::default() };
+    let barrier = Barrier::open_with(storage, Arc::new(SystemClock), Arc::new(SystemEntropy), options);
+    if !barrier.initialized().await.unwrap() {
+        barrier.initialize(&root()).await.unwrap();
+    }
+    barrier.unseal(root()).await.unwrap();
+    barrier
+}
+
+/// Waits until all of these read from memory.
+pub async fn until_all_cached(barriers: &[&Arc<Barrier>]) {
+    until("all read from memory", || async {
+        barriers.iter().all(|barrier| barrier.status().is_some_and(|status| status.reads_memory))
+    })
+    .await;
 }

@@ -7,12 +7,13 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use holdfast_storage::{Compare, Condition, Op, OpReply, Txn};
+use holdfast_storage::{Op, OpReply, Txn};
 use tokio::time::Instant;
 
 use super::Session;
 use super::standing::Standing;
 use crate::layout;
+use crate::mutation;
 
 const EVERY: Duration = Duration::from_millis(500);
 /// Longest time the watch may be behind what a heartbeat has seen.
@@ -45,9 +46,10 @@ impl Session {
 
     async fn beat(&self, behind: &mut Option<(i64, Instant)>) {
         let standing = self.standing.load_full();
+        let seen = *self.applied.borrow();
         let sent = self.clock.boottime();
         let txn = Txn {
-            compares: vec![Compare::new(standing.key.clone(), Condition::ModRevision(standing.revision))],
+            compares: vec![standing.fence()],
             then: vec![Op::delete(layout::NEVER)],
             otherwise: vec![Op::get(standing.key.clone())],
         };
@@ -55,8 +57,18 @@ impl Session {
             Ok(reply) => reply,
             Err(error) => return tracing::debug!(%error, "a heartbeat was not answered"),
         };
+        if reply.revision < seen {
+            // Somebody has put the store back to an older state. The watch finds the same when it starts again.
+            tracing::error!("the store is behind what was seen of it");
+            self.confirmed.store(0, Ordering::SeqCst);
+            self.healthy.store(false, Ordering::SeqCst);
+            return self.reconnect.notify_one();
+        }
         if reply.succeeded {
             self.confirm(&standing, sent);
+            if mutation::on("applied_from_header") {
+                self.advance(reply.revision);
+            }
         } else if let Some(OpReply::Get(item)) = reply.replies.into_iter().next()
             && let Err(error) = self.member_changed(&standing, item).await
         {

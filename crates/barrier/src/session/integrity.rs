@@ -81,7 +81,7 @@ impl Integrity {
         }
         match (state.foreign.get(key), known) {
             (Some(Foreign::Put(revision)), Known::Present(item)) => item.mod_revision == *revision,
-            (Some(Foreign::Deleted), Known::Absent) => true,
+            (Some(Foreign::Deleted), Known::Absent(_)) => true,
             _ => false,
         }
     }

@@ -15,11 +15,12 @@ use holdfast_storage::{Compare, Condition, Error, KeyValue, Op, OpReply, Txn, Tx
 
 use outcome::Resolution;
 
-use super::queue::{Pending, PendingChange};
+use super::queue::{Pending, PendingChange, Refusal};
 use super::standing::Standing;
 use super::{Session, queue::MAX_BYTES};
 use crate::keys::Keys;
 use crate::layout::{self, MemberId};
+use crate::mutation;
 use crate::record::{self, LaneRecord};
 use crate::value::BatchId;
 use crate::view::{Revision, StoreError};
@@ -71,6 +72,7 @@ impl Lane {
             }
             let ready = match self.revision {
                 Some(revision) => Ok(revision),
+                None if mutation::on("lane_compared_at_zero") => Ok(0),
                 None => self.make(session, &standing, &keys).await,
             };
             let revision = match ready {
@@ -166,7 +168,7 @@ impl Lane {
         then.extend(inner);
         Txn {
             compares: vec![
-                Compare::new(standing.key.clone(), Condition::ModRevision(standing.revision)),
+                standing.fence(),
                 Compare::new(layout::GENERATION, Condition::ModRevision(keys.generation)),
                 Compare::new(self.key.clone(), Condition::ModRevision(revision)),
             ],
@@ -280,7 +282,8 @@ fn answer(batch: Vec<Pending>, reply: &TxnReply) {
     for (pending, op) in batch.into_iter().zip(&reply.replies[1..]) {
         let done = matches!(op, OpReply::Txn(inner) if inner.succeeded);
         // Whoever waits no more has dropped the other end.
-        let _ = pending.reply.send(if done { Ok(reply.revision) } else { Err(StoreError::Conflict) });
+        let met = Refusal { error: StoreError::Conflict, seen: reply.revision };
+        let _ = pending.reply.send(if done { Ok(reply.revision) } else { Err(met) });
     }
 }
 
@@ -296,6 +299,6 @@ fn refuse(batch: Vec<Pending>, error: &StoreError) {
             StoreError::Encode { path, reason } => StoreError::Encode { path: path.clone(), reason: reason.clone() },
         };
         // Whoever waits no more has dropped the other end.
-        let _ = pending.reply.send(Err(again));
+        let _ = pending.reply.send(Err(again.into()));
     }
 }

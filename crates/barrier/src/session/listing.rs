@@ -24,10 +24,11 @@ impl Session {
         self.readable().await?;
         let names = self.keys.load().names.clone();
         let deadline = Instant::now() + PATIENCE;
-        let found = loop {
+        let (found, at) = loop {
             // All pages are of one revision.
-            match self.names_at(&names, folder, self.cache.applied()).await {
-                Ok(found) => break found,
+            let at = self.cache.applied();
+            match self.names_at(&names, folder, at).await {
+                Ok(found) => break (found, at),
                 Err(Failure::Store(error)) => retry(error, deadline)?,
                 Err(Failure::Damaged) => {
                     let reason = "a name does not decrypt".to_owned();
@@ -36,7 +37,7 @@ impl Session {
             }
             tokio::time::sleep(std::time::Duration::from_millis(50)).await;
         };
-        self.released().await?;
+        self.see_read(at).await?;
         let rest = found.into_iter().filter(|name| name.as_str() > after);
         Ok(if limit == 0 { rest.collect() } else { rest.take(limit).collect() })
     }

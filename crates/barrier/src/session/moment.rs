@@ -1,14 +1,25 @@
-//! What one request has made sure of already.
+//! What one request has made sure of already, and what it has seen.
 //!
 //! A read must show what was answered before its *request* came, so a request asks once, and its further reads wait for
 //! nothing but that and its own writes. Work outside a request asks for each read.
+//!
+//! The highest revision that anything in an answer was computed from is kept here until [`release`], the one place where
+//! an answer waits for other replicas. Work outside a request waits with each read and write.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
+use std::sync::Arc;
 
-use crate::view::Revision;
+use super::gate::Gate;
+use crate::view::{Revision, StoreError};
 
 tokio::task_local! {
-    static MOMENT: Cell<Option<Moment>>;
+    static REQUEST: Request;
+}
+
+#[derive(Default)]
+struct Request {
+    moment: Cell<Option<Moment>>,
+    seen: RefCell<Option<(Arc<Gate>, Revision)>>,
 }
 
 #[derive(Clone, Copy)]
@@ -21,12 +32,12 @@ struct Moment {
 
 /// Runs the work of one request. Tasks that it spawns are not part of it.
 pub fn one_request<F: Future>(work: F) -> impl Future<Output = F::Output> {
-    MOMENT.scope(Cell::new(None), work)
+    REQUEST.scope(Request::default(), work)
 }
 
 /// What the reads of the current request must show, if it has asked.
 pub(super) fn known(epoch: u64) -> Option<Revision> {
-    let moment = MOMENT.try_with(Cell::get).ok().flatten();
+    let moment = REQUEST.try_with(|request| request.moment.get()).ok().flatten();
     moment.filter(|moment| moment.epoch == epoch).map(|moment| moment.revision)
 }
 
@@ -43,7 +54,32 @@ pub fn look_anew() {
 
 fn set(moment: Option<Moment>) {
     // Outside a request nothing is kept.
-    let _ = MOMENT.try_with(|cell| cell.set(moment));
+    let _ = REQUEST.try_with(|request| request.moment.set(moment));
+}
+
+/// The current request has seen this revision, and must not be answered before `gate` lets it. `false`: this is no request.
+pub(super) fn see(gate: &Arc<Gate>, revision: Revision) -> bool {
+    REQUEST
+        .try_with(|request| {
+            let mut seen = request.seen.borrow_mut();
+            match &mut *seen {
+                Some((known, highest)) if Arc::ptr_eq(known, gate) => *highest = (*highest).max(revision),
+                // Sealed and opened again meanwhile: the new one knows nothing of the old one's revisions but their order.
+                _ => *seen = Some((gate.clone(), seen.as_ref().map_or(revision, |(_, before)| revision.max(*before)))),
+            }
+        })
+        .is_ok()
+}
+
+/// Waits until whatever the current request has read, found missing, met or written may be shown: until every replica that
+/// reads from its memory has it. `size` tells about how many bytes wait.
+/// [`StoreError::Unavailable`]: not in time, or too many wait; then nothing of it may leave.
+pub async fn release(size: impl FnOnce() -> usize) -> Result<(), StoreError> {
+    let seen = REQUEST.try_with(|request| request.seen.borrow().clone()).ok().flatten();
+    match seen {
+        Some((gate, revision)) if !gate.lets(revision) => gate.pass(revision, size()).await,
+        _ => Ok(()),
+    }
 }
 
 #[cfg(test)]

@@ -48,7 +48,14 @@ impl Session {
             let mut compares = vec![Compare::new(layout::GENERATION, Condition::ModRevision(keys.generation))];
             compares.extend(if_so.iter().cloned());
             match self.storage.txn(Txn { compares, then, otherwise: Vec::new() }).await {
-                Ok(reply) if reply.succeeded => return Ok(()),
+                Ok(reply) if reply.succeeded => {
+                    // All who read from memory have obeyed when this returns; the others ask before they read. It is an
+                    // order also if that cannot be seen from here.
+                    if let Err(error) = self.gate.pass(reply.revision, 0).await {
+                        tracing::warn!(%error, "not every replica has confirmed that it is sealed");
+                    }
+                    return Ok(());
+                }
                 // A rotation came between: wait until it is applied here.
                 Ok(reply) => self.wait_applied(reply.revision).await?,
                 Err(Error::Unknown(_)) => {}

@@ -13,6 +13,7 @@ use tokio::time::Instant;
 use super::{Session, moment};
 use crate::cache::{Found, Known};
 use crate::layout;
+use crate::mutation;
 use crate::record::State;
 use crate::view::{Revision, StoreError};
 
@@ -73,15 +74,15 @@ impl Session {
         Ok(revision)
     }
 
-    /// Alone, entitled by the member key as of what is applied, and confirmed a moment ago.
-    fn may_read_memory(&self) -> bool {
+    /// Entitled by the member key as of what is applied, and confirmed a moment ago. Asked once per request, after it came.
+    pub(super) fn may_read_memory(&self) -> bool {
         let standing = self.standing.load();
         let confirmed = self.confirmed.load(Ordering::SeqCst);
         standing.state == State::Cached
             && !self.options.always_ask
             && *self.applied.borrow() >= standing.revision
+            && !self.peers.is_demoted(standing.revision)
             && self.healthy.load(Ordering::SeqCst)
-            && self.roster.lock().is_empty()
             && confirmed != 0
             && self.clock.boottime() < Duration::from_nanos(confirmed) + CONFIRMED_FOR
     }
@@ -105,17 +106,16 @@ impl Session {
         Err(StoreError::Unavailable("the watch of the store lags behind".to_owned()))
     }
 
-    /// Waits until no peer can show state older than ours.
-    pub(super) async fn released(&self) -> Result<(), StoreError> {
-        if *self.gate.borrow() {
-            return Ok(());
-        }
-        let mut gate = self.gate.subscribe();
-        match tokio::time::timeout(PATIENCE, gate.wait_for(|open| *open)).await {
-            Ok(Ok(_)) => Ok(()),
-            Ok(Err(_)) => Err(StoreError::Sealed),
-            Err(_) => Err(StoreError::Unavailable("another replica does not give up its cache".to_owned())),
-        }
+    /// What the caller has read or written is of this revision. Within a request its answer waits for that at its end;
+    /// anything else waits here.
+    pub(super) async fn see(&self, revision: Revision) -> Result<(), StoreError> {
+        if moment::see(&self.gate, revision) { Ok(()) } else { self.gate.pass(revision, 0).await }
+    }
+
+    /// As [`Session::see`], of what was only read.
+    pub(super) async fn see_read(&self, revision: Revision) -> Result<(), StoreError> {
+        let past_gate = mutation::on("barrier_reads_past_gate") && !self.may_read_memory();
+        if past_gate || mutation::on("gate_writes_only") { Ok(()) } else { self.see(revision).await }
     }
 
     /// What is known of a key, read from the store as of what is applied if it must be.
@@ -129,9 +129,11 @@ impl Session {
                 Err(at) => at,
             };
             let mut fill = Fill { session: self, key, read: None };
-            match self.storage.range(Range::key(key.clone()).at(at)).await {
+            let range = Range::key(key.clone());
+            let range = if mutation::on("fill_above_applied") { range } else { range.at(at) };
+            match self.storage.range(range).await {
                 Ok(page) => {
-                    let known = page.items.into_iter().next().map_or(Known::Absent, Known::Present);
+                    let known = page.items.into_iter().next().map_or(Known::Absent(at), Known::Present);
                     fill.read = Some(known.clone());
                     return Ok(known.into());
                 }

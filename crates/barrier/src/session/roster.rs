@@ -6,18 +6,38 @@ use std::time::Duration;
 use bytes::Bytes;
 use holdfast_storage::{Event, KeyValue};
 
+use super::acks::{Ack, Acks};
+use super::status::PeerStatus;
+use crate::layout::{self, MemberId};
+use crate::mutation;
+use crate::peer::Endpoint;
 use crate::record::{self, MemberRecord, State};
 use crate::value::MacKey;
 use crate::view::Revision;
 
 /// How long an evicted member counts: 1.25 times what a heartbeat entitles to, for clocks that differ by a tenth, and a bit.
 const COUNTED_FOR: Duration = Duration::from_millis(3800);
-/// How long a member may take to give up its cache before it is evicted.
+/// How long a member that we cannot talk to may take to give up its cache before it is evicted.
 const GRACE: Duration = Duration::from_secs(2);
+/// No sign of life for so long, and no connection: a member that reads from memory is evicted.
+const SILENT: Duration = Duration::from_millis(500);
+/// The same of a member that nobody waits for: its record is removed.
+const FORGOTTEN: Duration = Duration::from_secs(30);
+/// No sign of life from a member that asks the store, for so long: who reads from memory gives that up, as it can serve
+/// only if nobody is counted whom it cannot hear.
+const UNHEARD: Duration = Duration::from_secs(2);
+/// Failures to reach a member in a row after which only others can vouch for it.
+const FAILURES: u32 = 2;
+/// Members heard of before their records are seen.
+const SPARE: usize = 32;
 
-/// The other members, as of what is applied.
+/// The other members as of what is applied, and what was heard of them.
 #[derive(Debug, Default)]
-pub(super) struct Roster(HashMap<Bytes, Peer>);
+pub(super) struct Roster {
+    peers: HashMap<Bytes, Peer>,
+    /// What they said.
+    pub acks: Acks,
+}
 
 /// Key and `mod_revision` of a member's record.
 type Record = (Bytes, Revision);
@@ -26,10 +46,24 @@ type Record = (Bytes, Revision);
 struct Peer {
     state: State,
     revision: Revision,
+    /// The last record under which it could read from memory; 0: none that we know of.
+    cached_as: Revision,
+    endpoint: Option<Endpoint>,
     /// Boottime at which we first saw it in this state.
     since: Duration,
     /// Its record is gone, by hand, while it read from memory.
     gone: bool,
+    /// Failures to reach it in a row.
+    failures: u32,
+}
+
+/// Who is to go, by the keys of their records.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Dead {
+    /// They may read from memory: mark them, and count them for a while.
+    pub evict: Vec<Record>,
+    /// Nobody counts them: remove them.
+    pub remove: Vec<Record>,
 }
 
 // === impl Roster ===
@@ -46,22 +80,112 @@ impl Roster {
 
     /// Nobody else is here, not even evicted.
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.peers.is_empty()
     }
 
-    /// Whether nobody can still show older state than ours.
-    pub fn lets_answer(&mut self, now: Duration) -> bool {
-        self.0.retain(|_, peer| !(peer.gone && peer.is_over(now)));
-        self.0.values().all(|peer| match peer.state {
-            State::Barrier => true,
-            State::Cached => false,
-            State::Evicted => peer.is_over(now),
-        })
+    /// The highest revision that everybody shows who may read from memory; the largest number if nobody does.
+    pub fn shown_by_all(&mut self, now: Duration) -> Revision {
+        self.peers.retain(|_, peer| !(peer.gone && peer.is_over(now)));
+        let shown = self.peers.iter().map(|(key, peer)| peer.shows(key, &self.acks, now));
+        shown.min().unwrap_or(Revision::MAX)
+    }
+
+    /// Everybody who serves can take part in reading from memory.
+    pub fn all_speak(&self) -> bool {
+        let serving = self.peers.values().filter(|peer| peer.serves());
+        serving.into_iter().all(|peer| peer.endpoint.as_ref().is_some_and(Endpoint::speaks))
+    }
+
+    /// Everybody who serves has said that he has applied this revision.
+    pub fn all_know(&self, revision: Revision) -> bool {
+        let mut serving = self.peers.iter().filter(|(_, peer)| peer.serves());
+        serving.all(|(key, _)| self.acks.of(key).is_some_and(|ack| ack.applied >= revision))
+    }
+
+    /// Somebody serves of whom nothing is heard.
+    pub fn any_unheard(&self, now: Duration) -> bool {
+        let asks = |peer: &Peer| matches!(peer.state, State::Barrier | State::Leaving);
+        let mut asking = self.peers.iter().filter(|(_, peer)| asks(peer));
+        asking.any(|(key, peer)| now >= self.acks.heard_at(key).max(peer.since) + UNHEARD)
+    }
+
+    /// Takes over what an older roster knew beyond the records in the store: what was said, who is still counted.
+    pub fn succeed(&mut self, old: Self, own: &Bytes, now: Duration) {
+        for (key, peer) in old.peers {
+            let counted = peer.state == State::Cached || (peer.state == State::Evicted && !peer.is_over(now));
+            match self.peers.get_mut(&key) {
+                Some(present) => {
+                    present.failures = peer.failures;
+                    if present.state == peer.state {
+                        present.since = peer.since;
+                    }
+                    if present.state == State::Evicted {
+                        present.cached_as = peer.cached_as;
+                    }
+                }
+                None if counted && key != *own => {
+                    let since = if peer.state == State::Cached { now } else { peer.since };
+                    self.peers.insert(key, Peer { state: State::Evicted, since, gone: true, ..peer });
+                }
+                None => {}
+            }
+        }
+        self.acks = old.acks;
+    }
+
+    /// Takes over what a member said; whether anything was news.
+    pub fn hear(&mut self, key: Bytes, ack: &Ack, now: Duration) -> bool {
+        if self.acks.len() > 2 * self.peers.len() + SPARE {
+            let peers = &self.peers;
+            self.acks.retain(|key| peers.contains_key(key));
+        }
+        self.acks.hear(key, ack, now)
+    }
+
+    /// All that is known of members, to be told on.
+    pub fn tell(&self) -> impl Iterator<Item = (MemberId, &Ack)> {
+        self.peers.keys().filter_map(|key| Some((layout::member_of(key)?, self.acks.of(key)?)))
+    }
+
+    /// The highest revision that any other member has applied, by what was heard.
+    pub fn furthest(&self) -> Revision {
+        let serving = self.peers.iter().filter(|(_, peer)| peer.serves());
+        serving.filter_map(|(key, _)| self.acks.of(key).map(|ack| ack.applied)).max().unwrap_or(0)
+    }
+
+    /// Who can be talked to, and where.
+    pub fn endpoints(&self) -> HashMap<Bytes, Endpoint> {
+        let reachable = self.peers.iter().filter(|(_, peer)| peer.serves());
+        reachable.filter_map(|(key, peer)| Some((key.clone(), peer.endpoint.clone()?))).collect()
+    }
+
+    /// The member that shows a certificate with this fingerprint.
+    pub fn holder(&self, fingerprint: &str) -> Option<&Bytes> {
+        let shows = |peer: &Peer| peer.endpoint.as_ref().is_some_and(|endpoint| endpoint.key == fingerprint);
+        self.peers.iter().find(|(_, peer)| shows(peer)).map(|(key, _)| key)
+    }
+
+    /// Wants everybody to be demoted who reads from memory and does not show this revision; whether that is news.
+    pub fn demote_behind(&mut self, revision: Revision, now: Duration) -> u64 {
+        let mut count = 0;
+        for (key, peer) in self.peers.iter().filter(|(_, peer)| peer.state == State::Cached) {
+            if peer.shows(key, &self.acks, now) < revision && self.acks.want(key, peer.revision) {
+                count += 1;
+            }
+        }
+        count
+    }
+
+    /// A message reached a member, or did not. Whether only others can vouch for it from here on.
+    pub fn tried(&mut self, key: &Bytes, reached: bool) -> bool {
+        let Some(peer) = self.peers.get_mut(key) else { return false };
+        peer.failures = if reached { 0 } else { peer.failures.saturating_add(1) };
+        peer.failures == FAILURES
     }
 
     /// It is our own after all.
     pub fn forget(&mut self, key: &Bytes) {
-        self.0.remove(key);
+        self.peers.remove(key);
     }
 
     /// One change of another member's record.
@@ -72,41 +196,108 @@ impl Roster {
                     tracing::error!("a member record in the store is not authentic; it is ignored");
                     return;
                 };
-                let since = match self.0.get(&item.key) {
-                    Some(peer) if peer.state == record.state => peer.since,
-                    _ => now,
+                let known = self.peers.get(&item.key);
+                let since = known.filter(|peer| peer.state == record.state).map_or(now, |peer| peer.since);
+                let cached_as = match (record.state, known) {
+                    (State::Cached, _) => item.mod_revision,
+                    (State::Evicted, Some(peer)) => peer.cached_as,
+                    _ => 0,
                 };
-                let peer = Peer { state: record.state, revision: item.mod_revision, since, gone: false };
-                self.0.insert(item.key.clone(), peer);
+                let peer = Peer {
+                    state: record.state,
+                    revision: item.mod_revision,
+                    cached_as,
+                    endpoint: record.peer,
+                    since,
+                    gone: false,
+                    failures: known.map_or(0, |peer| peer.failures),
+                };
+                self.peers.insert(item.key.clone(), peer);
             }
-            Event::Delete { key, .. } => match self.0.get_mut(key) {
+            Event::Delete { key, .. } => match self.peers.get_mut(key) {
                 // Somebody else who waited its time may delete a tombstone; then our wait ends too.
                 Some(peer) if peer.state == State::Cached => {
                     (peer.state, peer.since, peer.gone) = (State::Evicted, now, true);
                 }
                 _ => {
-                    self.0.remove(key);
+                    self.peers.remove(key);
+                    self.acks.forget(key);
                 }
             },
         }
     }
 
-    /// Who has kept its cache for too long, and whose eviction need not be remembered any more.
-    pub fn silent_and_over(&self, now: Duration) -> (Vec<Record>, Vec<Record>) {
-        let pick = |wanted: fn(&Peer, Duration) -> bool| {
-            let chosen = self.0.iter().filter(|(_, peer)| wanted(peer, now));
-            chosen.map(|(key, peer)| (key.clone(), peer.revision)).collect()
+    /// Who does not answer any more, if we `talk` to others at all; else who has kept its cache for too long.
+    pub fn dead(&self, talk: bool, now: Duration) -> Dead {
+        let mut dead = Dead::default();
+        for (key, peer) in self.peers.iter().filter(|(_, peer)| peer.serves()) {
+            let heard = self.acks.heard_at(key).max(peer.since);
+            let mute = |longest| peer.failures >= FAILURES && now >= heard + longest;
+            let talks = talk && peer.endpoint.as_ref().is_some_and(Endpoint::speaks);
+            match peer.state {
+                State::Cached if talks && mute(SILENT) => dead.evict.push((key.clone(), peer.revision)),
+                State::Cached if !talks && now >= peer.since + GRACE => dead.evict.push((key.clone(), peer.revision)),
+                State::Barrier | State::Leaving if talks && mute(FORGOTTEN) => {
+                    dead.remove.push((key.clone(), peer.revision));
+                }
+                _ => {}
+            }
+        }
+        dead
+    }
+
+    /// Whose eviction need not be remembered any more.
+    pub fn over(&self, now: Duration) -> Vec<Record> {
+        let over =
+            self.peers.iter().filter(|(_, peer)| peer.state == State::Evicted && !peer.gone && peer.is_over(now));
+        over.map(|(key, peer)| (key.clone(), peer.revision)).collect()
+    }
+
+    /// Evicted members that are still counted.
+    pub fn counted_dead(&self, now: Duration) -> usize {
+        self.peers.values().filter(|peer| peer.state == State::Evicted && !peer.is_over(now)).count()
+    }
+
+    /// What is known of everybody.
+    pub fn status(&self, now: Duration) -> Vec<PeerStatus> {
+        let status = |(key, peer): (&Bytes, &Peer)| {
+            let ack = self.acks.of(key);
+            PeerStatus {
+                id: layout::member_of(key).map(|id| layout::hex(&id)).unwrap_or_default(),
+                mode: peer.state.into(),
+                applied: ack.map(|ack| ack.applied),
+                silent_for: ack.map(|_| now.saturating_sub(self.acks.heard_at(key))),
+                demoted: ack.is_some_and(|ack| ack.demoted && ack.record == peer.revision),
+                reachable: peer.failures == 0,
+            }
         };
-        let silent = pick(|peer, now| peer.state == State::Cached && now >= peer.since + GRACE);
-        let over = pick(|peer, now| peer.state == State::Evicted && !peer.gone && peer.is_over(now));
-        (silent, over)
+        self.peers.iter().map(status).collect()
     }
 }
 
 impl Peer {
     /// Evicted for so long that no cached read of it can be in time.
     fn is_over(&self, now: Duration) -> bool {
-        self.state == State::Evicted && now >= self.since + COUNTED_FOR
+        let wait = match mutation::on("short_wait_after_eviction") {
+            true => super::reading::CONFIRMED_FOR * 9 / 10,
+            false => COUNTED_FOR,
+        };
+        self.state == State::Evicted && now >= self.since + wait
+    }
+
+    /// Neither evicted nor gone.
+    fn serves(&self) -> bool {
+        self.state != State::Evicted
+    }
+
+    /// The revision that its answers certainly show; the largest number if it asks the store before it answers.
+    fn shows(&self, key: &Bytes, acks: &Acks, now: Duration) -> Revision {
+        match self.state {
+            State::Barrier | State::Leaving => Revision::MAX,
+            State::Cached => acks.shows(key, self.revision),
+            State::Evicted if self.is_over(now) => Revision::MAX,
+            State::Evicted => acks.shows(key, self.cached_as),
+        }
     }
 }
 
@@ -116,11 +307,11 @@ mod tests {
 
     use super::*;
     use crate::keyring::Keyring;
-    use crate::layout;
 
     fn put(mac: &MacKey, state: State, revision: Revision) -> Event {
         let key = layout::member(&[1; 16]);
-        let record = MemberRecord { state, instance: "a".to_owned(), formats: (1, 1), labels: Default::default() };
+        let record =
+            MemberRecord { state, instance: "a".to_owned(), formats: (1, 1), labels: Default::default(), peer: None };
         let value = record::encode(mac, &key, &record);
         Event::Put(KeyValue { key, value, create_revision: 1, mod_revision: revision })
     }
@@ -131,11 +322,11 @@ mod tests {
         let mut roster = Roster::default();
         let second = Duration::from_secs(1);
         roster.apply(&put(&mac, State::Cached, 5), &mac, second);
-        assert!(roster.silent_and_over(second * 2).0.is_empty());
-        assert_eq!(roster.silent_and_over(second * 3).0, [(layout::member(&[1; 16]), 5)]);
+        assert!(roster.dead(false, second * 2).evict.is_empty());
+        assert_eq!(roster.dead(false, second * 3).evict, [(layout::member(&[1; 16]), 5)]);
         roster.apply(&put(&mac, State::Evicted, 6), &mac, second * 4);
-        assert!(roster.silent_and_over(second * 7).1.is_empty());
-        assert_eq!(roster.silent_and_over(second * 8).1, [(layout::member(&[1; 16]), 6)]);
+        assert!(roster.over(second * 7).is_empty());
+        assert_eq!(roster.over(second * 8), [(layout::member(&[1; 16]), 6)]);
     }
 
     #[test]

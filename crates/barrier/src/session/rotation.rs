@@ -90,11 +90,15 @@ impl Session {
         let mut last = StoreError::Conflict;
         for _ in 0..ATTEMPTS {
             match self.storage.txn(txn.clone()).await {
-                Ok(reply) if reply.succeeded => return self.wait_applied(reply.revision).await,
+                Ok(reply) if reply.succeeded => {
+                    self.wait_applied(reply.revision).await?;
+                    return self.see(reply.revision).await;
+                }
                 Ok(_) => {
                     let (item, revision) = self.storage.get(layout::KEYRING).await?;
                     if item.is_some_and(|item| item.value == stored) {
-                        return self.wait_applied(revision).await;
+                        self.wait_applied(revision).await?;
+                        return self.see(revision).await;
                     }
                     return Err(StoreError::Conflict);
                 }

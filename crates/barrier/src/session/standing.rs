@@ -17,7 +17,9 @@ use super::roster::Roster;
 use super::{Ground, LANES, Session};
 use crate::keys::Keys;
 use crate::layout::{self, MemberId};
+use crate::mutation;
 use crate::options::Options;
+use crate::peer::Endpoint;
 use crate::record::{self, LaneRecord, MemberRecord, State};
 use crate::value;
 use crate::view::{Revision, StoreError};
@@ -44,10 +46,16 @@ pub(super) struct Standing {
 }
 
 /// Makes our record and lanes, and removes those of dead predecessors. The keys must still be those of the store.
-pub(super) async fn join(ground: &Ground, keys: &Keys) -> Result<(Standing, Roster), StoreError> {
-    let standing = enter(ground.entropy.as_ref(), ground.storage.as_ref(), keys, &ground.options).await?;
+pub(super) async fn join(
+    ground: &Ground,
+    keys: &Keys,
+    endpoint: Option<Endpoint>,
+) -> Result<(Standing, Roster), StoreError> {
+    let record = own_record(State::Barrier, &ground.options, endpoint);
+    let standing = enter(ground.entropy.as_ref(), ground.storage.as_ref(), keys, &record).await?;
     failpoint!("join.entered").await;
-    let members = ground.storage.range(Range::prefix(layout::MEMBERS)).await?.items;
+    // As of our own record, from which on the watch tells: nobody can come or vanish unseen in between.
+    let members = ground.storage.range(Range::prefix(layout::MEMBERS).at(standing.joined)).await?.items;
     let mut others = Vec::new();
     for item in members.into_iter().filter(|item| item.key != standing.key) {
         let record = record::decode::<MemberRecord>(&keys.mac, &item.key, &item.value);
@@ -81,13 +89,12 @@ async fn enter(
     entropy: &dyn holdfast_base::Entropy,
     storage: &dyn holdfast_storage::Storage,
     keys: &Keys,
-    options: &Options,
+    record: &MemberRecord,
 ) -> Result<Standing, StoreError> {
     let mut id = [0u8; 16];
     entropy.fill(&mut id);
     let key = layout::member(&id);
-    let record = own_record(State::Barrier, options);
-    let mut then = vec![Op::put(key.clone(), record::encode(&keys.mac, &key, &record))];
+    let mut then = vec![Op::put(key.clone(), record::encode(&keys.mac, &key, record))];
     for number in 0..LANES {
         let key = layout::lane(&id, number);
         let record = LaneRecord { seq: 0, previous: 0, deletes: Vec::new(), cancelled: None };
@@ -103,12 +110,13 @@ async fn enter(
     Ok(Standing { id, key, revision: joined, joined, state: State::Barrier, humble_until: Duration::ZERO })
 }
 
-fn own_record(state: State, options: &Options) -> MemberRecord {
+fn own_record(state: State, options: &Options, peer: Option<Endpoint>) -> MemberRecord {
     MemberRecord {
         state,
         instance: options.instance.clone(),
         formats: (value::VERSION, value::VERSION),
         labels: options.labels.clone(),
+        peer,
     }
 }
 
@@ -140,28 +148,37 @@ fn removal(member: &Bytes, revision: Revision) -> Txn {
 }
 
 impl Session {
-    /// Opens or shuts the gate, by the roster and the time.
-    pub(super) fn look_at_roster(&self) {
-        let now = self.clock.boottime();
-        let open = self.roster.lock().lets_answer(now);
-        self.gate.send_if_modified(|gate| std::mem::replace(gate, open) != open);
-    }
-
     async fn keep_standing(&self) -> Result<(), StoreError> {
-        self.look_at_roster();
+        self.look_at_gate();
         if self.closing.load(Ordering::SeqCst) {
             return Ok(());
         }
-        let alone = self.roster.lock().is_empty();
         let standing = self.standing.load_full();
-        match (alone, standing.state) {
-            (true, State::Barrier) if self.healthy.load(Ordering::SeqCst) && !self.options.always_ask => {
-                self.set_state(State::Cached).await?;
-            }
-            (false, State::Cached) => self.set_state(State::Barrier).await?,
+        match standing.state {
+            State::Barrier if self.may_enter_cached(&standing) => self.set_state(State::Cached).await?,
+            State::Cached if !self.may_stay_cached(&standing) => self.set_state(State::Barrier).await?,
             _ => {}
         }
         self.evict_the_silent(&standing).await
+    }
+
+    /// Everybody else that serves can be heard, and takes part.
+    fn together(&self, roster: &Roster) -> bool {
+        roster.is_empty() || (self.peers.talk() && roster.all_speak() && !roster.any_unheard(self.clock.boottime()))
+    }
+
+    /// Everybody else must know of us first: who thinks to be alone answers his writes before his watch shows them.
+    fn may_enter_cached(&self, standing: &Standing) -> bool {
+        let roster = self.roster.lock();
+        !self.options.always_ask
+            && self.healthy.load(Ordering::SeqCst)
+            && self.peers.is_rested(self.clock.boottime())
+            && self.together(&roster)
+            && roster.all_know(standing.joined)
+    }
+
+    fn may_stay_cached(&self, standing: &Standing) -> bool {
+        !self.options.always_ask && !self.peers.is_demoted(standing.revision) && self.together(&self.roster.lock())
     }
 
     /// Writes our state. Until the watch shows it nothing is read from memory on the strength of it.
@@ -169,7 +186,7 @@ impl Session {
         let _changing = self.changing.lock().await;
         let standing = self.standing.load_full();
         let keys = self.keys.load_full();
-        let record = own_record(state, &self.options);
+        let record = own_record(state, &self.options, self.peers.endpoint());
         let txn = Txn {
             compares: vec![Compare::new(standing.key.clone(), Condition::ModRevision(standing.revision))],
             then: vec![Op::put(standing.key.clone(), record::encode(&keys.mac, &standing.key, &record))],
@@ -180,6 +197,7 @@ impl Session {
         failpoint!("join.state-written").await;
         if reply.succeeded {
             self.standing.store(Arc::new(Standing { state, revision: reply.revision, ..(*standing).clone() }));
+            self.peers.tell_news();
         }
         Ok(())
     }
@@ -200,42 +218,65 @@ impl Session {
             Some((record.state, item.mod_revision))
         });
         match record {
-            Some((state @ (State::Barrier | State::Cached), revision)) if revision > standing.revision => {
+            Some((state @ (State::Barrier | State::Cached | State::Leaving), revision))
+                if revision > standing.revision =>
+            {
                 self.standing.store(Arc::new(Standing { state, revision, ..(*standing).clone() }));
                 Ok(())
             }
-            _ => self.join_anew().await,
+            _ => self.join_anew(HUMBLE_FOR).await,
         }
     }
 
-    async fn join_anew(&self) -> Result<(), StoreError> {
-        tracing::warn!("this replica was evicted; it joins again under a new id");
+    /// Leaves the old id behind, as the store went back to before something that others were told under it.
+    pub(super) async fn leave_behind(&self) -> Result<(), StoreError> {
+        let _changing = self.changing.lock().await;
+        let old = self.standing.load_full();
+        self.join_anew(Duration::ZERO).await?;
+        let (found, _) = self.storage.get(&old.key).await?;
+        if let Some(item) = found {
+            self.storage.txn(removal(&old.key, item.mod_revision)).await?;
+        }
+        Ok(())
+    }
+
+    async fn join_anew(&self, humble_for: Duration) -> Result<(), StoreError> {
+        tracing::warn!("the record of this replica is gone or marked as evicted; it joins again under a new id");
+        self.peers.counters.rejoins.fetch_add(1, Ordering::Relaxed);
         let keys = self.keys.load_full();
-        let mut standing = enter(&*self.entropy, &*self.storage, &keys, &self.options).await?;
-        standing.humble_until = self.clock.boottime() + HUMBLE_FOR;
+        let record = own_record(State::Barrier, &self.options, self.peers.endpoint());
+        let mut standing = enter(&*self.entropy, &*self.storage, &keys, &record).await?;
+        standing.humble_until = self.clock.boottime() + humble_for;
         self.confirmed.store(0, Ordering::SeqCst);
         let key = standing.key.clone();
         self.standing.store(Arc::new(standing));
         // The watch may have shown our new record before we knew that it is ours.
         self.roster.lock().forget(&key);
-        self.look_at_roster();
+        self.look_at_gate();
+        self.peers.tell_news();
         Ok(())
     }
 
     async fn evict_the_silent(&self, standing: &Standing) -> Result<(), StoreError> {
         let now = self.clock.boottime();
-        let (silent, over) = self.roster.lock().silent_and_over(now);
+        let (dead, over) = {
+            let roster = self.roster.lock();
+            (roster.dead(self.peers.talk(), now), roster.over(now))
+        };
         let mine = Compare::new(standing.key.clone(), Condition::ModRevision(standing.revision));
         if now >= standing.humble_until {
-            for (key, revision) in silent {
+            for (key, revision) in dead.evict {
                 let Some(stored) = self.evicted_record(&key).await? else { continue };
-                tracing::warn!("evicting a replica that does not give up its cache");
+                tracing::warn!("evicting a replica that is silent or does not give up its cache");
                 let compares = vec![mine.clone(), Compare::new(key.clone(), Condition::ModRevision(revision))];
-                self.storage.txn(Txn { compares, then: vec![Op::put(key, stored)], otherwise: Vec::new() }).await?;
+                let mark = if mutation::on("no_tombstone") { Op::delete(key) } else { Op::put(key, stored) };
+                let reply = self.storage.txn(Txn { compares, then: vec![mark], otherwise: Vec::new() }).await?;
+                self.peers.counters.evictions.fetch_add(u64::from(reply.succeeded), Ordering::Relaxed);
                 failpoint!("evict.written").await;
             }
         }
-        for (key, revision) in over {
+        let forgotten = dead.remove.into_iter().filter(|_| now >= standing.humble_until);
+        for (key, revision) in over.into_iter().chain(forgotten) {
             let mut txn = removal(&key, revision);
             txn.compares.push(mine.clone());
             self.storage.txn(txn).await?;
@@ -263,7 +304,7 @@ impl Session {
         let left = async {
             if self.standing.load().state == State::Cached {
                 // First uncounted, then gone: a key that vanishes while cached would be counted.
-                let _ = self.set_state(State::Barrier).await;
+                let _ = self.set_state(State::Leaving).await;
             }
             failpoint!("leave.before-removal").await;
             let standing = self.standing.load_full();
@@ -277,6 +318,16 @@ impl Session {
 }
 
 impl Standing {
+    /// What every batch and heartbeat compares: nobody has touched our record.
+    pub fn fence(&self) -> Compare {
+        let condition = match mutation::on("fence_create_revision") {
+            // An id is never used again: it was created once.
+            true => Condition::Exists,
+            false => Condition::ModRevision(self.revision),
+        };
+        Compare::new(self.key.clone(), condition)
+    }
+
     /// The read of our own record out of a failed batch or heartbeat.
     pub fn found(replies: &[OpReply]) -> Option<KeyValue> {
         match replies.first() {

@@ -29,6 +29,8 @@ enum End {
     Broken(Error),
     /// It cannot.
     Lost(&'static str),
+    /// The store was put back to an older state: nothing that was agreed on with others holds any more.
+    WentBack(&'static str),
 }
 
 /// Watches for ever.
@@ -46,12 +48,8 @@ pub(super) async fn run(session: Arc<Session>) {
         }
         match end {
             End::Broken(error) => tracing::warn!(%error, "the watch of the store broke off"),
-            End::Lost(reason) => {
-                tracing::warn!(reason, "the watch of the store is lost; everything is read anew");
-                if let Err(error) = session.load().await {
-                    tracing::warn!(%error, "the store cannot be read");
-                }
-            }
+            End::Lost(reason) => session.start_over(reason, false).await,
+            End::WentBack(reason) => session.start_over(reason, true).await,
         }
         tokio::time::sleep(pause).await;
         pause = (pause * 2).min(LONGEST_PAUSE);
@@ -64,10 +62,10 @@ impl Session {
         let (generation, revision) = self.storage.get(layout::GENERATION).await.map_err(End::Broken)?;
         let applied = self.cache.applied();
         if revision < applied {
-            return Err(End::Lost("the store is behind what was seen of it"));
+            return Err(End::WentBack("the store is behind what was seen of it"));
         }
         if generation.is_none_or(|item| item.mod_revision < self.keys.load().generation) {
-            return Err(End::Lost("the store has an older generation than was seen of it"));
+            return Err(End::WentBack("the store has an older generation than was seen of it"));
         }
         let watch = match self.storage.watch(b"", applied + 1).await {
             Ok(watch) => watch,
@@ -110,15 +108,40 @@ impl Session {
         self.apply_members(events);
         self.integrity.check(&self.keys.load(), revision, events);
         self.cache.apply(revision, events);
-        self.applied.send_replace(revision);
+        self.show(revision);
         self.tell_changes(events);
         Ok(())
     }
 
-    fn advance(&self, revision: Revision) {
+    pub(super) fn advance(&self, revision: Revision) {
         if revision > self.cache.applied() {
             self.cache.advance(revision);
-            self.applied.send_replace(revision);
+            self.show(revision);
+        }
+    }
+
+    /// Memory shows this revision: readers, the gate and others may know.
+    fn show(&self, revision: Revision) {
+        self.applied.send_replace(revision);
+        self.look_at_gate();
+        self.peers.tell_news();
+    }
+
+    /// Reads everything anew; if the store `went_back`, under a new id.
+    async fn start_over(&self, reason: &str, went_back: bool) {
+        tracing::warn!(reason, "the watch of the store is lost; everything is read anew");
+        // What was told to others under this record holds no more.
+        self.confirmed.store(0, Ordering::SeqCst);
+        if went_back {
+            *self.roster.lock() = Roster::default();
+            if let Err(error) = self.leave_behind().await {
+                tracing::warn!(%error, "cannot join again");
+            }
+        } else {
+            self.demote(self.standing.load().revision, reason);
+        }
+        if let Err(error) = self.load().await {
+            tracing::warn!(%error, "the store cannot be read");
         }
     }
 
@@ -161,7 +184,9 @@ impl Session {
         }
         drop(roster);
         if changed {
-            self.look_at_roster();
+            // Before what is applied is shown: whoever sees the revision sees its roster.
+            self.look_at_gate();
+            self.peers.look();
             self.wake.notify_one();
         }
     }
@@ -202,16 +227,21 @@ impl Session {
             .map_err(|_| Error::Failed("the stored keyring does not open".to_owned()))?;
         let members = read(Range::prefix(layout::MEMBERS)).await?.items;
         let own = self.standing.load();
-        let roster = Roster::of(&members, Some(&own.key), &next.mac, self.clock.boottime());
+        let now = self.clock.boottime();
+        let mut roster = Roster::of(&members, Some(&own.key), &next.mac, now);
         self.take_orders(&orders.into_iter().map(Event::Put).collect::<Vec<_>>());
         self.keys.store(Arc::new(next));
-        *self.roster.lock() = roster;
+        {
+            let mut known = self.roster.lock();
+            roster.succeed(std::mem::take(&mut known), &own.key, now);
+            *known = roster;
+        }
         self.integrity.forget_lanes();
         self.cache.reset(revision);
         self.answered.store(0, Ordering::SeqCst);
         self.epoch.store(super::next_epoch(), Ordering::SeqCst);
-        self.applied.send_replace(revision);
-        self.look_at_roster();
+        self.show(revision);
+        self.peers.look();
         // No receiver is no error.
         let _ = self.changes.send(Changed::Everything);
         Ok(())

@@ -4,9 +4,10 @@ use holdfast_storage::{Compare, Condition, Error, KeyValue, Op, Range, Txn};
 
 use super::{FIRST_PAUSE, LONGEST_PAUSE, Lane};
 use crate::keys::Keys;
+use crate::mutation;
 use crate::record::{self, LaneRecord};
 use crate::session::Session;
-use crate::session::queue::Pending;
+use crate::session::queue::{Pending, Refusal};
 use crate::session::standing::Standing;
 use crate::view::{Revision, StoreError};
 
@@ -26,6 +27,12 @@ impl Lane {
         let mut full = false;
         loop {
             let keys = session.keys.load_full();
+            if mutation::on("resolve_by_reading") {
+                match session.storage.get(&self.key).await {
+                    Ok((found, _)) => return self.resolved(&keys, found),
+                    Err(_) => continue,
+                }
+            }
             let record = LaneRecord {
                 seq: self.seq + 1,
                 previous: revision,
@@ -71,8 +78,8 @@ impl Lane {
         for pending in batch {
             let outcome = match session.held_before(&pending, revision).await {
                 Ok(true) => Ok(revision),
-                Ok(false) => Err(StoreError::Conflict),
-                Err(error) => Err(error),
+                Ok(false) => Err(Refusal { error: StoreError::Conflict, seen: revision }),
+                Err(error) => Err(error.into()),
             };
             // Whoever waits no more has dropped the other end.
             let _ = pending.reply.send(outcome);

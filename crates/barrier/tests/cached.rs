@@ -1,0 +1,300 @@
+//! Replicas that all read from memory: what one answers the others show, also when one of them dies, hangs or is cut off.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use holdfast_barrier::{Barrier, Mode, StoreError};
+use holdfast_storage::{Error, MemoryStorage, Op, Range, Storage, Txn};
+
+use crate::support::{Faulty, Hub, create, open, open_on, put, read, until, until_all_cached};
+
+/// A wait that nothing but an eviction can explain; far longer than what a busy machine does to a round trip.
+const STALL: Duration = Duration::from_secs(2);
+/// The longest stall by a dead replica is 4.4 s; the rest is for slow machines.
+const LONGEST_STALL: Duration = Duration::from_secs(12);
+
+struct Three {
+    hub: Arc<Hub>,
+    storage: MemoryStorage,
+    a: Arc<Barrier>,
+    b: Arc<Barrier>,
+    c: Arc<Barrier>,
+    /// The store as `b` sees it.
+    at_b: Faulty,
+}
+
+async fn three_with(at_b: Faulty) -> Three {
+    let (hub, storage) = (Arc::new(Hub::default()), at_b.inner.clone());
+    let a = open_on(&hub, Arc::new(storage.clone()), "a").await;
+    put(&a, "old", "1").await.unwrap();
+    let b = open_on(&hub, Arc::new(at_b.clone()), "b").await;
+    let c = open_on(&hub, Arc::new(storage.clone()), "c").await;
+    Three { hub, storage, a, b, c, at_b }
+}
+
+async fn three() -> Three {
+    let three = three_with(Faulty::new()).await;
+    until_all_cached(&[&three.a, &three.b, &three.c]).await;
+    three
+}
+
+async fn delete_member(storage: &MemoryStorage, id: &str) {
+    let then = vec![Op::delete(format!("member/{id}"))];
+    storage.txn(Txn { then, ..Txn::default() }).await.unwrap();
+}
+
+fn evictions(barriers: &[&Arc<Barrier>]) -> u64 {
+    barriers.iter().filter_map(|barrier| barrier.status()).map(|status| status.evictions).sum()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_one_writes_all_show_at_once() {
+    let Three { a, b, c, at_b, .. } = three().await;
+    for number in 0..60 {
+        let value = number.to_string();
+        let (writer, readers) = match number % 3 {
+            0 => (&a, [&b, &c]),
+            1 => (&b, [&c, &a]),
+            _ => (&c, [&a, &b]),
+        };
+        put(writer, "k", &value).await.unwrap();
+        for reader in readers {
+            assert_eq!(read(reader, "k").await.unwrap(), value);
+        }
+    }
+    assert_eq!(evictions(&[&a, &b, &c]), 0);
+    // Nobody asks the store: what was read before is read without it, as long as the word of the store holds.
+    read(&b, "old").await.unwrap();
+    at_b.cut_off(true);
+    let before = Instant::now();
+    let value = tokio::time::timeout(STALL, read(&b, "old")).await;
+    assert!(before.elapsed() > STALL || matches!(value.as_ref().map(Option::as_deref), Ok(Some("1"))), "it asked the store");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_many_that_create_the_same_one_succeeds() {
+    let Three { a, b, c, .. } = three().await;
+    for number in 0..20 {
+        let path = format!("k{number}");
+        let (one, two, three) = tokio::join!(create(&a, &path, "a"), create(&b, &path, "b"), create(&c, &path, "c"));
+        let winners: Vec<_> =
+            [(one, "a"), (two, "b"), (three, "c")].into_iter().filter(|(outcome, _)| outcome.is_ok()).collect();
+        assert_eq!(winners.len(), 1);
+        for reader in [&a, &b, &c] {
+            assert_eq!(read(reader, &path).await.unwrap(), winners[0].1);
+        }
+    }
+}
+
+/// As after kill -9: who writes waits until the dead one can answer nobody any more; who reads what was there does not.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dead_replica_delays_writes_for_its_time_and_reads_not_at_all() {
+    let Three { hub, storage, a, b, c, .. } = three().await;
+    hub.hang_up("b");
+    drop(b);
+    let start = Instant::now();
+    let write = tokio::spawn({
+        let a = a.clone();
+        async move { put(&a, "new", "1").await }
+    });
+    let mut longest = Duration::ZERO;
+    while !write.is_finished() {
+        let before = Instant::now();
+        assert_eq!(read(&a, "old").await.unwrap(), "1");
+        assert_eq!(read(&c, "old").await.unwrap(), "1");
+        longest = longest.max(before.elapsed());
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    write.await.unwrap().unwrap();
+    assert!(start.elapsed() > Duration::from_secs(3), "it was not waited for: {:?}", start.elapsed());
+    assert!(start.elapsed() < LONGEST_STALL, "{:?}", start.elapsed());
+    assert!(longest < STALL, "reads stalled for {longest:?}");
+    assert_eq!(evictions(&[&a, &c]), 1);
+    until("its record is gone", || async {
+        storage.dump().iter().filter(|item| item.key.starts_with(b"member/")).count() == 2
+    })
+    .await;
+    let start = Instant::now();
+    put(&c, "new", "2").await.unwrap();
+    assert_eq!(read(&a, "new").await.unwrap(), "2");
+    assert!(start.elapsed() < STALL, "{:?}", start.elapsed());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_leaves_delays_nobody() {
+    let Three { a, b, c, .. } = three().await;
+    b.seal().await;
+    let start = Instant::now();
+    put(&a, "new", "1").await.unwrap();
+    assert_eq!(read(&c, "new").await.unwrap(), "1");
+    assert!(start.elapsed() < STALL, "{:?}", start.elapsed());
+    assert_eq!(evictions(&[&a, &c]), 0);
+}
+
+/// Its watch tells everything late: it is asked to give up its cache, and nobody waits for it any more.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slow_replica_gives_up_its_cache() {
+    let Three { a, b, c, at_b, .. } = three().await;
+    at_b.lag(Duration::from_millis(700));
+    let start = Instant::now();
+    put(&a, "k", "1").await.unwrap();
+    assert!(start.elapsed() < STALL, "{:?}", start.elapsed());
+    assert_eq!(read(&c, "k").await.unwrap(), "1");
+    assert!(!b.status().unwrap().reads_memory);
+    assert_eq!((b.status().unwrap().demotions, evictions(&[&a, &b, &c])), (1, 0));
+    // It asks the store, and waits for its watch.
+    assert_eq!(read(&b, "k").await.unwrap(), "1");
+    at_b.lag(Duration::ZERO);
+    until_all_cached(&[&a, &b, &c]).await;
+}
+
+/// Cut off from the store alone, it says so by others; its cache counts no more.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_cut_off_from_the_store_delays_nobody_who_can_talk_to_it() {
+    let Three { a, b, c, at_b, .. } = three().await;
+    at_b.cut_off(true);
+    at_b.lag(Duration::from_secs(2));
+    let start = Instant::now();
+    put(&a, "k", "1").await.unwrap();
+    assert!(start.elapsed() < STALL, "{:?}", start.elapsed());
+    assert_eq!(read(&c, "k").await.unwrap(), "1");
+    assert!(!b.status().unwrap().reads_memory);
+    at_b.cut_off(false);
+    at_b.lag(Duration::ZERO);
+    assert_eq!(read(&b, "k").await.unwrap(), "1");
+    until_all_cached(&[&a, &b, &c]).await;
+    assert_eq!(evictions(&[&a, &b, &c]), 0);
+}
+
+/// Two do not reach each other; the third tells each what the other shows.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_third_vouches_for_two_that_are_cut_from_each_other() {
+    let Three { hub, a, b, c, .. } = three().await;
+    hub.cut("a", "b");
+    for number in 0..10 {
+        let value = number.to_string();
+        put(&a, "k", &value).await.unwrap();
+        assert_eq!((read(&b, "k").await.unwrap(), read(&c, "k").await.unwrap()), (value.clone(), value));
+    }
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    put(&b, "k", "end").await.unwrap();
+    assert_eq!(read(&a, "k").await.unwrap(), "end");
+    assert_eq!(evictions(&[&a, &b, &c]), 0);
+    hub.mend();
+}
+
+/// Cut off from all others but not from the store: one side is evicted, then both serve by asking the store.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_cut_off_from_all_others_goes_on_by_asking_the_store() {
+    let Three { hub, a, b, c, .. } = three().await;
+    hub.cut("b", "a");
+    hub.cut("b", "c");
+    let start = Instant::now();
+    put(&a, "k", "1").await.unwrap();
+    assert!(start.elapsed() < LONGEST_STALL, "{:?}", start.elapsed());
+    assert_eq!(read(&b, "k").await.unwrap(), "1");
+    put(&b, "k", "2").await.unwrap();
+    assert_eq!((read(&a, "k").await.unwrap(), read(&c, "k").await.unwrap()), ("2".to_owned(), "2".to_owned()));
+    hub.mend();
+    put(&c, "k", "3").await.unwrap();
+    assert_eq!(read(&b, "k").await.unwrap(), "3");
+    until_all_cached(&[&a, &b, &c]).await;
+}
+
+/// Its record vanishes: it is counted on as long as it may still think to be entitled, then goes on under a new id.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_record_deleted_by_hand_is_survived() {
+    let Three { storage, a, b, c, .. } = three().await;
+    let old = b.status().unwrap().id;
+    delete_member(&storage, &old).await;
+    let start = Instant::now();
+    put(&a, "k", "1").await.unwrap();
+    assert!(start.elapsed() < LONGEST_STALL, "{:?}", start.elapsed());
+    assert_eq!((read(&b, "k").await.unwrap(), read(&c, "k").await.unwrap()), ("1".to_owned(), "1".to_owned()));
+    until("it goes on under a new id", || async {
+        b.status().is_some_and(|status| status.id != old && status.rejoins == 1)
+    })
+    .await;
+    put(&b, "k", "2").await.unwrap();
+    assert_eq!((read(&a, "k").await.unwrap(), read(&c, "k").await.unwrap()), ("2".to_owned(), "2".to_owned()));
+    until_all_cached(&[&a, &b, &c]).await;
+}
+
+/// A replica that cannot talk to others joins: all ask the store from then on.
+#[tokio::test(flavor = "multi_thread")]
+async fn one_that_cannot_talk_makes_all_ask_the_store() {
+    let Three { storage, a, b, c, .. } = three().await;
+    let mute = open(Arc::new(storage.clone()), "mute").await;
+    for number in 0..10 {
+        let value = number.to_string();
+        let (writer, reader) = if number % 2 == 0 { (&a, &mute) } else { (&mute, &c) };
+        put(writer, "k", &value).await.unwrap();
+        assert_eq!(read(reader, "k").await.unwrap(), value);
+    }
+    until("nobody reads from memory", || async {
+        [&a, &b, &c, &mute].iter().all(|barrier| barrier.status().is_some_and(|status| status.mode == Mode::Barrier))
+    })
+    .await;
+    mute.seal().await;
+    until_all_cached(&[&a, &b, &c]).await;
+}
+
+/// Somebody joins when the only other one is dead: it evicts it and waits.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_newcomer_waits_for_a_dead_one_that_it_never_met() {
+    let (hub, storage) = (Arc::new(Hub::default()), MemoryStorage::new());
+    let a = open_on(&hub, Arc::new(storage.clone()), "a").await;
+    put(&a, "k", "1").await.unwrap();
+    until_all_cached(&[&a]).await;
+    hub.hang_up("a");
+    drop(a);
+    let start = Instant::now();
+    let b = open_on(&hub, Arc::new(storage.clone()), "b").await;
+    put(&b, "k", "2").await.unwrap();
+    assert!(start.elapsed() > Duration::from_secs(3), "{:?}", start.elapsed());
+    assert!(start.elapsed() < LONGEST_STALL, "{:?}", start.elapsed());
+    until_all_cached(&[&b]).await;
+}
+
+/// What somebody puts back into the store is refused everywhere within a moment, also where it would be read from memory.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_put_back_by_somebody_else_is_refused_by_all() {
+    let Three { storage, a, b, c, .. } = three().await;
+    put(&a, "token", "valid").await.unwrap();
+    let newest = |storage: &MemoryStorage| {
+        let values = storage.dump().into_iter().filter(|item| item.key.starts_with(b"data/"));
+        values.max_by_key(|item| item.mod_revision).unwrap()
+    };
+    let old = newest(&storage);
+    put(&b, "token", "revoked").await.unwrap();
+    let page = storage.range(Range::key(old.key.clone())).await.map_err(|error: Error| error.to_string()).unwrap();
+    assert_ne!(page.items[0].value, old.value);
+    storage.txn(Txn { then: vec![Op::put(old.key, old.value)], ..Txn::default() }).await.unwrap();
+    for barrier in [&a, &b, &c] {
+        until("it is refused", || async {
+            matches!(holdfast_barrier::Store::get(&**barrier, "token").await, Err(StoreError::Corrupt { .. }))
+        })
+        .await;
+    }
+}
+
+/// Within a request nothing waits but its end.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_waits_at_its_end_only() {
+    let Three { hub, a, b, .. } = three().await;
+    hub.hang_up("b");
+    drop(b);
+    holdfast_barrier::one_request(async {
+        let start = Instant::now();
+        put(&a, "k", "1").await.unwrap();
+        assert_eq!(read(&a, "k").await.unwrap(), "1");
+        assert_eq!(read(&a, "missing").await, None);
+        let before = start.elapsed();
+        holdfast_barrier::release(|| 1).await.unwrap();
+        assert!(before < STALL && start.elapsed() > Duration::from_secs(3), "{before:?} {:?}", start.elapsed());
+    })
+    .await;
+    let status = a.status().unwrap();
+    assert_eq!((status.gate_waits, status.gate_refused, status.gate_waiting), (1, 0, 0));
+    assert!(status.gate_waited > Duration::from_secs(3));
+}
