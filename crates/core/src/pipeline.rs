@@ -1,8 +1,8 @@
 //! One request from top to bottom.
 //!
-//! parse → seal check → resolve → token → policy → audit the request → engine → lease → wrap → audit the answer →
+//! parse → seal check → resolve → token → policy → audit the request → engine → lease → wrap → release → audit the answer →
 //! answer. Each step takes what the step before it made; login is the same function. What was denied or malformed is
-//! audited like the rest, and an answer that cannot be audited takes back what was made for it.
+//! audited like the rest, and an answer that may not be released or cannot be audited takes back what was made for it.
 
 mod admit;
 mod common;
@@ -10,6 +10,7 @@ mod decision;
 mod finish;
 mod lend;
 mod parse;
+mod release;
 mod serial;
 mod trail;
 mod wrap;
@@ -62,11 +63,11 @@ impl Core {
                 false => None,
             };
             match early {
-                Some(answer) => answer.unwrap_or_else(Answer::Error),
+                Some(answer) => release::bare(answer.unwrap_or_else(Answer::Error)).await,
                 None => match core.open() {
                     Some(open) => match open.limit_role(&raw).await {
                         None => serve(&open, parse(raw), None).await,
-                        Some(refusal) => Answer::Error(refusal),
+                        Some(refusal) => release::bare(Answer::Error(refusal)).await,
                     },
                     None => Answer::Error(Error::Sealed),
                 },
@@ -93,7 +94,7 @@ impl Core {
 pub(crate) async fn serve(open: &Arc<Open>, mut parsed: Parsed, server: Option<Arc<Holder>>) -> Answer {
     let ground = match Box::pin(Ground::read(open, &parsed)).await {
         Ok(ground) => ground,
-        Err(error) => return Answer::Error(error.into()),
+        Err(error) => return release::bare(Answer::Error(error.into())).await,
     };
     parsed.settle(ground.router.namespaces());
     let mut trail = Trail::new(&parsed);
@@ -109,6 +110,7 @@ pub(crate) async fn serve(open: &Arc<Open>, mut parsed: Parsed, server: Option<A
         },
         Err(error) => Err(error),
     };
+    outcome = Box::pin(release::release(open, outcome)).await;
     let events = outcome.as_mut().map(|reply| std::mem::take(&mut reply.response.events)).unwrap_or_default();
     let answer = Box::pin(finish::finish(open, &trail, outcome)).await;
     if let Some(mounted) = trail.mounted.as_ref().filter(|_| !events.is_empty())

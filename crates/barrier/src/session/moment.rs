@@ -72,12 +72,12 @@ pub(super) fn see(gate: &Arc<Gate>, revision: Revision) -> bool {
 }
 
 /// Waits until whatever the current request has read, found missing, met or written may be shown: until every replica that
-/// reads from its memory has it. `size` tells about how many bytes wait.
+/// reads from its memory has it. About so many bytes wait meanwhile.
 /// [`StoreError::Unavailable`]: not in time, or too many wait; then nothing of it may leave.
-pub async fn release(size: impl FnOnce() -> usize) -> Result<(), StoreError> {
+pub async fn release(bytes: usize) -> Result<(), StoreError> {
     let seen = REQUEST.try_with(|request| request.seen.borrow().clone()).ok().flatten();
     match seen {
-        Some((gate, revision)) if !gate.lets(revision) => gate.pass(revision, size()).await,
+        Some((gate, revision)) if !gate.lets(revision) => gate.pass(revision, bytes).await,
         _ => Ok(()),
     }
 }
