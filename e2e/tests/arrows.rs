@@ -17,6 +17,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("storage-etcd", &["storage"]),
     ("storage-file", &["storage"]),
     ("barrier", &["storage"]),
+    ("peer", &["barrier"]),
     ("seal", &["shamir"]),
     ("snapshot", &[]),
     ("logical", &["barrier", "password"]),
