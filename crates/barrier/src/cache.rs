@@ -6,11 +6,11 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use bytes::Bytes;
+use holdfast_failpoint::switched;
 use holdfast_secret::SecretBytes;
 use holdfast_storage::{Event, KeyValue};
 use parking_lot::Mutex;
 
-use crate::mutation;
 use crate::view::{Revision, Shared};
 
 /// Bytes counted for an entry beyond key and value.
@@ -109,7 +109,7 @@ impl Cache {
         if fill.readers == 0 {
             state.fills.remove(key);
         }
-        if let Some(known) = read.filter(|_| !changed || mutation::on("fill_without_pending")) {
+        if let Some(known) = read.filter(|_| !changed || switched!("mutant.fill-without-pending")) {
             state.insert(key.clone(), known);
         }
     }

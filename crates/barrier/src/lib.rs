@@ -9,7 +9,6 @@ pub mod fuzzing;
 mod keyring;
 mod keys;
 mod layout;
-pub mod mutation;
 mod names;
 mod options;
 pub mod peer;

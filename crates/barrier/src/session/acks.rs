@@ -10,8 +10,8 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use crate::layout;
-use crate::mutation;
 use crate::view::Revision;
+use holdfast_failpoint::switched;
 
 /// Members remembered at most: who says more than that is wrong.
 const MOST: usize = 256;
@@ -88,7 +88,7 @@ impl Ack {
     fn join(&mut self, other: &Self) {
         match other.record.cmp(&self.record) {
             std::cmp::Ordering::Greater => {
-                let demoted = mutation::on("demoted_for_any_record") && self.demoted;
+                let demoted = switched!("mutant.demoted-for-any-record") && self.demoted;
                 *self = Self { beat: self.beat.max(other.beat), ..other.clone() };
                 self.demoted |= demoted;
             }

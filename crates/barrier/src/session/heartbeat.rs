@@ -7,13 +7,13 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use holdfast_failpoint::switched;
 use holdfast_storage::{Op, OpReply, Txn};
 use tokio::time::Instant;
 
 use super::Session;
 use super::standing::Standing;
 use crate::layout;
-use crate::mutation;
 
 const EVERY: Duration = Duration::from_millis(500);
 /// Longest time the watch may be behind what a heartbeat has seen.
@@ -66,7 +66,7 @@ impl Session {
         }
         if reply.succeeded {
             self.confirm(&standing, sent);
-            if mutation::on("applied_from_header") {
+            if switched!("mutant.applied-from-header") {
                 self.advance(reply.revision);
             }
         } else if let Some(OpReply::Get(item)) = reply.replies.into_iter().next()

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use holdfast_failpoint::failpoint;
+use holdfast_failpoint::{failpoint, switched};
 use holdfast_storage::{Compare, Condition, Error, KeyValue, Op, OpReply, Txn, TxnReply};
 
 use outcome::Resolution;
@@ -20,7 +20,6 @@ use super::standing::Standing;
 use super::{Session, queue::MAX_BYTES};
 use crate::keys::Keys;
 use crate::layout::{self, MemberId};
-use crate::mutation;
 use crate::record::{self, LaneRecord};
 use crate::value::BatchId;
 use crate::view::{Revision, StoreError};
@@ -72,7 +71,7 @@ impl Lane {
             }
             let ready = match self.revision {
                 Some(revision) => Ok(revision),
-                None if mutation::on("lane_compared_at_zero") => Ok(0),
+                None if switched!("mutant.lane-compared-at-zero") => Ok(0),
                 None => self.make(session, &standing, &keys).await,
             };
             let revision = match ready {

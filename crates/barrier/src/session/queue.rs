@@ -6,12 +6,12 @@
 use std::collections::{HashSet, VecDeque};
 
 use bytes::Bytes;
+use holdfast_failpoint::switched;
 use holdfast_secret::SecretBytes;
 use holdfast_storage::Condition;
 use parking_lot::Mutex;
 use tokio::sync::{Notify, oneshot};
 
-use crate::mutation;
 use crate::value::Encrypted;
 use crate::view::{Revision, StoreError};
 
@@ -171,7 +171,7 @@ impl PendingWrite {
 fn take_batch(waiting: &mut VecDeque<Pending>) -> Vec<Pending> {
     let mut batch = Vec::new();
     let (mut bytes, mut ops) = (0, 0);
-    let rule = !mutation::on("no_conflict_rule");
+    let rule = !switched!("mutant.no-conflict-rule");
     let (mut read, mut written) = (HashSet::new(), HashSet::new());
     let mut at = 0;
     while at < waiting.len().min(SEARCH) && batch.len() < MAX_INNER {

@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
+use holdfast_failpoint::switched;
 use holdfast_storage::{Error, Range, Storage};
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
@@ -13,7 +14,6 @@ use tokio::time::Instant;
 use super::{Session, moment};
 use crate::cache::{Found, Known};
 use crate::layout;
-use crate::mutation;
 use crate::record::State;
 use crate::view::{Revision, StoreError};
 
@@ -114,8 +114,8 @@ impl Session {
 
     /// As [`Session::see`], of what was only read.
     pub(super) async fn see_read(&self, revision: Revision) -> Result<(), StoreError> {
-        let past_gate = mutation::on("barrier_reads_past_gate") && !self.may_read_memory();
-        if past_gate || mutation::on("gate_writes_only") { Ok(()) } else { self.see(revision).await }
+        let past_gate = switched!("mutant.barrier-reads-past-gate") && !self.may_read_memory();
+        if past_gate || switched!("mutant.gate-writes-only") { Ok(()) } else { self.see(revision).await }
     }
 
     /// What is known of a key, read from the store as of what is applied if it must be.
@@ -130,7 +130,7 @@ impl Session {
             };
             let mut fill = Fill { session: self, key, read: None };
             let range = Range::key(key.clone());
-            let range = if mutation::on("fill_above_applied") { range } else { range.at(at) };
+            let range = if switched!("mutant.fill-above-applied") { range } else { range.at(at) };
             match self.storage.range(range).await {
                 Ok(page) => {
                     let known = page.items.into_iter().next().map_or(Known::Absent(at), Known::Present);

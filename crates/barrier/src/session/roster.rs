@@ -4,12 +4,12 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use bytes::Bytes;
+use holdfast_failpoint::switched;
 use holdfast_storage::{Event, KeyValue};
 
 use super::acks::{Ack, Acks};
 use super::status::PeerStatus;
 use crate::layout::{self, MemberId};
-use crate::mutation;
 use crate::peer::Endpoint;
 use crate::record::{self, MemberRecord, State};
 use crate::value::MacKey;
@@ -278,7 +278,7 @@ impl Roster {
 impl Peer {
     /// Evicted for so long that no cached read of it can be in time.
     fn is_over(&self, now: Duration) -> bool {
-        let wait = match mutation::on("short_wait_after_eviction") {
+        let wait = match switched!("mutant.short-wait-after-eviction") {
             true => super::reading::CONFIRMED_FOR * 9 / 10,
             false => COUNTED_FOR,
         };

@@ -10,14 +10,13 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
-use holdfast_failpoint::failpoint;
+use holdfast_failpoint::{failpoint, switched};
 use holdfast_storage::{Compare, Condition, Error, KeyValue, Op, OpReply, Range, Txn};
 
 use super::roster::Roster;
 use super::{Ground, LANES, Session};
 use crate::keys::Keys;
 use crate::layout::{self, MemberId};
-use crate::mutation;
 use crate::options::Options;
 use crate::peer::Endpoint;
 use crate::record::{self, LaneRecord, MemberRecord, State};
@@ -269,7 +268,7 @@ impl Session {
                 let Some(stored) = self.evicted_record(&key).await? else { continue };
                 tracing::warn!("evicting a replica that is silent or does not give up its cache");
                 let compares = vec![mine.clone(), Compare::new(key.clone(), Condition::ModRevision(revision))];
-                let mark = if mutation::on("no_tombstone") { Op::delete(key) } else { Op::put(key, stored) };
+                let mark = if switched!("mutant.no-tombstone") { Op::delete(key) } else { Op::put(key, stored) };
                 let reply = self.storage.txn(Txn { compares, then: vec![mark], otherwise: Vec::new() }).await?;
                 self.peers.counters.evictions.fetch_add(u64::from(reply.succeeded), Ordering::Relaxed);
                 failpoint!("evict.written").await;
@@ -320,7 +319,7 @@ impl Session {
 impl Standing {
     /// What every batch and heartbeat compares: nobody has touched our record.
     pub fn fence(&self) -> Compare {
-        let condition = match mutation::on("fence_create_revision") {
+        let condition = match switched!("mutant.fence-create-revision") {
             // An id is never used again: it was created once.
             true => Condition::Exists,
             false => Condition::ModRevision(self.revision),

@@ -1,10 +1,10 @@
 //! What became of a batch whose answer was lost.
 
+use holdfast_failpoint::switched;
 use holdfast_storage::{Compare, Condition, Error, KeyValue, Op, Range, Txn};
 
 use super::{FIRST_PAUSE, LONGEST_PAUSE, Lane};
 use crate::keys::Keys;
-use crate::mutation;
 use crate::record::{self, LaneRecord};
 use crate::session::Session;
 use crate::session::queue::{Pending, Refusal};
@@ -27,7 +27,7 @@ impl Lane {
         let mut full = false;
         loop {
             let keys = session.keys.load_full();
-            if mutation::on("resolve_by_reading") {
+            if switched!("mutant.resolve-by-reading") {
                 match session.storage.get(&self.key).await {
                     Ok((found, _)) => return self.resolved(&keys, found),
                     Err(_) => continue,
