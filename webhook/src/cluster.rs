@@ -1,21 +1,17 @@
 //! What the webhook asks the cluster: DynamicCredential objects by name, and annotations of namespaces.
 
-use std::{collections::HashMap, future::Future, pin::Pin, sync::Arc, time::Duration};
+mod mirror;
+
+use std::{future::Future, pin::Pin, time::Duration};
 
 use anyhow::Context as _;
-use futures::{StreamExt, TryStreamExt};
 use holdfast_base::duration;
 use holdfast_crd_types::{DynamicCredential, names};
 use holdfast_runtime::Shutdown;
 use k8s_openapi::api::core::v1;
-use kube::{
-    Api, Client, ResourceExt,
-    core::PartialObjectMeta,
-    runtime::{WatchStreamExt, watcher},
-};
-use parking_lot::RwLock;
-use tracing::{debug, info};
+use kube::{Api, Client, ResourceExt, core::PartialObjectMeta};
 
+use self::mirror::Mirror;
 use crate::{
     annotations::Annotations,
     profile::{NAMESPACE_DEFAULTS, NAMESPACE_PROFILE, Namespace},
@@ -42,78 +38,51 @@ pub trait Cluster: Send + Sync + 'static {
     fn namespace<'a>(&'a self, name: &'a str) -> Answer<'a, Namespace>;
 }
 
-/// Asks the API server; namespaces are watched, so that nearly every review is answered from memory.
+/// Asks the API server. What reviews need is watched, so that nearly every one is answered from memory; what is not there
+/// (yet) is asked for.
 #[derive(Clone)]
 pub struct Live {
     client: Client,
-    /// Of every namespace, what concerns injection. `None` until the first list is complete.
-    namespaces: Arc<RwLock<Option<HashMap<String, Annotations>>>>,
+    /// Of every namespace, what concerns injection.
+    namespaces: Mirror<Annotations>,
+    /// Of every DynamicCredential, where it is read. One that makes no sense is not in it.
+    credentials: Mirror<Located>,
 }
 
 impl Live {
     /// Knows nothing until [`Live::watch`] runs, and asks.
     pub fn new(client: Client) -> Self {
-        Self { client, namespaces: Arc::default() }
+        Self { client, namespaces: Mirror::default(), credentials: Mirror::default() }
     }
 
-    /// Watches namespaces until the shutdown.
+    /// Watches until the shutdown.
     ///
     /// # Errors
-    /// When the watch ends by itself.
+    /// When a watch ends by itself.
     pub async fn watch(self, shutdown: Shutdown) -> anyhow::Result<()> {
-        let api: Api<PartialObjectMeta<v1::Namespace>> = Api::all(self.client.clone());
-        let mut events = watcher(api, watcher::Config::default()).default_backoff().boxed();
-        let mut listed = HashMap::new();
-        loop {
-            let event = tokio::select! {
-                event = events.try_next() => event,
-                () = shutdown.cancelled() => return Ok(()),
-            };
-            match event {
-                Ok(Some(watcher::Event::Init)) => listed = HashMap::new(),
-                Ok(Some(watcher::Event::InitApply(namespace))) => {
-                    listed.insert(namespace.name_any(), concerning(&namespace));
-                }
-                Ok(Some(watcher::Event::InitDone)) => {
-                    info!(namespaces = listed.len(), "watching namespaces");
-                    *self.namespaces.write() = Some(std::mem::take(&mut listed));
-                }
-                Ok(Some(watcher::Event::Apply(namespace))) => {
-                    if let Some(known) = self.namespaces.write().as_mut() {
-                        known.insert(namespace.name_any(), concerning(&namespace));
-                    }
-                }
-                Ok(Some(watcher::Event::Delete(namespace))) => {
-                    if let Some(known) = self.namespaces.write().as_mut() {
-                        known.remove(&namespace.name_any());
-                    }
-                }
-                Ok(None) => anyhow::bail!("the watch over namespaces ended"),
-                Err(error) => debug!(%error, "watch over namespaces"),
-            }
-        }
+        let namespaces: Api<PartialObjectMeta<v1::Namespace>> = Api::all(self.client.clone());
+        let credentials: Api<DynamicCredential> = Api::all(self.client);
+        let namespaces = self.namespaces.keep(namespaces, |namespace| Some(concerning(namespace)), &shutdown);
+        let credentials = self.credentials.keep(credentials, |object| located(object).ok(), &shutdown);
+        tokio::try_join!(namespaces, credentials).map(drop)
     }
 }
 
 impl Cluster for Live {
     fn locate<'a>(&'a self, namespace: &'a str, name: &'a str) -> Answer<'a, Option<Located>> {
         Box::pin(async move {
+            if let Some(known) = self.credentials.get(namespace, name) {
+                return Ok(Some(known));
+            }
             let objects: Api<DynamicCredential> = Api::namespaced(self.client.clone(), namespace);
-            let Some(object) = objects.get_opt(name).await? else { return Ok(None) };
-            let ttl = object.spec.ttl.as_deref().map(duration::parse).transpose().context("spec.ttl")?;
-            Ok(Some(Located {
-                path: names::credential_path(namespace, &object.spec.engine_ref.name, &object.spec.role),
-                ttl: ttl.filter(|ttl| !ttl.is_zero()),
-            }))
+            objects.get_opt(name).await?.as_ref().map(located).transpose()
         })
     }
 
     fn namespace<'a>(&'a self, name: &'a str) -> Answer<'a, Namespace> {
         Box::pin(async move {
-            let known = self.namespaces.read().as_ref().and_then(|known| known.get(name).cloned());
-            let annotations = match known {
+            let annotations = match self.namespaces.get("", name) {
                 Some(annotations) => annotations,
-                // Made a moment ago, or the watch has not begun.
                 None => {
                     let api: Api<v1::Namespace> = Api::all(self.client.clone());
                     api.get_metadata_opt(name).await?.map(|found| concerning(&found)).unwrap_or_default()
@@ -122,6 +91,15 @@ impl Cluster for Live {
             Ok(Namespace { name: name.to_owned(), annotations })
         })
     }
+}
+
+fn located(object: &DynamicCredential) -> anyhow::Result<Located> {
+    let ttl = object.spec.ttl.as_deref().map(duration::parse).transpose().context("spec.ttl")?;
+    let namespace = object.namespace().unwrap_or_default();
+    Ok(Located {
+        path: names::credential_path(&namespace, &object.spec.engine_ref.name, &object.spec.role),
+        ttl: ttl.filter(|ttl| !ttl.is_zero()),
+    })
 }
 
 fn concerning(namespace: &PartialObjectMeta<v1::Namespace>) -> Annotations {

@@ -107,7 +107,7 @@ async fn main() -> anyhow::Result<()> {
     let mut tasks = Tasks::new(shutdown.clone());
     tasks.spawn("admin", admin.clone().serve(arguments.admin_listen, shutdown.clone()));
     tasks.spawn("webhook", serve::serve(listener, acceptor, service, shutdown.clone()));
-    tasks.spawn("namespaces", live.watch(shutdown.clone()));
+    tasks.spawn("watches", live.watch(shutdown.clone()));
     tasks.spawn("certificates", authority::keep(client, place, Arc::new(SystemClock), serving, admin, shutdown));
     tasks.join().await
 }

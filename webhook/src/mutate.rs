@@ -71,7 +71,11 @@ pub fn wanted(pod: &Value) -> Result<Option<(Plan, Findings)>, Error> {
     if done || elsewhere || annotations.contains_key(MIRROR) || annotations::of_another(&names).is_some() {
         return Ok(None);
     }
-    annotations::plan(&annotations)
+    let planned = annotations::plan(&annotations)?;
+    if planned.is_some() {
+        pod::has_shape(pod)?;
+    }
+    Ok(planned)
 }
 
 /// The DynamicCredentials that the plan names.

@@ -143,7 +143,11 @@ pub async fn serve(
     loop {
         let stream = tokio::select! {
             accepted = listener.accept(), if connections.len() < MAX_CONNECTIONS => match accepted {
-                Ok((stream, _)) => stream,
+                Ok((stream, _)) => {
+                    // An answer is two frames; the second must not wait for the first to be acknowledged.
+                    let _ = stream.set_nodelay(true);
+                    stream
+                }
                 Err(error) => { debug!(%error, "accept failed"); continue }
             },
             Some(_) = connections.join_next() => continue,

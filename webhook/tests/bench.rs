@@ -97,6 +97,7 @@ async fn fifty_pods_a_second() {
     let mut stream = None;
     eventually("the webhook serves", async || {
         let Ok(plain) = tokio::net::TcpStream::connect(("127.0.0.1", port)).await else { return false };
+        plain.set_nodelay(true).unwrap();
         let name = ServerName::try_from("webhook.holdfast.svc").unwrap();
         stream = connector.connect(name, plain).await.ok();
         stream.is_some()

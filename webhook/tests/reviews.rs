@@ -105,3 +105,42 @@ async fn absent_credentials_and_a_broken_cluster_are_told_apart() {
     assert_eq!((outcome, &broken["response"]["status"]["code"]), (Outcome::Failed, &json!(500)));
     assert!(review::answer(b"{}", &rules("{}"), &Stub::default()).await.is_err());
 }
+
+#[tokio::test]
+async fn what_is_no_review_is_refused_and_odd_pods_are_survived() {
+    let deep = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
+    let own = r#"{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview","request":"#;
+    for body in [
+        "",
+        "null",
+        "[]",
+        "{",
+        "\u{0}",
+        "\"AdmissionReview\"",
+        deep.as_str(),
+        r#"{"apiVersion":"admission.k8s.io/v1beta1","kind":"AdmissionReview","request":{"uid":"u"}}"#,
+        r#"{"apiVersion":"admission.k8s.io/v1","kind":"Pod","request":{"uid":"u"}}"#,
+        &format!("{own}null}}"),
+        &format!("{own}{{}}}}"),
+        &format!("{own}{{\"uid\":7}}}}"),
+    ] {
+        let answer = review::answer(body.as_bytes(), &rules("{}"), &Stub::default()).await;
+        assert!(answer.is_err(), "{}", &body[..body.len().min(80)]);
+    }
+    // A pod of odd shapes: the API server would never send it, and nothing falls over.
+    let annotations = json!({ "holdfast.dev/inject": "true", "holdfast.dev/secret.a": "p" });
+    for (pointer, value) in [
+        ("spec", json!(null)),
+        ("spec", json!([])),
+        ("spec", json!({ "containers": {} })),
+        ("spec", json!("x")),
+        ("spec", json!({ "containers": [7, null, {}], "initContainers": "x", "volumes": 1 })),
+        ("metadata", json!({ "annotations": annotations, "labels": 7 })),
+        ("metadata", json!([])),
+    ] {
+        let mut body: Value = serde_json::from_slice(&review("CREATE", annotations.clone())).unwrap();
+        body["request"]["object"][pointer] = value.clone();
+        let answer = review::answer(body.to_string().as_bytes(), &rules("{}"), &Stub::default()).await;
+        assert_eq!(answer.unwrap().0["response"]["uid"], "u-1", "{pointer} = {value}");
+    }
+}

@@ -20,6 +20,26 @@ pub(super) fn containers<'p>(pod: &'p Value, list: &str) -> impl Iterator<Item =
     pod["spec"][list].as_array().into_iter().flatten()
 }
 
+/// What an API server has checked before it asks: what is to be changed here is of the right kind. Anybody can call a
+/// webhook.
+pub(super) fn has_shape(pod: &Value) -> Result<(), Error> {
+    let map = |value: &Value| value.is_null() || value.is_object();
+    let objects = |value: &Value| {
+        value.is_null() || value.as_array().is_some_and(|list| list.iter().all(serde_json::Value::is_object))
+    };
+    let lists = ["containers", "initContainers", "volumes"];
+    let inner = |container: &Value| objects(&container["volumeMounts"]) && objects(&container["env"]);
+    let good = pod["metadata"].is_object()
+        && pod["spec"].is_object()
+        && map(&pod["metadata"]["labels"])
+        && lists.iter().all(|list| objects(&pod["spec"][*list]))
+        && ["containers", "initContainers"].iter().all(|list| containers(pod, list).all(inner));
+    if good {
+        return Ok(());
+    }
+    Err(Error { annotation: format!("{HOLDFAST}inject"), reason: "this is no pod".to_owned() })
+}
+
 /// Volumes with their mount paths; the first holds status and token too.
 pub(super) fn volumes(plan: &Plan) -> impl Iterator<Item = (String, String)> {
     let first = plan.choices.mount_path(plan.vault).to_owned();
