@@ -76,6 +76,7 @@ const LINES: &str = "{{ range $k, $v := . }}{{ $k }}={{ $v }}\n{{ end }}";
 const MAP: &str = "{{ range $k, $v := . }}{{ $k }}: {{ $v }}\n{{ end }}";
 const DOTENV: &str = "{{ range $k, $v := . }}{{ $k | toUpper }}={{ $v | toUnescapedJSON }}\n{{ end }}";
 const JSON: &str = "{{ . | toUnescapedJSON }}";
+const YAML: &str = "{{ . | toYAML }}";
 
 /// Whether a pod asks, and for which profile.
 #[derive(Default)]
@@ -226,12 +227,13 @@ fn format(annotation: &str, format: &str) -> Result<String, Error> {
         "map" => MAP,
         "dotenv" => DOTENV,
         "json" => JSON,
+        "yaml" => YAML,
         _ => {
             let field = format.strip_prefix("raw:").filter(|field| {
                 !field.is_empty() && field.chars().all(|c| c.is_ascii_alphanumeric() || "_-.".contains(c))
             });
             let Some(field) = field else {
-                let reason = format!("{format:?}: use lines, map, dotenv, json or raw:FIELD");
+                let reason = format!("{format:?}: use lines, map, dotenv, json, yaml or raw:FIELD");
                 return Err(wrong(annotation, reason));
             };
             return Ok(format!("{{{{ index . \"{field}\" }}}}"));

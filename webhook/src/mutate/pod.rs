@@ -64,7 +64,7 @@ pub(super) fn user(pod: &Value, plan: &Plan, findings: &mut Findings) -> Result<
         return Err(Error {
             annotation: targets
                 .first()
-                .map_or(format!("{HOLDFAST}share-process-namespace"), |(item, _)| on_change(item)),
+                .map_or(format!("{HOLDFAST}share-process-namespace"), |(item, _)| on_change(plan, item)),
             reason: "a signal needs a shared process namespace, and the pod says shareProcessNamespace: false"
                 .to_owned(),
         });
@@ -75,19 +75,24 @@ pub(super) fn user(pod: &Value, plan: &Plan, findings: &mut Findings) -> Result<
         own.or_else(|| pod["spec"]["securityContext"][field].as_i64())
     };
     let mut uid = plan.choices.run_as_user.or(same_user(pod, plan)?);
+    let mut by_process = None;
     for (item, target) in &targets {
         if !names.contains(target) {
-            findings.notes.push(format!(
-                "{}: {target:?} is no container of this pod, so it is taken for the name of a process",
-                on_change(item)
-            ));
+            // The line of a shell means a process.
+            if !plan.vault {
+                findings.notes.push(format!(
+                    "{}: {target:?} is no container of this pod, so it is taken for the name of a process",
+                    on_change(plan, item)
+                ));
+            }
+            by_process = Some(item);
             continue;
         }
         match (id("runAsUser", target), plan.choices.run_as_user) {
             (_, Some(_)) => {}
             (None, None) => {
                 return Err(Error {
-                    annotation: on_change(item),
+                    annotation: on_change(plan, item),
                     reason: format!(
                         "only the same user may send a signal, and nothing says who runs container {target}; set its \
                          securityContext.runAsUser, or {HOLDFAST}run-as-user, or use http:PORT/path or touch"
@@ -96,7 +101,7 @@ pub(super) fn user(pod: &Value, plan: &Plan, findings: &mut Findings) -> Result<
             }
             (Some(found), None) if uid.is_some_and(|uid| uid != found) => {
                 return Err(Error {
-                    annotation: on_change(item),
+                    annotation: on_change(plan, item),
                     reason: "the containers that get signals run as different users; use http:PORT/path or touch"
                         .to_owned(),
                 });
@@ -112,7 +117,15 @@ pub(super) fn user(pod: &Value, plan: &Plan, findings: &mut Findings) -> Result<
         let ids: BTreeSet<Option<i64>> = chosen.iter().map(|name| id(field, name)).collect();
         if ids.len() == 1 { ids.into_iter().next().flatten().filter(|id| *id != 0) } else { None }
     };
-    let uid = uid.or_else(|| common("runAsUser")).unwrap_or(NOBODY);
+    let known = uid.or_else(|| common("runAsUser"));
+    if let (Some(item), None) = (by_process, known) {
+        findings.notes.push(format!(
+            "{}: only the same user may send a signal, and nothing says who runs the containers; set \
+             securityContext.runAsUser in the pod",
+            on_change(plan, item)
+        ));
+    }
+    let uid = known.unwrap_or(NOBODY);
     // The kernel shows a process' environment, by which the agent finds the container, to the same group only.
     let signalled = targets.iter().find_map(|(_, target)| id("runAsGroup", target));
     let gid = plan.choices.run_as_group.or(signalled).or_else(|| common("runAsGroup")).unwrap_or(NOBODY);
@@ -304,7 +317,12 @@ fn list(value: &mut Value) -> &mut Vec<Value> {
     }
 }
 
-fn on_change(item: &Planned) -> String {
+/// The annotation that says what is done after a change.
+fn on_change(plan: &Plan, item: &Planned) -> String {
+    let by_command = plan.said.get("on-change").is_some_and(|annotation| annotation.starts_with(VAULT));
+    if by_command {
+        return format!("{VAULT}agent-inject-command-{}", item.name);
+    }
     format!("{HOLDFAST}on-change.{}", item.name)
 }
 

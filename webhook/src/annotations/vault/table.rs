@@ -113,3 +113,21 @@ pub(super) const PREFIXES: &[(&str, Effect)] = &[
     ("agent-telemetry-", Moot("the agent has no telemetry to configure")),
     ("auth-config-", Moot("login by kubernetes needs no configuration")),
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_key_is_in_the_migration_guide() {
+        let guide = include_str!("../../../../docs/how-to/migrate-from-vault-k8s.md");
+        let exact = KEYS.iter().map(|(key, _)| (*key).to_owned());
+        let named = NAMED.iter().map(|(stem, _)| format!("{stem}NAME"));
+        for key in exact.chain(named).chain(PREFIXES.iter().map(|(prefix, _)| format!("{prefix}PARAM"))) {
+            let short = key.rsplit_once('-').map_or_else(String::new, |(_, end)| format!("`-{end}`"));
+            let written = guide.contains(&format!("`{key}`"))
+                || (key.starts_with("agent-limits-") || key.starts_with("agent-requests-")) && guide.contains(&short);
+            assert!(written, "{key} is not in the guide");
+        }
+    }
+}
