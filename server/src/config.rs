@@ -5,6 +5,7 @@
 
 mod audit;
 mod initialize;
+mod limits;
 mod listener;
 mod lockout;
 mod seal;
@@ -18,6 +19,7 @@ use std::{
 
 use holdfast_base::duration;
 use holdfast_core::AuditConfig;
+use holdfast_core::admission;
 use holdfast_core::lockout::Lockouts;
 use holdfast_hcl::{Body, Stanza};
 use holdfast_runtime::LogFormat;
@@ -82,6 +84,8 @@ pub struct Config {
     pub default_lease_ttl: Duration,
     /// Longest TTL of tokens and leases where nothing else says one.
     pub max_lease_ttl: Duration,
+    /// How many requests are worked on at a time.
+    pub limits: admission::Limits,
     /// How many failed logins lock a user out.
     pub lockouts: Lockouts,
     /// Level or filter; `info` if nothing says one.
@@ -114,6 +118,7 @@ impl Default for Config {
             default_lease_ttl: DAYS_32,
             max_lease_ttl: DAYS_32,
             lockouts: Lockouts::default(),
+            limits: admission::Limits::default(),
             log_level: None,
             log_format: LogFormat::Text,
             raw_storage: false,
@@ -163,6 +168,7 @@ impl Config {
         for (labels, stanza) in top.blocks("user_lockout", 1)? {
             lockout::read(&labels[0], &stanza, &mut self.lockouts, &mut self.warnings)?;
         }
+        limits::read(&top, &mut self.limits)?;
         audit::read(&top, &mut self.audit, &mut self.warnings)?;
         for (_, stanza) in top.blocks("initialize", 1)? {
             initialize::read(&stanza, &mut self.initialize, &mut self.warnings)?;

@@ -128,6 +128,7 @@ async fn make_core(
         default_lease_ttl: config.default_lease_ttl,
         max_lease_ttl: config.max_lease_ttl,
         lockouts: config.lockouts.clone(),
+        limits: config.limits,
         cluster_name: config.cluster_name.clone().unwrap_or_default(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         build_date: BUILD_DATE.to_owned(),

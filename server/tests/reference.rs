@@ -30,6 +30,7 @@ async fn write(core: &Arc<Core>, token: &str, path: &str, body: Value) -> Value 
 async fn everything() -> Vec<Section> {
     let (clock, entropy): (Arc<SystemClock>, Arc<dyn Entropy>) = (Arc::new(SystemClock), Arc::new(SystemEntropy));
     let core = Core::new(CoreConfig {
+        limits: Default::default(),
         barrier: Barrier::open(Arc::new(MemoryStorage::new()), clock.clone(), entropy.clone()),
         seal: Arc::new(ShamirSeal),
         registry: registry(),

@@ -7,7 +7,7 @@ use holdfast_logical::{Clock, Entropy};
 use holdfast_seal::Seal;
 use serde_json::{Map, Value};
 
-use crate::{Metrics, Process, Registry, Verb, audit::AuditConfig, lockout::Lockouts};
+use crate::{Metrics, Process, Registry, Verb, admission, audit::AuditConfig, lockout::Lockouts};
 
 /// Everything that a core is made of. Nothing is read from files or the environment below here.
 pub struct CoreConfig {
@@ -37,6 +37,8 @@ pub struct CoreConfig {
     pub max_lease_ttl: Duration,
     /// How many failed logins lock a user out.
     pub lockouts: Lockouts,
+    /// How many requests are worked on at a time.
+    pub limits: admission::Limits,
     /// Empty: made up at initialisation.
     pub cluster_name: String,
     /// Semantic version.

@@ -15,7 +15,8 @@ use tokio::sync::{Mutex, Notify};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    CoreConfig, Error, Metrics, audit::Early, in_flight::InFlight, lifecycle::Ceremony, open::Open, quota::Limiter,
+    CoreConfig, Error, Metrics, admission::Admission, audit::Early, in_flight::InFlight, lifecycle::Ceremony,
+    open::Open, quota::Limiter,
 };
 
 /// The server. One per process.
@@ -37,6 +38,7 @@ pub struct Core {
     /// The root key over a restore, where people would have to bring it again.
     pub(crate) kept: Mutex<Option<SecretBytes>>,
     in_flight: Arc<InFlight>,
+    admission: Arc<Admission>,
 }
 
 /// Time between two looks at whether an order to seal was taken back, and how soon one is obeyed.
@@ -54,6 +56,12 @@ impl Core {
         Arc::new_cyclic(|this| Self {
             early: Arc::new(Early::new(&config)),
             in_flight: InFlight::new(config.metrics.in_flight.clone()),
+            admission: Admission::new(
+                config.limits,
+                config.clock.clone(),
+                config.entropy.clone(),
+                config.metrics.shed.clone(),
+            ),
             config: Arc::new(config),
             this: this.clone(),
             open: ArcSwapOption::empty(),
@@ -79,6 +87,11 @@ impl Core {
     /// What it is serving now.
     pub(crate) fn in_flight(&self) -> &Arc<InFlight> {
         &self.in_flight
+    }
+
+    /// How much it serves at a time.
+    pub(crate) fn admission(&self) -> &Arc<Admission> {
+        &self.admission
     }
 
     /// Its counters.

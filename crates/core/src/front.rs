@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 pub use self::cors::Cors;
-use crate::{Core, Error, Raw, open::Open, pipeline, quota};
+use crate::{Core, Error, Raw, admission::Permit, open::Open, pipeline, quota};
 
 /// What the listener is told before it reads a body.
 #[derive(Debug, Default)]
@@ -23,6 +23,8 @@ pub struct Greeting {
     pub headers: Vec<(&'static str, String)>,
     /// The request is not to be served: this is the answer.
     pub refusal: Option<Error>,
+    /// Its place among the requests that are worked on, to be put into the request.
+    pub permit: Option<Permit>,
 }
 
 /// What is stored.
@@ -130,8 +132,17 @@ impl Core {
         Some(&self.open()?.front.known().cors).filter(|cors| cors.enabled).cloned()
     }
 
-    /// May the body of this request be read? Asks the rate limits.
+    /// May the body of this request be read? Asks how many are being served, then the rate limits.
     pub async fn greet(&self, raw: &Raw) -> Greeting {
+        match self.admission().enter(raw) {
+            Ok(permit) => Greeting { permit, ..self.greet_by_rate(raw).await },
+            Err((seconds, error)) => {
+                Greeting { headers: vec![("retry-after", seconds.to_string())], refusal: Some(error), permit: None }
+            }
+        }
+    }
+
+    async fn greet_by_rate(&self, raw: &Raw) -> Greeting {
         let Some(open) = self.open() else { return Greeting::default() };
         let settings = open.front.fresh().await;
         if settings.quotas.rate_limits.is_empty() {
@@ -197,6 +208,7 @@ impl Open {
                 false => Vec::new(),
             },
             refusal: verdict.refused().then(|| quota::refusal(&path)),
+            permit: None,
         }
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! Read [`pipeline`] first: one request from top to bottom.
 
+pub mod admission;
 pub mod answer;
 pub mod audit;
 pub mod binding;

@@ -13,7 +13,7 @@ use prometheus_client::{
     registry::Registry,
 };
 
-use crate::{Answer, Error, Verb};
+use crate::{Answer, Error, Verb, admission::Shed};
 
 /// Everything the core counts.
 #[derive(Clone, Debug, Default)]
@@ -33,6 +33,8 @@ pub struct Metrics {
     pub leases: Gauge,
     /// Requests refused by a rate limit.
     pub rate_limit_violations: Counter,
+    /// Requests sent away by a limit in flight.
+    pub shed: Shed,
     /// Leases refused by a lease count.
     pub lease_count_violations: Counter,
     /// Requests refused or undone because no audit device took the entry.
@@ -158,6 +160,7 @@ impl Metrics {
             "Attempts to unseal with a token or recovery key that may not",
             metrics.unseal_failures.clone(),
         );
+        metrics.shed.register(registry);
         metrics.audit.register(registry);
         metrics
     }

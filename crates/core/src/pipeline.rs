@@ -49,14 +49,15 @@ const DEADLINE: Duration = Duration::from_secs(90);
 
 impl Core {
     /// Serves one request. The work goes on to its end when the caller is dropped.
-    pub async fn handle(self: &Arc<Self>, raw: Raw) -> Answer {
+    pub async fn handle(self: &Arc<Self>, mut raw: Raw) -> Answer {
         let (core, verb) = (self.clone(), raw.verb);
         let (request_id, path) = (raw.id.clone(), raw.path.clone());
         let started = self.config().clock.boottime();
         let flying = self.in_flight().enter(&raw, self.config().clock.now());
+        let permit = raw.permit.take();
         let login = path.starts_with("auth/") && path.split('/').any(|segment| segment == "login");
         let work = tokio::spawn(holdfast_barrier::one_request(async move {
-            let _flying = flying;
+            let _held = (flying, permit);
             // In a box, as what few requests need would be part of the size of each.
             let early = match lifecycle::paths::concerns(&raw) {
                 true => Box::pin(lifecycle::paths::serve(&core, &raw)).await,

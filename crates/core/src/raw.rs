@@ -74,6 +74,8 @@ pub struct Raw {
     pub connection: Connection,
     /// What the listener lets strangers do.
     pub doors: Doors,
+    /// Its place among the requests that are worked on.
+    pub permit: Option<crate::admission::Permit>,
     /// What the listener could not read (bad JSON, bad header). The core audits the request and answers this.
     pub fault: Option<Error>,
 }
@@ -106,6 +108,7 @@ impl Raw {
             replace: None,
             connection: Connection::default(),
             doors: Doors::default(),
+            permit: None,
             fault: None,
         }
     }

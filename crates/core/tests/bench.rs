@@ -57,6 +57,7 @@ pub fn core(storage: &Arc<MemoryStorage>, clock: &Arc<ManualClock>, make: Make) 
         false => Arc::new(ShamirSeal),
     };
     Core::new(CoreConfig {
+        limits: Default::default(),
         barrier: Barrier::open(make.store.unwrap_or_else(|| storage.clone()), clock.clone(), entropy.clone()),
         seal,
         registry: Registry::new().with(Class::Secret, "probe", probe).with(Class::Auth, "door", door).with(

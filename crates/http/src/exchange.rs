@@ -166,10 +166,12 @@ impl Site {
         if self.metrics_only && head.raw().path != "sys/metrics" {
             return (verb, answer::error(404, ""), headers);
         }
+        let permit = greeting.permit;
         if verb == Verb::Write && head.raw().token.is_some() && body::is_streamed(&head.raw().path) {
             let mut raw = head.with_body(Ok(Bytes::new()), connection);
             let (to, pieces) = tokio::sync::mpsc::channel(WAITING);
             raw.stream = Some(pieces);
+            raw.permit = permit;
             let work = self.run_within(LONG, raw, self.budget.charge());
             let (answer, ()) = futures::future::join(work, pump(body, to)).await;
             return (verb, answer::write(answer), headers);
@@ -181,6 +183,7 @@ impl Site {
         };
         let mut raw = head.with_body(bytes, connection);
         raw.doors = self.doors;
+        raw.permit = permit;
         let open = self.unauthenticated_metrics && raw.path == "sys/metrics" && raw.verb == Verb::Read;
         let response = match open && raw.fault.is_none() {
             true => answer::text(200, "text/plain; version=0.0.4; charset=utf-8", self.handle.metrics()),

@@ -65,7 +65,7 @@ impl Handle for Echo {
             holdfast_core::Error::Logical(holdfast_logical::Error::Status { code: 429, message })
         });
         let headers = vec![("x-ratelimit-limit", "1".to_owned())];
-        async move { Greeting { headers, refusal } }.boxed()
+        async move { Greeting { headers, refusal, permit: None } }.boxed()
     }
 
     fn cors(&self) -> Option<Cors> {
