@@ -46,6 +46,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("csi", &["api-types", "client", "crd-types", "runtime", "template"]),
     ("webhook", &["agent", "crd-types", "runtime", "template"]),
     ("agent", &["api-types", "client", "hcl", "runtime", "template"]),
+    ("chaos", &["client"]),
     ("bench", &["barrier", "storage", "storage-etcd"]),
     ("e2e", &["api-types", "client", "runtime"]),
 ];
