@@ -70,6 +70,7 @@ struct Operation {
 pub struct History {
     start: Instant,
     operations: Mutex<Vec<Operation>>,
+    rate: Mutex<Option<f64>>,
 }
 
 /// How many requests ended how.
@@ -85,7 +86,7 @@ pub struct Count {
 
 impl Default for History {
     fn default() -> Self {
-        Self { start: Instant::now(), operations: Mutex::default() }
+        Self { start: Instant::now(), operations: Mutex::default(), rate: Mutex::default() }
     }
 }
 
@@ -103,6 +104,21 @@ impl History {
         }
         let ret = if outcome == Outcome::Unknown { -1 } else { self.now() };
         self.operations.lock().push(Operation { request, client, call, ret, outcome });
+    }
+
+    /// The faults begin now: remembers how many requests a second there were.
+    pub fn mark_rate(&self) {
+        *self.rate.lock() = Some(self.rate_so_far());
+    }
+
+    /// Requests a second before the faults, or at all if there were none.
+    pub fn rate(&self) -> f64 {
+        let marked = *self.rate.lock();
+        marked.unwrap_or_else(|| self.rate_so_far())
+    }
+
+    fn rate_so_far(&self) -> f64 {
+        self.operations.lock().len() as f64 / self.start.elapsed().as_secs_f64()
     }
 
     /// How many requests ended how.

@@ -79,7 +79,16 @@ async fn begin(cluster: &mut Cluster, fault: Fault, leader: &mut Option<usize>) 
         }
         // Refused if there is no leader just now; then there is another fault already.
         Fault::Full => drop(cluster.etcd.set_full(true).await),
+        Fault::DeleteMember(number) => drop(delete_member(cluster, number).await),
         _ => set_weather(cluster, fault, weather(fault)),
+    }
+}
+
+async fn delete_member(cluster: &Cluster, number: usize) -> anyhow::Result<()> {
+    let members = cluster.etcd.range("holdfast/member/").await?;
+    match members.get(number % members.len().max(1)) {
+        Some(member) => cluster.etcd.delete(&member.key).await,
+        None => Ok(()),
     }
 }
 
@@ -100,7 +109,7 @@ async fn end(cluster: &mut Cluster, fault: Fault, leader: Option<usize>) -> anyh
                 member.process.start()?;
             }
         }
-        Fault::ResetStore(_) | Fault::HalfCloseStore(_) => {}
+        Fault::ResetStore(_) | Fault::HalfCloseStore(_) | Fault::DeleteMember(_) => {}
         Fault::Full => drop(cluster.etcd.set_full(false).await),
         _ => set_weather(cluster, fault, Weather::default()),
     }

@@ -57,6 +57,8 @@ pub enum Fault {
     HalfCloseStore(usize),
     /// The store says that it is full.
     Full,
+    /// Somebody deletes the record of a member; the number picks one of those that are there.
+    DeleteMember(usize),
 }
 
 /// A fault with its time.
@@ -110,7 +112,7 @@ impl Fault {
         let replica = dice.index(REPLICAS);
         let member = dice.index(MEMBERS);
         let way = [Way::There, Way::Back, Way::Both][dice.index(3)];
-        match dice.below(20) {
+        match dice.below(21) {
             0..=1 => Self::KillReplica(replica),
             2..=4 => Self::PauseReplica(replica),
             5 => Self::KillMember(member),
@@ -125,7 +127,8 @@ impl Fault {
             16 => Self::SlowStore(20 + dice.below(200)),
             17 => Self::SlowReplica(replica, 50 + dice.below(400)),
             18 => [Self::ResetStore(replica), Self::HalfCloseStore(replica)][dice.index(2)],
-            _ => Self::Full,
+            19 => Self::Full,
+            _ => Self::DeleteMember(replica),
         }
     }
 
@@ -164,6 +167,6 @@ mod tests {
     fn every_fault_comes_up() {
         let plans = (0..200).flat_map(|seed| Plan::of(seed, Duration::from_secs(20)).steps);
         let kinds: std::collections::HashSet<_> = plans.map(|step| std::mem::discriminant(&step.fault)).collect();
-        assert_eq!(kinds.len(), 16);
+        assert_eq!(kinds.len(), 17);
     }
 }

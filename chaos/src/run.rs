@@ -58,7 +58,7 @@ impl Report {
 pub async fn run(settings: &Settings, plan: Plan, checker: &Path) -> anyhow::Result<Report> {
     let settings = Settings { election: plan.election, ..settings.clone() };
     let mut cluster = Cluster::start(&settings).await?;
-    let outcome = run_in(&mut cluster, plan, checker).await;
+    let outcome = judge_run(&mut cluster, plan, checker).await;
     if !outcome.as_ref().is_ok_and(Report::is_good) {
         cluster.keep_folder();
         eprintln!("logs and history are in {}", cluster.folder().display());
@@ -66,23 +66,34 @@ pub async fn run(settings: &Settings, plan: Plan, checker: &Path) -> anyhow::Res
     outcome
 }
 
-async fn run_in(cluster: &mut Cluster, plan: Plan, checker: &Path) -> anyhow::Result<Report> {
+/// The same in a cluster that is there.
+pub async fn judge_run(cluster: &mut Cluster, plan: Plan, checker: &Path) -> anyhow::Result<Report> {
     workload::prepare(cluster).await?;
     let history = Arc::new(History::default());
     let workload = Workload::start(cluster, plan.seed, history.clone()).await?;
     tokio::time::sleep(WARM_UP).await;
-    let rate = history.count().total() as f64 / WARM_UP.as_secs_f64();
+    history.mark_rate();
     nemesis::unleash(cluster, &plan).await?;
     cluster.wait_until_serving().await?;
     tokio::time::sleep(COOL_DOWN).await;
     let strange = workload.stop().await;
-    workload::read_all(cluster, &history).await?;
+    report(cluster, plan, &history, strange, checker).await
+}
+
+/// Reads all registers once more, checks the store, and asks for the verdict.
+pub async fn report(
+    cluster: &Cluster,
+    plan: Plan,
+    history: &History,
+    strange: Vec<String>,
+    checker: &Path,
+) -> anyhow::Result<Report> {
+    workload::read_all(cluster, history).await?;
     let fsck = cluster.fsck().await?;
     let file = cluster.folder().join("history.jsonl");
     history.write(&file)?;
     let verdict = judge(checker, &file, &cluster.folder().join("violation.html")).await?;
-    let alarms = alarms(cluster);
-    Ok(Report { plan, count: history.count(), rate, verdict, strange, fsck, alarms })
+    Ok(Report { plan, count: history.count(), rate: history.rate(), verdict, strange, fsck, alarms: alarms(cluster) })
 }
 
 /// Lines of the replicas' logs that may not be there.

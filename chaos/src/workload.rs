@@ -110,7 +110,7 @@ impl Workload {
 pub async fn read_all(cluster: &Cluster, history: &History) -> anyhow::Result<()> {
     for replica in 0..REPLICAS {
         let client = cluster.patient(replica)?;
-        for name in client.list("kv/metadata").await? {
+        for name in client.list("kv/metadata").await?.into_iter().filter(|name| registers::is_ours(name)) {
             let call = history.now();
             let answer = client.call(Call { path: format!("kv/data/{name}"), ..Call::default() }).await?;
             let request = registers::read_of(&name, &answer).with_context(|| format!("{name}: {}", answer.status))?;

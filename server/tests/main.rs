@@ -5,6 +5,7 @@
 mod fixture;
 
 mod audit;
+mod chaos;
 mod cli;
 mod clients;
 mod crash;

@@ -11,6 +11,14 @@ const AT_A_TIME: u64 = 3;
 /// Others follow after so long: a short history is judged fast.
 const EPOCH_NS: i64 = 3_000_000_000;
 
+/// Of the name of each register.
+const PREFIX: &str = "register-";
+
+/// Whether a secret is a register.
+pub fn is_ours(name: &str) -> bool {
+    name.starts_with(PREFIX)
+}
+
 /// What a read says about the register. `None` if it says nothing.
 pub fn read_of(name: &str, answer: &Answer) -> Option<Request> {
     let key = format!("kv/{name}");
@@ -28,7 +36,7 @@ pub fn read_of(name: &str, answer: &Answer) -> Option<Request> {
 impl Worker {
     pub(super) async fn use_register(&mut self) -> Outcome {
         let epoch = self.shared.history.now() / EPOCH_NS;
-        let name = format!("r{}-{epoch}", self.dice.below(AT_A_TIME));
+        let name = format!("{PREFIX}{}-{epoch}", self.dice.below(AT_A_TIME));
         match self.dice.below(100) {
             0..45 => self.read_register(name).await,
             45..92 => self.write_register(name, true).await,

@@ -79,6 +79,11 @@ impl Session {
 
     /// The heartbeat's revision is the yardstick of the watch.
     fn watch_lag(&self, revision: i64, behind: &mut Option<(i64, Instant)>) {
+        if !self.healthy.load(Ordering::SeqCst) {
+            // There is none to judge: it pauses before it starts again, longer than one may lag.
+            *behind = None;
+            return;
+        }
         let applied = *self.applied.borrow();
         match behind {
             Some((expected, _)) if applied >= *expected => *behind = None,

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use futures::StreamExt;
+use futures::{FutureExt, StreamExt};
 use holdfast_storage::{Error, Event, Range, Update, Watch};
 
 use super::Session;
@@ -59,6 +59,8 @@ pub(super) async fn run(session: Arc<Session>) {
 impl Session {
     /// Starts after what is applied, having made sure that the store did not go back.
     async fn start_watch(&self) -> Result<Watch, End> {
+        // What was asked for before now is this start.
+        let _ = self.reconnect.notified().now_or_never();
         let (generation, revision) = self.storage.get(layout::GENERATION).await.map_err(End::Broken)?;
         let applied = self.cache.applied();
         if revision < applied {

@@ -1,0 +1,77 @@
+//! Short chaos runs and the named attacks on the store; `make chaos` makes longer ones.
+
+use std::{path::PathBuf, time::Duration};
+
+use holdfast_chaos::{
+    cluster::{Cluster, Mode, Settings},
+    plan::Plan,
+    run::run,
+    scenarios,
+    verdict::build_checker,
+};
+use tokio::sync::{Mutex, MutexGuard};
+
+use crate::fixture::{cache, find_tool, folder};
+
+/// Six servers are enough at a time.
+static ONE_AT_A_TIME: Mutex<()> = Mutex::const_new(());
+
+struct Ground {
+    settings: Settings,
+    checker: PathBuf,
+    _tools: tempfile::TempDir,
+    _alone: MutexGuard<'static, ()>,
+}
+
+impl Ground {
+    async fn new(mode: Mode) -> Self {
+        let alone = ONE_AT_A_TIME.lock().await;
+        let tools = folder();
+        let settings = Settings {
+            holdfast: env!("CARGO_BIN_EXE_holdfast").into(),
+            etcd: find_tool("HOLDFAST_ETCD", "etcd", &[cache().join("bin")], "make tools"),
+            mode,
+            election: Duration::from_millis(500),
+            variables: Vec::new(),
+        };
+        let checker = build_checker(tools.path()).await.unwrap();
+        Self { settings, checker, _tools: tools, _alone: alone }
+    }
+}
+
+#[tokio::test]
+async fn a_seeded_run_in_barrier_mode_is_linearizable() {
+    let ground = Ground::new(Mode::Barrier).await;
+    let report = run(&ground.settings, Plan::of(3, Duration::from_secs(8)), &ground.checker).await.unwrap();
+    assert!(report.is_good(), "{report}");
+}
+
+#[tokio::test]
+async fn member_records_may_be_deleted_by_hand() {
+    let ground = Ground::new(Mode::Barrier).await;
+    let mut cluster = Cluster::start(&ground.settings).await.unwrap();
+    let report = scenarios::members_deleted(&mut cluster, &ground.checker).await.unwrap();
+    assert!(report.is_good(), "{report}");
+}
+
+#[tokio::test]
+async fn a_store_that_goes_back_takes_all_replicas_with_it() {
+    let ground = Ground::new(Mode::Barrier).await;
+    for late in [false, true] {
+        let mut cluster = Cluster::start(&ground.settings).await.unwrap();
+        let report = scenarios::store_goes_back(&mut cluster, &ground.checker, late).await;
+        if report.is_err() {
+            cluster.keep_folder();
+        }
+        let report = report.unwrap();
+        assert!(report.is_good(), "late: {late}\n{report}");
+    }
+}
+
+#[tokio::test]
+async fn a_revoked_token_that_is_put_back_is_refused_and_reported() {
+    let ground = Ground::new(Mode::Barrier).await;
+    let mut cluster = Cluster::start(&ground.settings).await.unwrap();
+    let took = scenarios::revoked_token_put_back(&mut cluster).await.unwrap();
+    println!("reported by all replicas within {took:?}");
+}
