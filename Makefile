@@ -32,6 +32,12 @@ test: ## every test: formatting, lints, unit, integration, csi-sanity, chart, en
 audit-soak: ## 100,000 mixed requests with kills in between: each has its audit entries, and the chain holds
 	HOLDFAST_AUDIT_REQUESTS=100000 cargo test -p holdfast-server --test main audit::every -- --nocapture
 
+chaos: ## seeded runs under faults, judged for linearizability (RUNS=n SEED=s MODE=cached|barrier SECONDS=of-faults)
+	@e2e/cluster/tools.sh unit
+	@cargo build -q -p holdfast-server --bin holdfast && cargo build -q -p holdfast-chaos
+	@$(BIN)/chaos --runs $(or $(RUNS),1) $(if $(SEED),--seed $(SEED)) --mode $(or $(MODE),cached) --seconds $(or $(SECONDS),15) \
+	  --holdfast $(BIN)/holdfast --etcd $(HOLDFAST_CACHE)/bin/etcd
+
 build: ## all binaries, as tests and images use them
 	cargo build $(SHIPPED)
 

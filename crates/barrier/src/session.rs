@@ -24,6 +24,7 @@ mod rotation;
 mod standing;
 mod status;
 mod watcher;
+mod witness;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
@@ -56,6 +57,7 @@ use queue::{MAX_BYTES, MAX_TXN_OPS, Outcome, Pending, PendingChange, PendingWrit
 use reading::Tickets;
 use roster::Roster;
 use standing::Standing;
+use witness::Witness;
 
 /// Lanes of one replica: batches in flight at once.
 const LANES: u8 = 2;
@@ -79,6 +81,7 @@ pub(crate) struct Session {
     ask_progress: Mutex<Option<Arc<dyn Fn() + Send + Sync>>>,
     changes: broadcast::Sender<Changed>,
     integrity: Integrity,
+    witness: Mutex<Witness>,
 
     /// Revision of the first join: orders to seal that are newer are obeyed.
     began: Revision,
@@ -141,6 +144,7 @@ impl Session {
             ask_progress: Mutex::new(None),
             changes: ground.changes,
             integrity: Integrity::default(),
+            witness: Mutex::default(),
             began: start,
             ordered: AtomicBool::new(false),
             standing: ArcSwap::from_pointee(standing),

@@ -13,6 +13,7 @@ use holdfast_storage::{Error, Event, Range, Update, Watch};
 use super::Session;
 use super::order::SEALED;
 use super::roster::Roster;
+use super::witness::Witness;
 use crate::barrier::Changed;
 use crate::layout;
 use crate::record::{self, MemberRecord, State};
@@ -69,6 +70,12 @@ impl Session {
         if generation.is_none_or(|item| item.mod_revision < self.keys.load().generation) {
             return Err(End::WentBack("the store has an older generation than was seen of it"));
         }
+        match self.has_the_same_past(applied).await {
+            Ok(true) => {}
+            Ok(false) => return Err(End::WentBack("the store has another past than was seen of it")),
+            Err(Error::Compacted(_)) => return Err(End::Lost("history is compacted")),
+            Err(error) => return Err(End::Broken(error)),
+        }
         let watch = match self.storage.watch(b"", applied + 1).await {
             Ok(watch) => watch,
             Err(Error::Compacted(_)) => return Err(End::Lost("history is compacted")),
@@ -109,6 +116,7 @@ impl Session {
         self.apply_keys(events)?;
         self.apply_members(events);
         self.integrity.check(&self.keys.load(), revision, events);
+        self.witness.lock().note(events);
         self.cache.apply(revision, events);
         self.show(revision);
         self.tell_changes(events);
@@ -239,6 +247,7 @@ impl Session {
             *known = roster;
         }
         self.integrity.forget_lanes();
+        *self.witness.lock() = Witness::default();
         self.cache.reset(revision);
         self.answered.store(0, Ordering::SeqCst);
         self.epoch.store(super::next_epoch(), Ordering::SeqCst);
