@@ -69,4 +69,4 @@ cluster-tools:
 release: ## optimised binaries
 	cargo build --release $(SHIPPED)
 
-.PHONY: path-of-holdfast help demo demo-down demo-shell test audit-soak build fmt lint docs crds fuzz deny cluster-tools release
+.PHONY: path-of-holdfast help demo demo-down demo-shell test chaos audit-soak build fmt lint docs crds fuzz deny cluster-tools release
