@@ -3,6 +3,7 @@
 //! Every reconciliation reads what the server has and writes only what differs, so it is also the repair of drift. The
 //! root credentials are sent when they or the connection have changed, which a keyed hash in the status tells.
 
+mod hosts;
 mod plan;
 
 use holdfast_crd_types::{DatabaseEngine, DeletionPolicy, SecretEngine, SecretEngineStatus, names};
@@ -190,6 +191,9 @@ async fn read_root(work: &Work<'_, SecretEngine>, database: &DatabaseEngine) -> 
 }
 
 async fn connect(work: &mut Work<'_, SecretEngine>, mount: &str, database: &DatabaseEngine) -> Result<(), Failure> {
+    let url = &database.postgresql.connection_url;
+    hosts::allowed(&work.ctx.settings.database_hosts, &work.namespace(), url)
+        .map_err(|reason| Failure::edit("DatabaseNotAllowed", reason))?;
     let root = read_root(work, database).await?;
     let connection = serde_json::to_vec(&database.postgresql).unwrap_or_default();
     let ca = root.ca.as_deref().unwrap_or_default().as_bytes();

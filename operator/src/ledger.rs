@@ -1,8 +1,9 @@
 //! The ledger: revocations that are still to be done for objects that are gone already.
 //!
 //! An object whose cleanup cannot reach the server is let go, so that no namespace hangs; what was to be revoked is
-//! written here first. The ledger is a ConfigMap in the operator's own namespace (names and uids, no secrets), survives
-//! every restart, and is worked off for as long as it takes.
+//! written here first. The ledger is in ConfigMaps of the operator's own namespace (names and uids, no secrets), survives
+//! every restart, and is worked off for as long as it takes. Each takes 1 MiB, some 3000 entries, so they are spread over
+//! 16; one without a number is of older versions, and is worked off too.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -30,6 +31,8 @@ use crate::{
 const PAUSE: Duration = Duration::from_secs(5);
 /// For one entry.
 const TIMEOUT: Duration = Duration::from_secs(20);
+/// ConfigMaps that entries are spread over.
+const SHARDS: u32 = 16;
 /// Entries that are worked on side by side.
 const AT_ONCE: usize = 8;
 
@@ -91,12 +94,15 @@ impl Entry {
     }
 }
 
-/// The ConfigMap, and what is in it. Only the leader writes, so what was read once stays true.
+/// The ConfigMaps, and what is in them. Only the leader writes, so what was read once stays true.
 pub struct Ledger {
     api: Api<ConfigMap>,
     name: String,
-    known: Mutex<Option<BTreeMap<String, Entry>>>,
+    known: Mutex<Option<Known>>,
 }
+
+/// Entries by key, each with the ConfigMap that holds it.
+type Known = BTreeMap<String, (String, Entry)>;
 
 impl Ledger {
     /// The ledger of this name.
@@ -109,9 +115,13 @@ impl Ledger {
         let mut known = self.known.lock().await;
         let entries = self.load(&mut known).await?;
         let text = serde_json::to_string(&entry).map_err(kube::Error::SerdeError)?;
-        self.patch(json!({ "data": { entry.key(): text } })).await?;
+        let shard = match entries.get(&entry.key()) {
+            Some((shard, _)) => shard.clone(),
+            None => self.shard(&entry.key()),
+        };
+        self.patch(&shard, json!({ "data": { entry.key(): text } })).await?;
         warn!(entry = entry.key(), "revocation written to the ledger");
-        entries.insert(entry.key(), entry);
+        entries.insert(entry.key(), (shard, entry));
         Ok(())
     }
 
@@ -137,46 +147,57 @@ impl Ledger {
     /// Everything that is still to be done.
     pub async fn entries(&self) -> Result<Vec<Entry>, kube::Error> {
         let mut known = self.known.lock().await;
-        Ok(self.load(&mut known).await?.values().cloned().collect())
+        Ok(self.load(&mut known).await?.values().map(|(_, entry)| entry.clone()).collect())
     }
 
     /// Takes an entry out.
     pub async fn remove(&self, entry: &Entry) -> Result<(), kube::Error> {
         let mut known = self.known.lock().await;
         let entries = self.load(&mut known).await?;
-        self.patch(json!({ "data": { entry.key(): null } })).await?;
-        entries.remove(&entry.key());
+        if let Some((shard, _)) = entries.get(&entry.key()) {
+            self.patch(shard, json!({ "data": { entry.key(): null } })).await?;
+            entries.remove(&entry.key());
+        }
         Ok(())
     }
 
-    async fn load<'a>(
-        &self,
-        known: &'a mut Option<BTreeMap<String, Entry>>,
-    ) -> Result<&'a mut BTreeMap<String, Entry>, kube::Error> {
+    async fn load<'a>(&self, known: &'a mut Option<Known>) -> Result<&'a mut Known, kube::Error> {
         let entries = match known.take() {
             Some(entries) => entries,
             None => {
-                let found = self.api.get_opt(&self.name).await?;
-                let data = found.and_then(|map| map.data).unwrap_or_default();
-                data.into_iter().filter_map(|(key, text)| read(key, &text)).collect()
+                let mut entries = Known::new();
+                let numbered = (0..SHARDS).map(|number| format!("{}-{number:x}", self.name));
+                for shard in std::iter::once(self.name.clone()).chain(numbered) {
+                    let found = self.api.get_opt(&shard).await?;
+                    let data = found.and_then(|map| map.data).unwrap_or_default();
+                    let data = data.into_iter().filter_map(|(key, text)| read(key, &text));
+                    entries.extend(data.map(|(key, entry)| (key, (shard.clone(), entry))));
+                }
+                entries
             }
         };
         Ok(known.insert(entries))
     }
 
-    async fn patch(&self, body: serde_json::Value) -> Result<(), kube::Error> {
+    /// Where a new entry goes.
+    fn shard(&self, key: &str) -> String {
+        let sum = key.bytes().fold(0u32, |sum, byte| sum.wrapping_mul(31).wrapping_add(byte.into()));
+        format!("{}-{:x}", self.name, sum % SHARDS)
+    }
+
+    async fn patch(&self, shard: &str, body: serde_json::Value) -> Result<(), kube::Error> {
         let params = PatchParams { field_manager: Some(names::FIELD_MANAGER.to_owned()), ..PatchParams::default() };
-        match self.api.patch(&self.name, &params, &Patch::Merge(&body)).await {
+        match self.api.patch(shard, &params, &Patch::Merge(&body)).await {
             Err(kube::Error::Api(status)) if status.code == 404 => {}
             other => return other.map(drop),
         }
         let labels = BTreeMap::from([(names::LABEL_MANAGED_BY.to_owned(), names::FIELD_MANAGER.to_owned())]);
-        let metadata = ObjectMeta { name: Some(self.name.clone()), labels: Some(labels), ..ObjectMeta::default() };
+        let metadata = ObjectMeta { name: Some(shard.to_owned()), labels: Some(labels), ..ObjectMeta::default() };
         match self.api.create(&PostParams::default(), &ConfigMap { metadata, ..ConfigMap::default() }).await {
             Err(kube::Error::Api(status)) if status.code == 409 => {}
             other => drop(other?),
         }
-        self.api.patch(&self.name, &params, &Patch::Merge(&body)).await.map(drop)
+        self.api.patch(shard, &params, &Patch::Merge(&body)).await.map(drop)
     }
 }
 

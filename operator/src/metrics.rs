@@ -35,6 +35,8 @@ pub struct Metrics {
     pub released_pods: Counter,
     /// Pods that ask for injection and did not get it.
     pub missed_pods: Family<InNamespace, Gauge<i64, AtomicI64>>,
+    /// 1 while the Secret with the seal key is gone.
+    pub seal_key_missing: Gauge<i64, AtomicI64>,
     /// 1 while this replica leads.
     pub leading: Gauge<i64, AtomicI64>,
 }
@@ -58,6 +60,12 @@ impl Metrics {
             "holdfast_operator_missed_pods",
             "Pods that ask for injection and did not get it, by namespace",
             missed,
+        );
+        let missing = metrics.seal_key_missing.clone();
+        registry.register(
+            "holdfast_operator_seal_key_missing",
+            "1 while the Secret with the seal key is gone",
+            missing,
         );
         registry.register("holdfast_operator_leading", "1 while this replica leads", metrics.leading.clone());
         metrics

@@ -40,7 +40,12 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
 
     let kube = Client::try_default().await.context("the Kubernetes API server: no configuration")?;
     // Before the election: the server's pods wait for it, and it is made once whoever is first.
-    let hash_key = bootstrap::secrets(&kube, &settings, &SystemEntropy).await.context("the operator's Secrets")?;
+    if let Some(name) = settings.seal_secret.clone() {
+        let missing = metrics.seal_key_missing.clone();
+        let keeper = bootstrap::keep_seal_key(kube.clone(), settings.clone(), name, missing, shutdown.clone());
+        tasks.spawn("seal key", keeper);
+    }
+    let hash_key = bootstrap::hash_key(&kube, &settings, &SystemEntropy).await.context("the operator's Secrets")?;
     admin.set_ready(true);
 
     let election =

@@ -76,7 +76,7 @@ pub struct Settings {
     /// Secret with the static seal key, made if it is absent; without it no such Secret is made.
     #[arg(long, env = "HOLDFAST_SEAL_SECRET")]
     pub seal_secret: Option<String>,
-    /// ConfigMap of the revocations that are still to be done for objects that are gone.
+    /// Beginning of the names of the ConfigMaps with the revocations that are still to be done for objects that are gone.
     #[arg(long, env = "HOLDFAST_LEDGER", default_value = "holdfast-pending-revocations")]
     pub ledger: String,
     /// Find pods that ask for injection and did not get it.
@@ -85,6 +85,9 @@ pub struct Settings {
     /// vault.hashicorp.com/agent-inject asks for injection too.
     #[arg(long, env = "HOLDFAST_VAULT_ANNOTATIONS", default_value_t = true, action = clap::ArgAction::Set)]
     pub vault_annotations: bool,
+    /// Databases that SecretEngines may name: pg.shop.svc, *.shop.svc:5432, *.{namespace}.svc; all without.
+    #[arg(long, env = "HOLDFAST_DATABASE_HOSTS", value_delimiter = ',')]
+    pub database_hosts: Vec<String>,
     /// Where health, readiness and metrics are served.
     #[arg(long, env = "HOLDFAST_ADMIN_ADDR", default_value = "0.0.0.0:9440")]
     pub admin_address: SocketAddr,

@@ -123,8 +123,9 @@ impl Shop {
     }
 
     async fn pending(&self) -> usize {
-        let map = self.ledger.get_opt("holdfast-pending-revocations").await.unwrap();
-        map.and_then(|map| map.data).unwrap_or_default().len()
+        let maps = self.ledger.list(&ListParams::default()).await.unwrap().items.into_iter();
+        let shards = maps.filter(|map| map.name_any().starts_with("holdfast-pending-revocations"));
+        shards.map(|map| map.data.unwrap_or_default().len()).sum()
     }
 }
 

@@ -6,4 +6,5 @@
 mod cluster;
 mod lifecycle;
 mod pods;
+mod seal;
 mod stand_in;
