@@ -1,7 +1,10 @@
 //! Filter expressions of a subscription: the part of go-bexpr that Vault's documentation shows.
 //!
-//! `selector == value`, `!=`, `selector contains text`, `text in selector`, `not`, `and`, `or`, parentheses. Selectors
-//! are `event_type`, `operation`, `namespace`, `source_plugin_mount` and `data_path`.
+//! `selector == value`, `!=`, `selector contains text`, `text in selector`, `selector matches expression`,
+//! `selector is empty`, each of them also with `not`; `and`, `or`, parentheses. Selectors are `event_type`, `operation`,
+//! `namespace`, `source_plugin_mount` and `data_path`. Regular expressions run in time linear in the text.
+
+use regex_lite::{Regex, RegexBuilder};
 
 use crate::{Error, events::Told};
 
@@ -9,6 +12,8 @@ use crate::{Error, events::Told};
 const DEPTH: usize = 32;
 /// Bytes of an expression.
 const LENGTH: usize = 4096;
+/// Bytes that one regular expression may take when it is compiled.
+const COMPILED: usize = 256 << 10;
 
 /// An expression that was understood completely.
 #[derive(Debug)]
@@ -18,6 +23,8 @@ pub struct Filter(Node);
 enum Node {
     Equal(Selector, String),
     Contains(Selector, String),
+    Matches(Selector, Box<Regex>),
+    Empty(Selector),
     Not(Box<Node>),
     And(Box<Node>, Box<Node>),
     Or(Box<Node>, Box<Node>),
@@ -59,10 +66,16 @@ impl Node {
         match self {
             Self::Equal(selector, text) => selector.of(told) == text,
             Self::Contains(selector, text) => selector.of(told).contains(text.as_str()),
+            Self::Matches(selector, expression) => expression.is_match(selector.of(told)),
+            Self::Empty(selector) => selector.of(told).is_empty(),
             Self::Not(node) => !node.matches(told),
             Self::And(a, b) => a.matches(told) && b.matches(told),
             Self::Or(a, b) => a.matches(told) || b.matches(told),
         }
+    }
+
+    fn negated_if(self, negated: bool) -> Self {
+        if negated { Self::Not(Box::new(self)) } else { self }
     }
 }
 
@@ -165,16 +178,29 @@ impl Parser<'_> {
             return Ok(Node::Not(Box::new(Node::Contains(selector, first))));
         }
         let selector = Selector::named(&first)?;
+        if self.takes("is") {
+            let negated = self.takes("not");
+            return match self.takes("empty") {
+                true => Ok(Node::Empty(selector).negated_if(negated)),
+                false => Err("\"is\" must be followed by \"empty\" or \"not empty\"".to_owned()),
+            };
+        }
         let operator = self.word()?.text.clone();
         let text = self.word()?.text.clone();
         let node = match operator.as_str() {
             "==" => Node::Equal(selector, text),
             "!=" => Node::Not(Box::new(Node::Equal(selector, text))),
             "contains" => Node::Contains(selector, text),
-            _ => return Err(format!("unknown operator {operator:?}, use ==, !=, contains or in")),
+            "matches" => Node::Matches(selector, Box::new(expression(&text)?)),
+            _ => return Err(format!("unknown operator {operator:?}, use ==, !=, contains, in, matches or is empty")),
         };
-        Ok(if negated { Node::Not(Box::new(node)) } else { node })
+        Ok(node.negated_if(negated))
     }
+}
+
+fn expression(text: &str) -> Result<Regex, String> {
+    let built = RegexBuilder::new(text).size_limit(COMPILED).build();
+    built.map_err(|error| format!("regular expression {text:?}: {error}"))
 }
 
 fn words(text: &str) -> Result<Vec<Word>, String> {
@@ -234,6 +260,10 @@ mod tests {
             ("data_path contains `data/app`", true),
             ("\"other\" in data_path", false),
             ("other not in data_path", true),
+            ("data_path matches `^secret/data/[a-z]+$`", true),
+            ("data_path not matches \"app\"", false),
+            ("data_path is empty", false),
+            ("data_path is not empty and not namespace is empty", true),
         ] {
             assert_eq!(Filter::parse(text).unwrap().matches(&told()), expected, "{text}");
         }
@@ -251,6 +281,9 @@ mod tests {
             "(operation == x",
             "operation == x y",
             "\"",
+            "operation matches `(`",
+            "operation matches `(a{1000}){1000}`",
+            "operation is x",
             &deep,
         ] {
             assert!(Filter::parse(text).is_err(), "{text}");
