@@ -140,9 +140,7 @@ impl Api {
     ) -> Result<Option<Envelope>, ApiError> {
         let mut query = "scan=true".to_owned();
         if let Some(after) = after {
-            let escaped = after.bytes().map(|byte| format!("%{byte:02X}"));
-            query.push_str("&after=");
-            query.extend(escaped);
+            query.push_str(&format!("&after={}", escaped(after)));
         }
         if let Some(limit) = limit {
             query.push_str(&format!("&limit={limit}"));
@@ -164,6 +162,11 @@ impl Api {
         let envelope = self.secret(Method::GET, path, "", None).await?;
         Ok(envelope.and_then(|envelope| envelope.data).unwrap_or_default())
     }
+}
+
+/// A text as it may stand in a query.
+pub(crate) fn escaped(text: &str) -> String {
+    text.bytes().map(|byte| format!("%{byte:02X}")).collect()
 }
 
 fn absent(result: Result<Option<Envelope>, ApiError>) -> Result<Option<Envelope>, ApiError> {

@@ -3,6 +3,7 @@
 pub mod audit;
 pub mod auth;
 pub mod delete;
+pub mod events;
 pub mod kv;
 pub mod lease;
 pub mod list;
@@ -49,6 +50,7 @@ pub async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Token(command) => command.run(session).await,
         Command::Lease(command) => command.run(session).await,
         Command::Audit(command) => command.run(session).await,
+        Command::Events(command) => command.run(session).await,
         Command::Operator(command) => command.run(session).await,
         Command::Print(command) => command.run(session),
         Command::Version => {

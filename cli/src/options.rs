@@ -106,6 +106,9 @@ pub(crate) enum Command {
     /// Audit devices.
     #[command(subcommand)]
     Audit(commands::audit::Audit),
+    /// What engines do, as they do it.
+    #[command(subcommand)]
+    Events(commands::events::Events),
     /// Initialise, seal, rotate, check.
     #[command(subcommand)]
     Operator(commands::operator::Operator),
@@ -179,6 +182,7 @@ mod tests {
             "holdfast list -address=http://x:1 -tls-skip-verify secret/",
             "holdfast unwrap hvs.x",
             "holdfast status -format json",
+            "holdfast events subscribe -namespaces=a -namespaces=b* -filter=x -timeout=5s kv*",
         ] {
             if let Err(error) = parse(line) {
                 panic!("{line}: {error}");

@@ -1,5 +1,12 @@
 //! Events over WebSockets: from any replica to the subscribers of all, for whom the policies let hear them.
 
+use std::{
+    io::{BufRead, BufReader},
+    process::{Child, Command, Stdio},
+    sync::mpsc,
+    time::{Duration, Instant},
+};
+
 use futures::StreamExt;
 use holdfast_client::Client;
 use holdfast_secret::SecretString;
@@ -133,4 +140,75 @@ async fn subscribers_hear_what_their_policies_and_filters_say() {
     assert_eq!(listener.end().await, CloseCode::Policy);
     server.signal("-TERM");
     assert_eq!(filtered.end().await, CloseCode::Away);
+}
+
+/// `holdfast events subscribe` with these words; its lines.
+fn subscribe(server: &Server, token: &str, words: &[&str]) -> (Child, mpsc::Receiver<Value>) {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_holdfast"))
+        .args(["events", "subscribe"])
+        .args(words)
+        .env("HOLDFAST_ADDR", server.address())
+        .env("HOLDFAST_TOKEN", token)
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let (sender, lines) = mpsc::channel();
+    let output = BufReader::new(child.stdout.take().unwrap());
+    std::thread::spawn(move || {
+        for line in output.lines() {
+            if sender.send(serde_json::from_str(&line.unwrap()).unwrap()).is_err() {
+                return;
+            }
+        }
+    });
+    (child, lines)
+}
+
+#[tokio::test]
+async fn the_command_line_prints_events_of_the_namespaces_that_are_asked_for() {
+    let folder = folder();
+    let server = Server::start(folder.path(), "storage \"inmem\" {}\n").await;
+    let (client, _) = server.initialize(1, 1).await;
+    let kv = json!({"type": "kv", "options": {"version": "2"}});
+    client.write("sys/mounts/kv", kv.clone()).await.unwrap();
+    let mut inner = Vec::new();
+    for name in ["team-a", "other"] {
+        client.write(&format!("sys/namespaces/{name}"), json!({})).await.unwrap();
+        let below = client.with_namespace(name);
+        below.write("sys/mounts/kv", kv.clone()).await.unwrap();
+        inner.push(below);
+    }
+    let token = client.token().unwrap().expose().to_owned();
+    let filter = "-filter=data_path matches `^kv/data/[a-z]+$` and operation != \"data-patch\"";
+    let (mut child, lines) = subscribe(&server, &token, &["-namespaces=team-*", filter, "kv*"]);
+    // It is there when the first event comes.
+    let deadline = Instant::now() + SOON;
+    let first = loop {
+        client.write("kv/data/first", json!({"data": {}})).await.unwrap();
+        match lines.recv_timeout(Duration::from_millis(100)) {
+            Ok(line) => break line,
+            Err(_) => assert!(Instant::now() < deadline, "no event came"),
+        }
+    };
+    assert_eq!(first["data"]["event_type"], "kv-v2/data-write");
+    client.write("kv/metadata/app", json!({})).await.unwrap();
+    inner[1].write("kv/data/hidden", json!({"data": {}})).await.unwrap();
+    inner[0].write("kv/data/app", json!({"data": {}})).await.unwrap();
+    let second = loop {
+        let line = lines.recv_timeout(SOON).unwrap();
+        if line["data"]["event"]["metadata"]["path"] != "kv/data/first" {
+            break line;
+        }
+    };
+    assert_eq!(
+        (&second["data"]["namespace"], &second["data"]["event"]["metadata"]["path"]),
+        (&json!("team-a/"), &json!("kv/data/app"))
+    );
+    child.kill().unwrap();
+    child.wait().unwrap();
+
+    let (mut refused, _) = subscribe(&server, "hvs.none", &["kv*"]);
+    assert_eq!(refused.wait().unwrap().code(), Some(2));
+    let (mut over, _) = subscribe(&server, &token, &["-timeout=1s", "kv*"]);
+    assert_eq!(over.wait().unwrap().code(), Some(0));
 }

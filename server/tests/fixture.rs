@@ -194,6 +194,11 @@ pub async fn data(client: &Client, path: &str) -> Value {
     envelope.and_then(|envelope| envelope.data).map_or(Value::Null, Value::Object)
 }
 
+/// An archive as it is sent.
+pub fn pieces(archive: &[u8]) -> impl Iterator<Item = std::io::Result<bytes::Bytes>> + Send + Sync + use<> {
+    archive.chunks(64 << 10).map(|piece| Ok(bytes::Bytes::copy_from_slice(piece))).collect::<Vec<_>>().into_iter()
+}
+
 pub fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }

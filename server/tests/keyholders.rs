@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use holdfast_client::Client;
 use serde_json::{Value, json};
 
-use crate::fixture::{SOON, Server, data, etcd::Etcd, folder, put, unseal};
+use crate::fixture::{SOON, Server, data, etcd::Etcd, folder, pieces, put, unseal};
 
 /// Gives these shares to a rekey that was begun; the last answer.
 async fn rekey(client: &Client, shares: &[String]) -> Value {
@@ -29,6 +29,16 @@ async fn until_sealed(client: &Client, wanted: bool) {
         assert!(Instant::now() < deadline, "sealed stays {}", !wanted);
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
+}
+
+/// Gives a key until it is taken: while a restore is carried out none is.
+async fn unseal_when_restored(client: &Client, key: &str) {
+    let deadline = Instant::now() + SOON;
+    while let Err(error) = client.bare::<Value>(put("sys/unseal", json!({ "key": key }))).await {
+        assert!(error.to_string().contains("being restored") && Instant::now() < deadline, "{error}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    until_sealed(client, false).await;
 }
 
 #[tokio::test]
@@ -119,7 +129,7 @@ async fn a_snapshot_brings_back_what_was_wiped() {
     client.download("sys/storage/raft/snapshot", &mut keep).await.unwrap();
     client.delete("sys/mounts/kv").await.unwrap();
     assert!(client.read("kv/7").await.is_err());
-    client.upload("sys/storage/raft/snapshot", archive.clone().into()).await.unwrap();
+    client.upload("sys/storage/raft/snapshot", pieces(&archive)).await.unwrap();
     assert_eq!(data(&client, "kv/7").await["n"], 7);
     assert_eq!(data(&client, "kv/299").await["n"], 299);
     assert_eq!(data(&client, "sys/fsck").await["clean"], true);
@@ -127,6 +137,70 @@ async fn a_snapshot_brings_back_what_was_wiped() {
     client.delete("sys/leases/hold").await.unwrap();
     let last = archive.len() - 20;
     archive[last] ^= 1;
-    assert!(client.upload("sys/storage/raft/snapshot", archive.into()).await.is_err());
+    assert!(client.upload("sys/storage/raft/snapshot", pieces(&archive)).await.is_err());
     assert_eq!(data(&client, "kv/7").await["n"], 7);
+}
+
+/// Whenever a restore is killed, the store is afterwards what it was or what the snapshot has, and never something of both.
+#[tokio::test]
+async fn a_kill_during_a_restore_leaves_one_of_both_stores() {
+    let (etcd, folder) = (Etcd::start().await, folder());
+    let storage = etcd.stanza(etcd.folder(), "client");
+    let mut server = Server::start(folder.path(), &storage).await;
+    let (root, made) = server.initialize(1, 1).await;
+    let token = root.token().unwrap().duplicate();
+    root.write("sys/mounts/kv", json!({"type": "kv", "options": {"version": "1"}})).await.unwrap();
+    for number in 0..200 {
+        root.write(&format!("kv/{number}"), json!({"text": "x".repeat(20_000)})).await.unwrap();
+    }
+    root.write("kv/store", json!({"is": "of the snapshot"})).await.unwrap();
+    let mut archive = Vec::new();
+    let mut keep = |piece: &[u8]| {
+        archive.extend_from_slice(piece);
+        Ok(())
+    };
+    root.download("sys/storage/raft/snapshot", &mut keep).await.unwrap();
+    root.write("kv/store", json!({"is": "later"})).await.unwrap();
+    root.write("kv/more", json!({"is": "later"})).await.unwrap();
+
+    let mut resumed = 0;
+    // While the archive is being laid beside the store, and (None) as soon as it is decided that it is taken.
+    for kill in [Some(20), None, Some(60), None] {
+        let client = server.client().with_token(token.duplicate());
+        let sent = pieces(&archive);
+        let upload = tokio::spawn(async move { client.upload("sys/storage/raft/snapshot", sent).await });
+        match kill {
+            Some(millis) => tokio::time::sleep(Duration::from_millis(millis)).await,
+            None => {
+                let client = server.client();
+                let deadline = Instant::now() + SOON;
+                while !upload.is_finished() && !client.seal_status().await.unwrap().sealed {
+                    assert!(Instant::now() < deadline, "the restore is not decided");
+                }
+            }
+        }
+        let over = upload.is_finished();
+        server.kill();
+        let _ = upload.await;
+        server = Server::start(folder.path(), &storage).await;
+        unseal_when_restored(&server.client(), &made.keys_base64[0]).await;
+        let client = server.client().with_token(token.duplicate());
+        let (store, more) = (data(&client, "kv/store").await, data(&client, "kv/more").await);
+        match store["is"].as_str() {
+            Some("later") => assert!(!more.is_null() && kill.is_some(), "{store} {more}"),
+            Some("of the snapshot") => {
+                assert!(more.is_null(), "{more}");
+                assert_eq!(data(&client, "sys/leases/hold").await["held"], true);
+                resumed += u32::from(!over);
+            }
+            other => panic!("{other:?}"),
+        }
+        for number in 0..200 {
+            assert!(data(&client, &format!("kv/{number}")).await["text"].is_string(), "{number}");
+        }
+        assert_eq!(data(&client, "sys/fsck").await["clean"], true);
+        client.write("kv/store", json!({"is": "later"})).await.unwrap();
+        client.write("kv/more", json!({"is": "later"})).await.unwrap();
+    }
+    assert!(resumed > 0, "no kill came while a restore was carried out");
 }

@@ -170,7 +170,7 @@ impl Unseal {
     async fn run(self, session: &Session) -> Result<(), Failure> {
         let body = if self.reset {
             json!({ "reset": true })
-        } else if self.key.is_none() && keeps_its_key(session).await {
+        } else if self.key.is_none() && !self.migrate && keeps_its_key(session).await {
             // Nobody holds shares; the token says who asks.
             json!({})
         } else {

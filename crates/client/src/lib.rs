@@ -4,6 +4,7 @@
 //! gives a clone that carries another token. Tokens never appear in errors or logs.
 
 pub mod advice;
+mod events;
 mod transfer;
 
 use std::{fmt, path::Path, sync::Arc, time::Duration};
@@ -12,7 +13,7 @@ use bytes::Bytes;
 use holdfast_api_types::{Envelope, ErrorBody, Health, InitRequest, InitResponse, SealStatus, header};
 use holdfast_secret::SecretString;
 use http::{Method, Request, StatusCode, Uri, header::HeaderName, header::HeaderValue};
-use http_body_util::{BodyExt, Full, Limited};
+use http_body_util::{BodyExt, Full, Limited, combinators::BoxBody};
 use hyper_rustls::HttpsConnector;
 use hyper_util::{
     client::legacy::{Client as HyperClient, connect::HttpConnector},
@@ -20,6 +21,11 @@ use hyper_util::{
 };
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
 use serde_json::{Map, Value};
+
+pub use events::{EventStream, Over};
+
+/// The body of a request.
+type Outgoing = BoxBody<Bytes, std::io::Error>;
 
 /// Largest answer that is read.
 const MAX_ANSWER: usize = 64 << 20;
@@ -33,7 +39,7 @@ pub struct Client {
 }
 
 struct Inner {
-    http: HyperClient<HttpsConnector<HttpConnector>, Full<Bytes>>,
+    http: HyperClient<HttpsConnector<HttpConnector>, Outgoing>,
     address: Uri,
     timeout: Duration,
 }
@@ -354,7 +360,7 @@ impl Client {
         }
     }
 
-    fn request(&self, call: Call) -> Result<Request<Full<Bytes>>, Error> {
+    fn request(&self, call: Call) -> Result<Request<Outgoing>, Error> {
         let bad = |reason: String| Error::Config(format!("{}: {reason}", call.path));
         let mut target = format!("{}/v1/{}", self.address(), escape(&call.path));
         if !call.query.is_empty() {
@@ -382,12 +388,13 @@ impl Client {
             }
             None => Bytes::new(),
         };
-        request.body(Full::new(body)).map_err(|error| bad(error.to_string()))
+        let body = Full::new(body).map_err(|never| match never {}).boxed();
+        request.body(body).map_err(|error| bad(error.to_string()))
     }
 
-    fn unreachable(&self, error: &hyper_util::client::legacy::Error) -> Error {
+    fn unreachable(&self, error: &(dyn std::error::Error + 'static)) -> Error {
         let mut reason = error.to_string();
-        let mut source = std::error::Error::source(error);
+        let mut source = error.source();
         while let Some(inner) = source {
             reason = format!("{reason}: {inner}");
             source = inner.source();

@@ -3,11 +3,13 @@
 use std::{io, time::Duration};
 
 use bytes::Bytes;
+use futures::stream;
 use holdfast_api_types::ErrorBody;
 use http::Method;
-use http_body_util::{BodyExt, Full, Limited};
+use http_body_util::{BodyExt, Limited, StreamBody};
+use hyper::body::Frame;
 
-use crate::{Call, Client, Error, MAX_ANSWER, protocol};
+use crate::{Call, Client, Error, MAX_ANSWER, Outgoing, protocol};
 
 /// How long either way may take.
 const LONG: Duration = Duration::from_secs(3600);
@@ -30,14 +32,19 @@ impl Client {
         Ok(())
     }
 
-    /// A POST of these bytes as they are.
-    pub async fn upload(&self, path: &str, content: Bytes) -> Result<(), Error> {
+    /// A POST of what `pieces` gives, sent as it is read. An error among them breaks the request off.
+    pub async fn upload(
+        &self,
+        path: &str,
+        pieces: impl Iterator<Item = io::Result<Bytes>> + Send + Sync + 'static,
+    ) -> Result<(), Error> {
         let mut request = self.request(Call { method: Method::POST, path: path.to_owned(), ..Call::default() })?;
-        *request.body_mut() = Full::new(content);
+        let frames = pieces.map(|piece| piece.map(Frame::data));
+        *request.body_mut() = StreamBody::new(stream::iter(frames)).boxed();
         self.transfer(path, request).await.map(drop)
     }
 
-    async fn transfer(&self, path: &str, request: http::Request<Full<Bytes>>) -> Result<hyper::body::Incoming, Error> {
+    async fn transfer(&self, path: &str, request: http::Request<Outgoing>) -> Result<hyper::body::Incoming, Error> {
         let sent = tokio::time::timeout(LONG, self.inner.http.request(request)).await;
         let late = |_| Error::Unreachable { address: self.address(), reason: format!("no answer within {LONG:?}") };
         let response = sent.map_err(late)?.map_err(|error| self.unreachable(&error))?;
@@ -45,9 +52,14 @@ impl Client {
         if status < 400 {
             return Ok(response.into_body());
         }
-        let body = Limited::new(response.into_body(), MAX_ANSWER).collect().await;
-        let body = body.map(http_body_util::Collected::to_bytes).unwrap_or_default();
-        let errors = serde_json::from_slice::<ErrorBody>(&body).unwrap_or_default().errors;
-        Err(Error::Status { status, path: path.to_owned(), errors })
+        Err(refused(path, status, response.into_body()).await)
     }
+}
+
+/// The server's words.
+pub(crate) async fn refused(path: &str, status: u16, body: hyper::body::Incoming) -> Error {
+    let body = Limited::new(body, MAX_ANSWER).collect().await;
+    let body = body.map(http_body_util::Collected::to_bytes).unwrap_or_default();
+    let errors = serde_json::from_slice::<ErrorBody>(&body).unwrap_or_default().errors;
+    Error::Status { status, path: path.to_owned(), errors }
 }

@@ -4,7 +4,7 @@ use holdfast_client::Client;
 use serde_json::{Value, json};
 
 use super::site::{Keys, Site};
-use crate::fixture::{data, etcd::Etcd, put, unseal};
+use crate::fixture::{data, etcd::Etcd, pieces, put, unseal};
 
 #[tokio::test]
 async fn a_rotation_is_done_or_not_begun() {
@@ -130,7 +130,7 @@ async fn a_restore_is_finished_by_the_next_start() {
         }
         site.client().delete("kept/metadata/30").await.unwrap();
         let (client, archive) = (site.client(), archive.clone());
-        site.crash(point, async move { client.upload("sys/storage/raft/snapshot", archive.into()).await }).await;
+        site.crash(point, async move { client.upload("sys/storage/raft/snapshot", pieces(&archive)).await }).await;
         let client = site.client();
         let found = data(&client, "kept/data/7").await["data"]["n"].clone();
         match done {

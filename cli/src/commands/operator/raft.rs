@@ -2,16 +2,20 @@
 
 use std::{
     fs::{self, File, OpenOptions},
-    io::Write,
+    io::{self, Read, Write},
     os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
 };
 
+use bytes::Bytes;
 use clap::Subcommand;
 use holdfast_snapshot::{Entry, Meta, Reader};
 use serde_json::json;
 
 use crate::{failure::Failure, format, session::Session};
+
+/// Bytes that are read and sent at once.
+const PIECE: usize = 64 << 10;
 
 /// Snapshots of everything that is stored.
 #[derive(Subcommand)]
@@ -53,9 +57,9 @@ impl Raft {
             Self::Snapshot(Snapshot::Save { file }) => save(session, &file).await,
             Self::Snapshot(Snapshot::Restore { force, file }) => {
                 inspect(&file)?;
-                let content = fs::read(&file).map_err(|error| local(&file, &error))?;
+                let pieces = Pieces(File::open(&file).map_err(|error| local(&file, &error))?);
                 let path = if force { "sys/storage/raft/snapshot-force" } else { "sys/storage/raft/snapshot" };
-                let sent = session.api().client().upload(path, content.into()).await;
+                let sent = session.api().client().upload(path, pieces).await;
                 sent.map_err(|error| Failure::local(format!("Error installing the snapshot: {error}")))?;
                 session.say(
                     "Success! Restored the snapshot. Revocations are held back until\n\
@@ -106,11 +110,10 @@ async fn save(session: &Session, file: &Path) -> Result<(), Failure> {
 }
 
 fn inspect(file: &Path) -> Result<(Meta, usize), Failure> {
-    use std::io::Read;
     let bad = |error: holdfast_snapshot::Error| Failure::local(format!("{}: {error}", file.display()));
     let mut source = File::open(file).map_err(|error| local(file, &error))?;
     let (mut reader, mut meta, mut chunks) = (Reader::new(), None, 0);
-    let mut buffer = vec![0; 64 << 10];
+    let mut buffer = vec![0; PIECE];
     loop {
         let count = source.read(&mut buffer).map_err(|error| local(file, &error))?;
         if count == 0 {
@@ -128,6 +131,25 @@ fn inspect(file: &Path) -> Result<(Meta, usize), Failure> {
     meta.map(|meta| (meta, chunks)).ok_or_else(|| Failure::local(format!("{}: no snapshot", file.display())))
 }
 
-fn local(file: &Path, error: &std::io::Error) -> Failure {
+/// A file as it is sent.
+struct Pieces(File);
+
+impl Iterator for Pieces {
+    type Item = io::Result<Bytes>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let mut piece = vec![0; PIECE];
+        match self.0.read(&mut piece) {
+            Ok(0) => None,
+            Ok(count) => {
+                piece.truncate(count);
+                Some(Ok(piece.into()))
+            }
+            Err(error) => Some(Err(error)),
+        }
+    }
+}
+
+fn local(file: &Path, error: &io::Error) -> Failure {
     Failure::local(format!("{}: {error}", file.display()))
 }
