@@ -74,6 +74,8 @@ pub struct Config {
     pub storage: Option<StorageConfig>,
     /// Who keeps the root key.
     pub seal: SealConfig,
+    /// Who kept it before: `disabled`, until the seal is changed.
+    pub previous_seal: Option<SealConfig>,
     /// Sockets.
     pub listeners: Vec<ListenerConfig>,
     /// How clients reach this server.
@@ -112,6 +114,7 @@ impl Default for Config {
         Self {
             storage: None,
             seal: SealConfig::default(),
+            previous_seal: None,
             listeners: Vec::new(),
             api_addr: None,
             cluster_name: None,
@@ -160,7 +163,10 @@ impl Config {
             }
         }
         for (labels, stanza) in top.blocks("seal", 1)? {
-            self.seal = SealConfig::read(&labels[0], &stanza, &mut self.warnings)?;
+            match SealConfig::read(&labels[0], &stanza, &mut self.warnings)? {
+                (seal, false) => self.seal = seal,
+                (seal, true) => self.previous_seal = Some(seal),
+            }
         }
         for (labels, stanza) in top.blocks("listener", 1)? {
             self.listeners.push(ListenerConfig::read(&labels[0], &stanza, &mut self.warnings)?);

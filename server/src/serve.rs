@@ -106,7 +106,9 @@ async fn make_core(
     entropy: &Arc<dyn Entropy>,
 ) -> anyhow::Result<Arc<Core>> {
     let storage_config = config.storage.as_ref().context("no storage")?;
-    let seal = open_seal(&config.seal, &environment, entropy.clone())?;
+    let open_seal = |seal| open_seal(seal, &environment, entropy.clone());
+    let seal = open_seal(&config.seal)?;
+    let previous_seal = config.previous_seal.as_ref().map(open_seal).transpose()?;
     let storage = open_storage(storage_config).await?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let storage_kind = storage.kind().to_owned();
@@ -117,6 +119,7 @@ async fn make_core(
     Ok(Core::new(CoreConfig {
         barrier,
         seal,
+        previous_seal,
         registry: registry(),
         open_audit: holdfast_core::OPEN_AUDIT,
         clock,

@@ -19,6 +19,7 @@ mod flood;
 mod initialize;
 mod keyholders;
 mod login;
+mod migration;
 mod reference;
 mod shutdown;
 mod startup;

@@ -33,6 +33,7 @@ async fn everything() -> Vec<Section> {
         limits: Default::default(),
         barrier: Barrier::open(Arc::new(MemoryStorage::new()), clock.clone(), entropy.clone()),
         seal: Arc::new(ShamirSeal),
+        previous_seal: None,
         registry: registry(),
         open_audit: OPEN_AUDIT,
         audit: Default::default(),

@@ -15,6 +15,8 @@ pub struct CoreConfig {
     pub barrier: Arc<Barrier>,
     /// How the root key is kept.
     pub seal: Arc<dyn Seal>,
+    /// The one that it was kept with before, until people have changed it: `disabled` in the configuration.
+    pub previous_seal: Option<Arc<dyn Seal>>,
     /// Secret engines and auth methods of this build.
     pub registry: Registry,
     /// The time.

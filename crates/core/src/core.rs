@@ -297,6 +297,15 @@ impl Core {
 
     async fn try_open(self: &Arc<Self>) -> Result<(), Error> {
         self.finish_restore().await?;
+        if !self.is_unsealed()
+            && let Some(stored) = self.seal_config().await?
+            && self.migration(&stored).await?.is_some()
+        {
+            return Err(Error::invalid(
+                "the configuration names another seal than the store has: unseal with the old shares and migrate = true \
+                 (operator unseal -migrate)",
+            ));
+        }
         if !self.config.seal.stored_keys() {
             if !self.config.initialize.is_empty() && !self.is_initialized().await? {
                 return Err(Error::internal("initialize steps need a seal with stored keys, such as static"));

@@ -4,6 +4,7 @@ mod audited;
 pub(crate) mod generate_root;
 mod init;
 mod keyholders;
+mod migrate;
 pub(crate) mod paths;
 pub(crate) mod rekey;
 pub(crate) mod restore;
@@ -34,7 +35,7 @@ pub(crate) struct Attempt {
 /// The record `seal-config`, outside the barrier: what must be known to unseal.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct SealConfig {
-    /// Seal type at initialisation.
+    /// Seal type: at initialisation, or since the last change of seals.
     pub kind: String,
     /// Unseal shares made; 1 where the key is stored.
     pub shares: u8,

@@ -41,6 +41,8 @@ pub struct Make {
     pub stored_key: bool,
     /// Instead of the one that `stored_key` chooses.
     pub seal: Option<Arc<dyn Seal>>,
+    /// The one before it.
+    pub previous_seal: Option<Arc<dyn Seal>>,
     pub initialize: Vec<InitStep>,
     pub audit: AuditConfig,
     /// What stands before the storage.
@@ -60,6 +62,7 @@ pub fn core(storage: &Arc<MemoryStorage>, clock: &Arc<ManualClock>, make: Make) 
         limits: Default::default(),
         barrier: Barrier::open(make.store.unwrap_or_else(|| storage.clone()), clock.clone(), entropy.clone()),
         seal,
+        previous_seal: make.previous_seal,
         registry: Registry::new().with(Class::Secret, "probe", probe).with(Class::Auth, "door", door).with(
             Class::Auth,
             "userpass",

@@ -11,6 +11,9 @@ use holdfast_secret::SecretBytes;
 pub use recipient::Recipient;
 pub use shares::{Collector, Progress, ShamirSeal, ShareConfig};
 
+/// Kind of the seal whose key people hold.
+pub const SHAMIR: &str = "shamir";
+
 /// Bytes of a root key.
 pub const ROOT_KEY: usize = 32;
 

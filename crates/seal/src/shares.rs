@@ -37,7 +37,7 @@ pub enum Progress {
 #[async_trait]
 impl Seal for ShamirSeal {
     fn kind(&self) -> &'static str {
-        "shamir"
+        crate::SHAMIR
     }
 
     fn stored_keys(&self) -> bool {

@@ -43,8 +43,8 @@ pub enum KeySource {
 }
 
 impl SealConfig {
-    /// Reads the stanza.
-    pub fn read(kind: &str, stanza: &Stanza<'_>, warnings: &mut Vec<String>) -> Result<Self, Error> {
+    /// Reads the stanza; also whether it is disabled, as the one before a change of seals.
+    pub fn read(kind: &str, stanza: &Stanza<'_>, warnings: &mut Vec<String>) -> Result<(Self, bool), Error> {
         let seal = match kind {
             "shamir" => Self::Shamir,
             "static" => {
@@ -67,9 +67,9 @@ impl SealConfig {
             }
             other => return Err(stanza.wrong("", format!("{other:?} is not supported; use static or shamir")).into()),
         };
-        stanza.ignore(&["disabled"]);
+        let disabled = stanza.bool("disabled")?.unwrap_or(false);
         stanza.finish(warnings);
-        Ok(seal)
+        Ok((seal, disabled))
     }
 }
 

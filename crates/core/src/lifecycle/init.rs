@@ -112,12 +112,7 @@ impl Core {
 
     async fn plan(&self, config: Option<ShareConfig>, steps: bool) -> Result<Plan, Error> {
         let (seal, entropy) = (&self.config().seal, self.config().entropy.as_ref());
-        let fresh = || {
-            let mut key = vec![0u8; holdfast_seal::ROOT_KEY];
-            entropy.fill(&mut key);
-            SecretBytes::new(key)
-        };
-        let root_key = fresh();
+        let root_key = self.fresh_key();
         let (shares, threshold) = config.map_or((0, 0), |config| (config.shares(), config.threshold()));
         let mut clear = Vec::new();
         let (held, stored) = match seal.stored_keys() {
@@ -132,7 +127,7 @@ impl Core {
                     recovery_threshold: threshold,
                     recovery_check: String::new(),
                 };
-                (config.map(|_| fresh()), stored)
+                (config.map(|_| self.fresh_key()), stored)
             }
             false => {
                 let stored = SealConfig {

@@ -1,8 +1,9 @@
 //! What people hold, and how they prove it: unseal shares where the root key is split, recovery shares where a seal keeps it.
 
 use base64::{Engine, engine::general_purpose::STANDARD};
+use holdfast_barrier::Barrier;
 use holdfast_logical::{Check, Revision};
-use holdfast_seal::{Recipient, ShareConfig};
+use holdfast_seal::{Recipient, SHAMIR, ShareConfig};
 use holdfast_secret::SecretBytes;
 use subtle::ConstantTimeEq;
 
@@ -16,7 +17,7 @@ impl Core {
 }
 
 /// The record `seal-config`, with its revision.
-pub(super) async fn read_config(barrier: &holdfast_barrier::Barrier) -> Result<Option<(SealConfig, Revision)>, Error> {
+pub(super) async fn read_config(barrier: &Barrier) -> Result<Option<(SealConfig, Revision)>, Error> {
     let Some((bytes, revision)) = barrier.read_clear(SEAL_CONFIG).await? else { return Ok(None) };
     match serde_json::from_slice(&bytes) {
         Ok(config) => Ok(Some((config, revision))),
@@ -32,23 +33,23 @@ pub(super) async fn config(open: &Open) -> Result<(SealConfig, Revision), Error>
 /// How many shares of people prove them; 0 where nobody holds any.
 pub(super) async fn needed(open: &Open) -> Result<u8, Error> {
     let (config, _) = config(open).await?;
-    Ok(if open.config.seal.stored_keys() { config.recovery_threshold } else { config.threshold })
+    Ok(if config.keeps_key() { config.recovery_threshold } else { config.threshold })
 }
 
 /// Is this what people hold: the root key itself, or the recovery key?
 pub(super) async fn holds(open: &Open, key: &SecretBytes) -> Result<bool, Error> {
-    if !open.config.seal.stored_keys() {
+    let (config, _) = config(open).await?;
+    if !config.keeps_key() {
         return Ok(open.config.barrier.is_root_key(key)?);
     }
-    let (config, _) = config(open).await?;
     let stored = match config.recovery_check.as_str() {
         // Versions before the check stood in the configuration kept it in the barrier.
         "" => open.root.below("core").get_json::<String>(RECOVERY).await?.map(|(check, _)| check),
         check => Some(check.to_owned()),
     };
     let expected = match config.recovery_check.is_empty() {
-        true => mac(open, key.expose())?,
-        false => recovery_check(open, key, config.recovery_shares, config.recovery_threshold)?,
+        true => mac(&open.config.barrier, key.expose())?,
+        false => recovery_check(&open.config.barrier, key, config.recovery_shares, config.recovery_threshold)?,
     };
     Ok(stored.is_some_and(|stored| stored.as_bytes().ct_eq(expected.as_bytes()).into()))
 }
@@ -58,23 +59,28 @@ pub(super) async fn keep_recovery(open: &Open, key: &SecretBytes, shares: ShareC
     let (mut config, revision) = config(open).await?;
     config.recovery_shares = shares.shares();
     config.recovery_threshold = shares.threshold();
-    config.recovery_check = recovery_check(open, key, shares.shares(), shares.threshold())?;
+    config.recovery_check = recovery_check(&open.config.barrier, key, shares.shares(), shares.threshold())?;
     let bytes = config.encode()?;
     open.config.barrier.write_clear(SEAL_CONFIG, Some(bytes), Some(Check::At(revision))).await?;
     Ok(())
 }
 
 /// The numbers are part of it, as they stand where whoever reads the store can change them.
-fn recovery_check(open: &Open, key: &SecretBytes, shares: u8, threshold: u8) -> Result<String, Error> {
-    mac(open, &[key.expose(), &[shares, threshold]].concat())
+pub(super) fn recovery_check(barrier: &Barrier, key: &SecretBytes, shares: u8, threshold: u8) -> Result<String, Error> {
+    mac(barrier, &[key.expose(), &[shares, threshold]].concat())
 }
 
-fn mac(open: &Open, what: &[u8]) -> Result<String, Error> {
-    let by = open.config.barrier.derive_key("recovery key")?;
+fn mac(barrier: &Barrier, what: &[u8]) -> Result<String, Error> {
+    let by = barrier.derive_key("recovery key")?;
     Ok(hex::encode(crate::token::hmac(&by, what)))
 }
 
 impl SealConfig {
+    /// Does a seal keep the root key, so that people hold recovery shares at most?
+    pub(super) fn keeps_key(&self) -> bool {
+        self.kind != SHAMIR
+    }
+
     /// The stored form.
     pub(super) fn encode(&self) -> Result<Vec<u8>, Error> {
         serde_json::to_vec(self).map_err(|_| Error::internal("the seal configuration does not encode"))

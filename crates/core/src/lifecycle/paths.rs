@@ -9,7 +9,7 @@ use holdfast_logical::{Auth, Field, Fields, Kind, Operation, PathTable, Row, tab
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::audited;
+use super::{audited, unseal::Given};
 use crate::{Answer, Core, Error, Raw, Verb, openapi};
 
 /// All of them, without `sys/` in front.
@@ -37,7 +37,7 @@ const INIT: &[Field] = &[
 const UNSEAL: &[Field] = &[
     Field::sensitive("key", Kind::String, "A share, hexadecimal or base64."),
     Field::new("reset", Kind::Bool, "Forget the shares given so far."),
-    Field::new("migrate", Kind::Bool, "Not served."),
+    Field::new("migrate", Kind::Bool, "The shares are for a change of seals."),
     Field::new("nonce", Kind::String, "Nonce of the attempt."),
 ];
 const HEALTH: &[Field] = &[
@@ -104,11 +104,12 @@ async fn answer(core: &Arc<Core>, raw: &Raw, route: &str, fields: &Fields) -> Re
         ("init", Verb::Write) => Ok(bare(200, &core.initialize(init_request(fields)?).await?)),
         ("init", _) => Ok(bare(200, &json!({ "initialized": core.is_initialized().await? }))),
         ("unseal", _) => {
-            if fields.bool("migrate") == Some(true) {
-                return Err(Error::invalid("seal migration is not served by this version"));
-            }
-            let reset = fields.bool("reset").unwrap_or(false);
-            Ok(bare(200, &core.take_share(fields.string("key"), reset, raw).await?))
+            let given = Given {
+                key: fields.string("key").filter(|key| !key.is_empty()),
+                reset: fields.bool("reset").unwrap_or(false),
+                migrate: fields.bool("migrate").unwrap_or(false),
+            };
+            Ok(bare(200, &core.take_share(given, raw).await?))
         }
         ("health", _) => {
             let (status, health) = core.health(&codes(fields)?, fields.bool("requirestore").unwrap_or(false)).await;

@@ -16,6 +16,7 @@ use holdfast_secret::{SecretBytes, SecretString};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
+pub(super) use self::apply::replace_root_key;
 pub(crate) use self::apply::settle;
 pub(crate) use self::backup::{delete as delete_backup, read as read_backup};
 use super::{

@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 use holdfast_api_types::{Health, SealStatus};
 use serde_json::{Value, json};
 
+use super::SealConfig;
 use crate::{Core, Error};
 
 /// How long the store may be silent until a replica calls itself not ready. Elections and short breaks are shorter.
@@ -22,9 +23,15 @@ impl Core {
         // What people hold: with a stored key the recovery shares, which there may be none of.
         let (threshold, shares) = match &stored {
             None => (0, 0),
-            Some(stored) if config.seal.stored_keys() => (stored.recovery_threshold, stored.recovery_shares),
+            Some(stored) if stored.keeps_key() => (stored.recovery_threshold, stored.recovery_shares),
             Some(stored) => (stored.threshold, stored.shares),
         };
+        // While a change of seals is pending it is the old one that people are asked for.
+        let migration = match &stored {
+            Some(stored) => self.migration(stored).await?.is_some(),
+            None => false,
+        };
+        let kind = stored.as_ref().filter(|_| migration).map_or(config.seal.kind(), |stored| &stored.kind);
         let (cluster_name, cluster_id) = match &open {
             Some(open) => (open.cluster.name.clone(), open.cluster.id.clone()),
             None => Default::default(),
@@ -34,7 +41,7 @@ impl Core {
             Some(_) => String::new(),
         };
         Ok(SealStatus {
-            kind: config.seal.kind().to_owned(),
+            kind: kind.to_owned(),
             initialized: stored.is_some(),
             sealed: open.is_none(),
             t: u64::from(threshold),
@@ -43,10 +50,10 @@ impl Core {
             nonce,
             version: config.version.clone(),
             build_date: config.build_date.clone(),
-            migration: false,
+            migration,
             cluster_name,
             cluster_id,
-            recovery_seal: config.seal.stored_keys(),
+            recovery_seal: stored.as_ref().map_or(config.seal.stored_keys(), SealConfig::keeps_key),
             storage_type: config.storage_kind.clone(),
             reason,
         })

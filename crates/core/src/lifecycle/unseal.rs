@@ -10,15 +10,25 @@ use holdfast_logical::{Check, Revision, StoreError};
 use holdfast_seal::{Collector, Progress};
 use holdfast_secret::SecretBytes;
 
-use super::{Attempt, ROOT_KEY, decode_key, keyholders};
+use super::{Attempt, ROOT_KEY, decode_key, keyholders, migrate::Migration};
 use crate::{Core, Error, Raw, open::Open};
+
+/// What a request to unseal brings.
+pub(super) struct Given<'r> {
+    /// A share.
+    pub key: Option<&'r str>,
+    /// Forget what was given so far.
+    pub reset: bool,
+    /// It is for a change of seals.
+    pub migrate: bool,
+}
 
 impl Core {
     /// `PUT sys/unseal`: takes one share, or forgets those that were given. Where a seal keeps the key, a token with `sudo`
     /// on the path does instead of recovery shares.
-    pub(super) async fn take_share(&self, key: Option<&str>, reset: bool, raw: &Raw) -> Result<SealStatus, Error> {
+    pub(super) async fn take_share(&self, given: Given<'_>, raw: &Raw) -> Result<SealStatus, Error> {
         let mut refused = false;
-        let outcome = self.take_proof(key, reset, raw, &mut refused).await;
+        let outcome = self.take_proof(given, raw, &mut refused).await;
         if refused {
             self.slow_down(raw).await;
         }
@@ -26,16 +36,10 @@ impl Core {
     }
 
     /// `refused` tells that the barrier was opened for nothing.
-    async fn take_proof(
-        &self,
-        key: Option<&str>,
-        reset: bool,
-        raw: &Raw,
-        refused: &mut bool,
-    ) -> Result<SealStatus, Error> {
-        let key = key.filter(|key| !key.is_empty());
+    async fn take_proof(&self, given: Given<'_>, raw: &Raw, refused: &mut bool) -> Result<SealStatus, Error> {
+        let key = given.key;
         let mut ceremony = self.ceremony.lock().await;
-        if reset {
+        if given.reset {
             if self.is_unsealed() {
                 return Err(Error::invalid("reset is not possible while unsealed"));
             }
@@ -48,7 +52,10 @@ impl Core {
                 "a snapshot is being restored: this server goes on with it and can be unsealed then",
             ));
         }
-        if let Some(token) = self.token_to_try(raw, key.is_some())? {
+        let migration = self.asked_migration(given.migrate).await?;
+        if migration.is_none()
+            && let Some(token) = self.token_to_try(raw, key.is_some())?
+        {
             if self.unseal_by_token(raw, token).await? {
                 ceremony.unseal = None;
                 drop(ceremony);
@@ -65,8 +72,8 @@ impl Core {
             return self.seal_status().await;
         }
         let Some(config) = self.seal_config().await? else { return Err(Error::NotInitialized) };
-        let stored = self.config().seal.stored_keys();
-        if stored && !self.is_held().await? {
+        let stored = config.keeps_key();
+        if stored && migration.is_none() && !self.is_held().await? {
             // It is about to open itself; what was given only says that somebody does not want to wait.
             drop(ceremony);
             self.unseal_with_stored_key().await?;
@@ -74,9 +81,14 @@ impl Core {
             return self.seal_status().await;
         }
         if stored && config.recovery_threshold == 0 {
-            return Err(Error::invalid(
-                "this server was sealed by a request and has no recovery keys: unseal with a token that has sudo on sys/unseal",
-            ));
+            return Err(Error::invalid(match migration {
+                None => {
+                    "this server was sealed by a request and has no recovery keys: unseal with a token that has sudo on sys/unseal"
+                }
+                Some(_) => {
+                    "there are no recovery keys to change the seal with: start with the old seal, and make some (operator rekey -target=recovery)"
+                }
+            }));
         }
         let entropy = &self.config().entropy;
         let attempt = ceremony.unseal.get_or_insert_with(|| Attempt {
@@ -87,13 +99,14 @@ impl Core {
             Ok(Progress::Waiting(_)) => {}
             Ok(Progress::Complete(key)) => {
                 ceremony.unseal = None;
-                if stored {
-                    *refused = !self.unseal_for(&key).await?;
-                    if *refused {
-                        return Err(Error::invalid("Unseal failed, invalid key"));
-                    }
-                } else {
-                    self.config().barrier.unseal(key).await.map_err(error)?;
+                let opened = match migration {
+                    Some(migration) => self.migrate(migration, &key, &config).await?,
+                    None if stored => self.unseal_for(&key).await?,
+                    None => self.config().barrier.unseal(key).await.map(|()| true).map_err(error)?,
+                };
+                *refused = !opened;
+                if *refused {
+                    return Err(Error::invalid("Unseal failed, invalid key"));
                 }
                 self.activate().await?;
                 self.release().await?;
@@ -107,6 +120,16 @@ impl Core {
         }
         drop(ceremony);
         self.seal_status().await
+    }
+
+    /// The change of seals that is pending, if it was asked for; an error if one is and the other is not.
+    async fn asked_migration(&self, asked: bool) -> Result<Option<Migration>, Error> {
+        let Some(stored) = self.seal_config().await?.filter(|_| !self.is_unsealed()) else { return Ok(None) };
+        match (self.migration(&stored).await?, asked) {
+            (None, true) => Err(Error::invalid("can't perform a seal migration, no migration seal found")),
+            (Some(_), false) => Err(Error::invalid("migrate option not provided and seal migration is pending")),
+            (migration, _) => Ok(migration),
+        }
     }
 
     /// Unseals with the root key that the seal keeps. Nothing happens if it is open.
@@ -124,6 +147,11 @@ impl Core {
     /// key that the seal keeps must not undo that for just anybody. Nothing is served meanwhile. `false`: they are not.
     async fn unseal_for(&self, recovery: &SecretBytes) -> Result<bool, Error> {
         self.open_barrier().await?;
+        self.is_held_by(recovery).await
+    }
+
+    /// Is this the recovery key? The barrier is open for the question, and sealed again if not.
+    pub(super) async fn is_held_by(&self, recovery: &SecretBytes) -> Result<bool, Error> {
         let held = match Open::load(std::sync::Weak::new(), self.shared_config()).await {
             Ok(open) => keyholders::holds(&open, recovery).await,
             Err(error) => Err(error.into()),

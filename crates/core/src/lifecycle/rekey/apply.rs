@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use holdfast_barrier::InitError;
+use holdfast_barrier::{Barrier, InitError};
 use holdfast_logical::StoreError;
 use holdfast_seal::ShareConfig;
 use holdfast_secret::SecretBytes;
@@ -10,7 +10,7 @@ use holdfast_secret::SecretBytes;
 use super::Target;
 use crate::{
     Error,
-    lifecycle::{ROOT_KEY, SEAL_CONFIG, keyholders},
+    lifecycle::{ROOT_KEY, SEAL_CONFIG, keyholders, migrate},
     open::Open,
 };
 
@@ -33,27 +33,31 @@ pub(super) async fn apply(open: &Open, target: Target, key: &SecretBytes, shares
 
 async fn root(open: &Open, key: &SecretBytes, shares: ShareConfig) -> Result<(), Error> {
     let (barrier, seal) = (&open.config.barrier, &open.config.seal);
+    let (mut config, _) = keyholders::config(open).await?;
+    if config.keeps_key() != seal.stored_keys() {
+        return Err(Error::invalid("another replica changed the seal: restart this one with the new configuration"));
+    }
     let record = match seal.stored_keys() {
-        true => {
-            let failed = |error: holdfast_seal::Error| Error::internal(error.to_string());
-            let wrapped = seal.wrap(key).await.map_err(failed)?;
-            if seal.unwrap(&wrapped).await.map_err(failed)? != *key {
-                return Err(Error::internal("the seal does not give back what it wrapped; nothing was changed"));
-            }
-            (ROOT_KEY.to_owned(), wrapped)
-        }
+        true => (ROOT_KEY.to_owned(), migrate::wrap(seal.as_ref(), key).await?),
         false => {
-            let (mut config, _) = keyholders::config(open).await?;
             (config.shares, config.threshold) = (shares.shares(), shares.threshold());
             (SEAL_CONFIG.to_owned(), config.encode()?)
         }
     };
+    replace_root_key(barrier, key, vec![record]).await?;
+    forget_predecessor_soon(open);
+    Ok(())
+}
+
+/// In one transaction with these records outside the barrier.
+pub(in crate::lifecycle) async fn replace_root_key(
+    barrier: &Barrier,
+    key: &SecretBytes,
+    records: Vec<(String, Vec<u8>)>,
+) -> Result<(), Error> {
     for _ in 0..TRIES {
-        match barrier.rekey(key, vec![record.clone()]).await {
-            Ok(()) => {
-                forget_predecessor_soon(open);
-                return Ok(());
-            }
+        match barrier.rekey(key, records.clone()).await {
+            Ok(()) => return Ok(()),
             Err(InitError::Store(StoreError::Conflict)) => tokio::time::sleep(Duration::from_millis(100)).await,
             Err(InitError::Store(error)) => return Err(error.into()),
             Err(error) => return Err(Error::internal(error.to_string())),
