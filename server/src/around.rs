@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::{
-    config::{Address, Config, ListenerConfig, SealConfig, StorageConfig},
+    config::{Address, Config, ListenerConfig, ReadMode, SealConfig, StorageConfig},
     host,
     metrics::Metrics,
 };
@@ -97,7 +97,11 @@ fn sanitized(config: &Config, api_addr: &str, log_filter: &str) -> Map<String, V
     let shown = json!({
         "api_addr": api_addr,
         "cache_size": 0,
-        "cluster_addr": "",
+        "cluster_addr": config.peers().map(|peers| format!("https://{}", peers.advertised)).unwrap_or_default(),
+        "read_mode": match config.cluster.read_mode {
+            ReadMode::Cached => "cached",
+            ReadMode::Barrier => "barrier",
+        },
         "cluster_name": config.cluster_name.as_deref().unwrap_or_default(),
         "default_lease_ttl": config.default_lease_ttl.as_secs(),
         "max_lease_ttl": config.max_lease_ttl.as_secs(),

@@ -4,6 +4,7 @@
 //! What is wrong is an error that names file and key; what is unknown is a warning.
 
 mod audit;
+mod cluster;
 mod initialize;
 mod limits;
 mod listener;
@@ -25,6 +26,7 @@ use holdfast_hcl::{Body, Stanza};
 use holdfast_runtime::LogFormat;
 
 pub use self::{
+    cluster::{ClusterConfig, PeerAddresses, ReadMode},
     initialize::InitializeRequest,
     listener::{Address, ListenerConfig, TlsConfig, UnixSocket, resolve},
     seal::{KeySource, SealConfig, StaticKey},
@@ -80,6 +82,8 @@ pub struct Config {
     pub listeners: Vec<ListenerConfig>,
     /// How clients reach this server.
     pub api_addr: Option<String>,
+    /// Other servers.
+    pub cluster: ClusterConfig,
     /// Shown in `sys/health`.
     pub cluster_name: Option<String>,
     /// TTL of tokens and leases where nothing else says one.
@@ -117,6 +121,7 @@ impl Default for Config {
             previous_seal: None,
             listeners: Vec::new(),
             api_addr: None,
+            cluster: ClusterConfig::default(),
             cluster_name: None,
             default_lease_ttl: DAYS_32,
             max_lease_ttl: DAYS_32,
@@ -207,8 +212,9 @@ impl Config {
         }
         self.raw_storage = top.bool("raw_storage_endpoint")?.unwrap_or(self.raw_storage);
         self.pid_file = top.path("pid_file")?.or(self.pid_file.take());
-        // There is no leader to announce, no swap to lock against without the capability, no plug-in to load.
-        top.ignore(&["cluster_addr", "disable_mlock", "disable_clustering", "ui", "disable_cache", "cache_size"]);
+        self.cluster.read(&top)?;
+        // No swap to lock against without the capability, no plug-in to load.
+        top.ignore(&["disable_mlock", "disable_clustering", "ui", "disable_cache", "cache_size"]);
         top.ignore(&["plugin_directory", "plugin_tmpdir", "plugin_file_uid", "plugin_file_permissions", "telemetry"]);
         top.ignore(&["disable_performance_standby", "disable_sealwrap", "disable_indexing", "license_path"]);
         top.ignore(&["enable_response_header_hostname", "enable_response_header_raft_node_id", "reporting"]);
@@ -230,6 +236,9 @@ impl Config {
         };
         if let Some((_, address)) = get("API_ADDR") {
             self.api_addr = Some(address);
+        }
+        if let Some((_, address)) = get("CLUSTER_ADDR") {
+            self.cluster.addr = Some(address);
         }
         if let Some((_, name)) = get("CLUSTER_NAME") {
             self.cluster_name = Some(name);

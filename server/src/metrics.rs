@@ -1,7 +1,13 @@
 //! Metrics of the server, as Prometheus text. Names that dashboards for Vault expect keep them.
 
-use std::{sync::atomic::AtomicU64, time::Duration};
+mod replica;
 
+use std::{
+    sync::{Arc, OnceLock, Weak, atomic::AtomicU64},
+    time::Duration,
+};
+
+use holdfast_barrier::Barrier;
 use holdfast_core::Verb;
 use parking_lot::Mutex;
 use prometheus_client::{
@@ -15,6 +21,8 @@ use prometheus_client::{
     registry::Registry,
 };
 
+use replica::ReplicaMetrics;
+
 /// The registry and what is measured at the listeners.
 pub struct Metrics {
     registry: Mutex<Registry>,
@@ -22,6 +30,8 @@ pub struct Metrics {
     requests: Family<RequestLabels, Counter>,
     seconds: Family<VerbLabels, Histogram, fn() -> Histogram>,
     resident: Gauge<f64, AtomicU64>,
+    replica: ReplicaMetrics,
+    barrier: OnceLock<Weak<Barrier>>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -53,7 +63,15 @@ impl Metrics {
         let resident = Gauge::default();
         registry.register("process_resident_memory_bytes", "Resident memory", resident.clone());
         let core = holdfast_core::Metrics::register(&mut registry);
-        Self { registry: Mutex::new(registry), core, requests, seconds, resident }
+        let replica = ReplicaMetrics::register(&mut registry);
+        let barrier = OnceLock::new();
+        Self { registry: Mutex::new(registry), core, requests, seconds, resident, replica, barrier }
+    }
+
+    /// From here on tells how this replica does among the others.
+    pub fn watch_replica(&self, barrier: &Arc<Barrier>) {
+        // There is one.
+        let _ = self.barrier.set(Arc::downgrade(barrier));
     }
 
     /// What the core counts.
@@ -71,6 +89,8 @@ impl Metrics {
     /// Everything as text.
     pub fn text(&self) -> String {
         self.resident.set(resident_bytes().unwrap_or(0.0));
+        let barrier = self.barrier.get().and_then(Weak::upgrade);
+        self.replica.show(barrier.and_then(|barrier| barrier.status()).as_ref());
         let mut text = String::new();
         // Writing into a String does not fail.
         let _ = encode(&mut text, &self.registry.lock());

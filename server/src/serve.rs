@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use anyhow::{Context, anyhow, bail};
-use holdfast_barrier::{Barrier, Options};
+use holdfast_barrier::{Barrier, Options, Pulse};
 use holdfast_base::{Clock, Entropy, SystemClock, SystemEntropy};
 use holdfast_core::{Core, CoreConfig, InitStep, Verb};
 use holdfast_http::{Certificate, Handle};
+use holdfast_peer::TlsNet;
 use holdfast_runtime::{Shutdown, init_logs, set_log_filter};
 use tokio::{
     signal::unix::{SignalKind, signal},
@@ -19,7 +20,7 @@ use tracing::{error, info, warn};
 use crate::{
     arguments::Arguments,
     around::Around,
-    config::{Address, Config, InitializeRequest, ListenerConfig, StorageConfig, resolve},
+    config::{Address, Config, InitializeRequest, ListenerConfig, PeerAddresses, ReadMode, StorageConfig, resolve},
     dev,
     front::Front,
     listeners::{self, Listeners},
@@ -112,10 +113,9 @@ async fn make_core(
     let storage = open_storage(storage_config).await?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let storage_kind = storage.kind().to_owned();
-    let label = |name: &str, value: &str| (name.to_owned(), value.to_owned());
-    let labels = [label("api_addr", &api_addr), label("version", env!("CARGO_PKG_VERSION"))];
-    let options = Options { instance: place(config), labels: labels.into(), ..Options::default() };
+    let options = barrier_options(config, storage_config, &api_addr).await?;
     let barrier = Barrier::open_with(storage, clock.clone(), entropy.clone(), options);
+    metrics.watch_replica(&barrier);
     Ok(Core::new(CoreConfig {
         barrier,
         seal,
@@ -140,6 +140,25 @@ async fn make_core(
         hostname: hostname(),
         initialize: config.initialize.iter().map(step).collect(),
     }))
+}
+
+/// How this replica is known to others, talks to them, and reads.
+async fn barrier_options(config: &Config, storage: &StorageConfig, api_addr: &str) -> anyhow::Result<Options> {
+    let always_ask = config.cluster.read_mode == ReadMode::Barrier;
+    let mut options = Options { instance: place(config), always_ask, ..Options::default() };
+    let mut labels = vec![("api_addr", api_addr), ("version", env!("CARGO_PKG_VERSION"))];
+    let peers = config.peers();
+    if let Some(PeerAddresses { bind, advertised }) = &peers {
+        options.peers = Some(Arc::new(TlsNet { bind: *bind, advertised: advertised.clone() }));
+        labels.push(("cluster_addr", advertised));
+    } else if matches!(storage, StorageConfig::Etcd(_)) {
+        info!("there is no cluster_addr: if other servers share the store, all ask it before each read");
+    }
+    if matches!(storage, StorageConfig::Etcd(_)) {
+        options.pulse = Some(Pulse(open_storage(storage).await?));
+    }
+    options.labels = labels.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+    Ok(options)
 }
 
 /// Part of `sys/seal-status`; a fixed date, so that the same source makes the same binary.

@@ -21,6 +21,7 @@ mod keyholders;
 mod login;
 mod migration;
 mod reference;
+mod replicas;
 mod shutdown;
 mod startup;
 mod tls;

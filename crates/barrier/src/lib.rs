@@ -20,6 +20,6 @@ pub mod xaes;
 
 pub use barrier::{Barrier, Changed, Dump, HOLD, KeyStatus, RESTORE, Restore, Stored, UNTOLD};
 pub use error::{InitError, UnsealError};
-pub use options::Options;
+pub use options::{Options, Pulse};
 pub use session::{FsckReport, Member, Mode, PeerStatus, SEALED, Status, look_anew, one_request, release};
 pub use view::{Check, Decode, Entry, Revision, Shared, Store, StoreError, Txn, View, Write};

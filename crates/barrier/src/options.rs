@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use holdfast_storage::Storage;
+
 use crate::peer::PeerNet;
 
 /// How a barrier behaves. [`Options::default`] fits a single server.
@@ -19,6 +21,19 @@ pub struct Options {
     pub always_ask: bool,
     /// The way to other replicas. Without one this replica reads from memory only when it is alone.
     pub peers: Option<Arc<dyn PeerNet>>,
+    /// The same store over a connection of its own, for heartbeats: they must not wait behind much data. Default: the one of
+    /// everything else.
+    pub pulse: Option<Pulse>,
+}
+
+/// See [`Options::pulse`].
+#[derive(Clone)]
+pub struct Pulse(pub Arc<dyn Storage>);
+
+impl std::fmt::Debug for Pulse {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.0.kind())
+    }
 }
 
 impl Default for Options {
@@ -30,6 +45,7 @@ impl Default for Options {
             labels: BTreeMap::new(),
             always_ask: false,
             peers: None,
+            pulse: None,
         }
     }
 }

@@ -8,6 +8,7 @@
 //! shows (`gate`). One that cannot be talked to, or is slow, asks the store before each read (barrier mode).
 
 mod acks;
+mod digest;
 mod fsck;
 mod gate;
 mod heartbeat;
@@ -50,6 +51,7 @@ use crate::options::Options;
 use crate::peer::PeerLink;
 use crate::value::{self, Encrypted};
 use crate::view::{Decode, Entry, Revision, Shared, StoreError, Txn, Write};
+use digest::Digest;
 use gate::Gate;
 use integrity::Integrity;
 use peers::{Peers, Post};
@@ -77,11 +79,14 @@ pub(crate) struct Session {
     epoch: AtomicU64,
     roster: Mutex<Roster>,
     healthy: AtomicBool,
+    /// What the watch has told cannot be all.
+    doubtful: AtomicBool,
     reconnect: Notify,
     ask_progress: Mutex<Option<Arc<dyn Fn() + Send + Sync>>>,
     changes: broadcast::Sender<Changed>,
     integrity: Integrity,
     witness: Mutex<Witness>,
+    digest: Digest,
 
     /// Revision of the first join: orders to seal that are newer are obeyed.
     began: Revision,
@@ -140,11 +145,13 @@ impl Session {
             epoch: AtomicU64::new(next_epoch()),
             roster: Mutex::new(roster),
             healthy: AtomicBool::new(false),
+            doubtful: AtomicBool::new(false),
             reconnect: Notify::new(),
             ask_progress: Mutex::new(None),
             changes: ground.changes,
             integrity: Integrity::default(),
             witness: Mutex::default(),
+            digest: Digest::default(),
             began: start,
             ordered: AtomicBool::new(false),
             standing: ArcSwap::from_pointee(standing),
@@ -165,6 +172,7 @@ impl Session {
             entropy: ground.entropy,
             options: ground.options,
         });
+        session.digest.reset(start);
         post.deliver_to(&session);
         session.look_at_gate();
         let mut tasks = vec![

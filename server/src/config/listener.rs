@@ -33,6 +33,8 @@ pub struct ListenerConfig {
     pub metrics_only: bool,
     /// Headers of every answer.
     pub headers: CustomHeaders,
+    /// Where this server listens to other servers.
+    pub cluster_address: Option<SocketAddr>,
 }
 
 /// Where to listen.
@@ -82,6 +84,7 @@ impl ListenerConfig {
             doors: Doors::default(),
             metrics_only: false,
             headers: CustomHeaders::default(),
+            cluster_address: None,
         }
     }
 
@@ -108,6 +111,10 @@ impl ListenerConfig {
             doors: Doors::default(),
             metrics_only: false,
             headers: custom_headers(stanza)?,
+            cluster_address: stanza
+                .string("cluster_address")?
+                .map(|address| resolve(&address).map_err(|reason| stanza.wrong("cluster_address", reason)))
+                .transpose()?,
         };
         // Closed unless the configuration opens them: Vault's own default lets strangers begin and cancel.
         listener.doors = Doors {
@@ -120,7 +127,7 @@ impl ListenerConfig {
             telemetry.not_yet(&["disallow_metrics"], warnings);
             telemetry.finish(warnings);
         }
-        stanza.ignore(&["cluster_address", "http_write_timeout"]);
+        stanza.ignore(&["http_write_timeout"]);
         stanza.ignore(&["redact_addresses", "redact_version"]);
         stanza.ignore(&["redact_cluster_name", "max_request_json_memory", "max_request_json_strings"]);
         stanza.ignore(&["max_json_string_value_length", "max_json_object_entry_count", "max_json_array_element_count"]);

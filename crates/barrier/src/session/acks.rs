@@ -9,6 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
+use super::digest::Sum;
 use crate::layout;
 use crate::view::Revision;
 use holdfast_failpoint::switched;
@@ -35,8 +36,8 @@ pub(super) struct Ack {
     #[serde(rename = "w", default, skip_serializing_if = "is_false")]
     pub wanted: bool,
     /// Sum over all changes up to `applied`, as far as this replica has seen them.
-    #[serde(rename = "h", default)]
-    pub digest: u64,
+    #[serde(rename = "h", default, skip_serializing_if = "Option::is_none")]
+    pub digest: Option<Sum>,
 }
 
 #[allow(clippy::trivially_copy_pass_by_ref)]

@@ -53,7 +53,8 @@ impl Session {
             then: vec![Op::delete(layout::NEVER)],
             otherwise: vec![Op::get(standing.key.clone())],
         };
-        let reply = match self.storage.txn(txn).await {
+        let storage = self.options.pulse.as_ref().map_or(&self.storage, |pulse| &pulse.0);
+        let reply = match storage.txn(txn).await {
             Ok(reply) => reply,
             Err(error) => return tracing::debug!(%error, "a heartbeat was not answered"),
         };

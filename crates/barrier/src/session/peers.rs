@@ -187,7 +187,7 @@ impl Session {
             beat: self.peers.beat.fetch_add(1, Ordering::SeqCst) + 1,
             demoted: self.peers.is_demoted(standing.revision),
             wanted: false,
-            digest: 0,
+            digest: self.digest.at(applied),
         };
         let from = layout::hex(&standing.id);
         let mut message = Message { from: from.clone(), acks: HashMap::new() };
@@ -202,7 +202,8 @@ impl Session {
         let message = Message::decode(bytes)?;
         let now = self.clock.boottime();
         let own = self.standing.load_full();
-        let mut wanted = false;
+        let (mut wanted, mut diverged) = (false, false);
+        let applied = *self.applied.borrow();
         {
             let mut roster = self.roster.lock();
             roster.holder(fingerprint)?;
@@ -211,10 +212,16 @@ impl Session {
                 if key == own.key {
                     wanted |= ack.wanted && ack.record == own.revision;
                 } else {
+                    diverged |= !self.digest.agrees(&key, ack, applied);
                     roster.hear(key, ack, now);
                 }
             }
             self.open_gate(&mut roster);
+        }
+        if diverged {
+            tracing::error!("another replica has seen other changes of the store; everything is read anew");
+            self.doubtful.store(true, Ordering::SeqCst);
+            self.reconnect.notify_one();
         }
         if wanted {
             self.demote(own.revision, "others had to wait for it");
@@ -277,6 +284,7 @@ impl Session {
         let Some(link) = self.peers.link.clone() else { return };
         let wanted = self.roster.lock().endpoints();
         let mut talks = self.peers.talks.lock();
+        self.digest.retain(|key| wanted.contains_key(key));
         talks.retain(|key, (endpoint, task)| {
             let keep = wanted.get(key) == Some(endpoint);
             if !keep {

@@ -60,6 +60,8 @@ pub struct Status {
     pub gate_waiting: usize,
     /// Changes of the store by somebody else.
     pub violations: u64,
+    /// Times that another replica had seen other changes than this one, up to the same revision.
+    pub divergences: u64,
 }
 
 /// Another replica, as seen from here.
@@ -131,6 +133,7 @@ impl Session {
             gate_refused: self.gate.refused.load(Ordering::Relaxed),
             gate_waiting: self.gate.waiting(),
             violations: self.violations(),
+            divergences: self.digest.divergences(),
         }
     }
 }

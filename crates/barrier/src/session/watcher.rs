@@ -91,7 +91,10 @@ impl Session {
         loop {
             let update = tokio::select! {
                 update = watch.next() => update,
-                () = self.reconnect.notified() => return End::Broken(Error::Failed("it lagged behind".to_owned())),
+                () = self.reconnect.notified() => return match self.doubtful.swap(false, Ordering::SeqCst) {
+                    true => End::Lost("another replica has seen other changes"),
+                    false => End::Broken(Error::Failed("it lagged behind".to_owned())),
+                },
             };
             match update {
                 Some(Ok(Update::Revision { revision, events })) => {
@@ -117,6 +120,9 @@ impl Session {
         self.apply_members(events);
         self.integrity.check(&self.keys.load(), revision, events);
         self.witness.lock().note(events);
+        if self.peers.talk() {
+            self.digest.add(&self.keys.load().mac, revision, events);
+        }
         self.cache.apply(revision, events);
         self.show(revision);
         self.tell_changes(events);
@@ -248,6 +254,7 @@ impl Session {
         }
         self.integrity.forget_lanes();
         *self.witness.lock() = Witness::default();
+        self.digest.reset(revision);
         self.cache.reset(revision);
         self.answered.store(0, Ordering::SeqCst);
         self.epoch.store(super::next_epoch(), Ordering::SeqCst);

@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use holdfast_barrier::Member;
+use holdfast_barrier::{Member, Mode, Status};
 use holdfast_logical::{
     Auth, Field, Kind,
     Operation::{Read, Update},
     PathTable, Response,
 };
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::row;
 use crate::{
@@ -72,17 +72,8 @@ pub async fn handle(call: Call) -> Result<Reply, Error> {
         }
         "ha-status" => {
             let members = config.barrier.members().await?;
-            let label = |member: &Member, name: &str| member.labels.get(name).cloned().unwrap_or_default();
-            let node = |member: &Member| {
-                json!({
-                    "hostname": member.instance,
-                    "api_address": label(member, "api_addr"),
-                    "cluster_address": label(member, "api_addr"),
-                    "active_node": true,
-                    "last_echo": null,
-                    "version": label(member, "version"),
-                })
-            };
+            let status = config.barrier.status();
+            let node = |member: &Member| replica(member, status.as_ref());
             Ok(Response::data(json!({ "nodes": members.iter().map(node).collect::<Vec<_>>() })).into())
         }
         "rotate" | "rotate/keyring" => {
@@ -92,6 +83,55 @@ pub async fn handle(call: Call) -> Result<Reply, Error> {
         }
         _ => fsck(&call).await,
     }
+}
+
+/// A replica, in Vault's keys and with what the one that answers knows of it.
+fn replica(member: &Member, status: Option<&Status>) -> Value {
+    let label = |name: &str| member.labels.get(name).cloned().unwrap_or_default();
+    let mut node = json!({
+        "hostname": member.instance,
+        "api_address": label("api_addr"),
+        "cluster_address": label("cluster_addr"),
+        "active_node": true,
+        "last_echo": null,
+        "version": label("version"),
+    });
+    let Some(status) = status else { return node };
+    let more = if member.own {
+        json!({
+            "answers": true,
+            "read_mode": status.mode.as_str(),
+            "reads_memory": status.reads_memory,
+            "applied_revision": status.applied,
+            "confirmed_ms_ago": status.confirmed_ago.map(|ago| ago.as_millis()),
+            "cache_bytes": status.cache_bytes,
+            "demotions": status.demotions,
+            "evictions": status.evictions,
+            "rejoins": status.rejoins,
+            "gate": {
+                "waiting": status.gate_waiting,
+                "waits": status.gate_waits,
+                "waited_ms": status.gate_waited.as_millis(),
+                "refused": status.gate_refused,
+            },
+        })
+    } else if let Some(peer) = status.peers.iter().find(|peer| peer.id == member.id) {
+        json!({
+            "answers": false,
+            "read_mode": peer.mode.as_str(),
+            "reads_memory": peer.mode == Mode::Cached && !peer.demoted,
+            "applied_revision": peer.applied,
+            "lag_revisions": peer.applied.map(|applied| (status.applied - applied).max(0)),
+            "reachable": peer.reachable,
+            "silent_ms": peer.silent_for.map(|silent| silent.as_millis()),
+        })
+    } else {
+        json!({})
+    };
+    if let (Value::Object(node), Value::Object(more)) = (&mut node, more) {
+        node.extend(more);
+    }
+    node
 }
 
 async fn rotation(call: &Call) -> Result<Reply, Error> {
