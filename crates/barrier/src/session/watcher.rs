@@ -62,6 +62,9 @@ impl Session {
     async fn start_watch(&self) -> Result<Watch, End> {
         // What was asked for before now is this start.
         let _ = self.reconnect.notified().now_or_never();
+        if self.doubtful.swap(false, Ordering::SeqCst) {
+            return Err(End::Lost("another replica has seen other changes"));
+        }
         let (generation, revision) = self.storage.get(layout::GENERATION).await.map_err(End::Broken)?;
         let applied = self.cache.applied();
         if revision < applied {
