@@ -203,6 +203,7 @@ fn config(global: &Global, environment: &Environment<'_>) -> Result<Config, Fail
     };
     Ok(Config {
         address: setting(&global.address, "ADDR").unwrap_or_else(|| "https://127.0.0.1:8200".to_owned()),
+        ca_file: None,
         ca_pem,
         identity_pem,
         tls_skip_verify: global.tls_skip_verify || environment.truth("SKIP_VERIFY"),

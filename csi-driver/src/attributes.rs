@@ -19,7 +19,7 @@ const ATTRIBUTES: [&str; 5] = ["credentials", "items", "refresh", "role", CLASS]
 /// The attribute that names a SecretProviderClass; it stands alone.
 pub const CLASS: &str = "secretProviderClass";
 const MAX_FILES: usize = 256;
-/// How often unleased paths are read, unless said otherwise.
+/// How often unleased paths are read, unless said otherwise, while changes are not heard of.
 pub const DEFAULT_REFRESH: Duration = Duration::from_secs(1);
 
 /// Beyond it times would be sums that no clock has.
@@ -36,8 +36,8 @@ pub struct Plan {
     pub namespace: Option<String>,
     /// Audience of the pod's token; `None`: the driver's.
     pub audience: Option<String>,
-    /// How often unleased paths are read.
-    pub refresh: Duration,
+    /// How often unleased paths are read; `None`: as it is necessary.
+    pub refresh: Option<Duration>,
     /// The files, in the order of the attributes.
     pub files: Vec<File>,
 }
@@ -209,8 +209,8 @@ impl Plan {
     }
 }
 
-fn refresh(own: &BTreeMap<&str, &str>) -> Result<Duration, Failure> {
-    let Some(text) = own.get("refresh") else { return Ok(DEFAULT_REFRESH) };
+fn refresh(own: &BTreeMap<&str, &str>) -> Result<Option<Duration>, Failure> {
+    let Some(text) = own.get("refresh") else { return Ok(None) };
     let refresh = holdfast_base::duration::parse(text)
         .map_err(|error| Failure::Invalid(format!("volume attribute refresh: {error}")))?;
     if refresh < Duration::from_millis(500) {
@@ -219,7 +219,7 @@ fn refresh(own: &BTreeMap<&str, &str>) -> Result<Duration, Failure> {
     if refresh > LONGEST_REFRESH {
         return Err(Failure::Invalid(format!("volume attribute refresh: {text} is more than the most, 30d")));
     }
-    Ok(refresh)
+    Ok(Some(refresh))
 }
 
 /// No file twice, and no file where another needs a directory.
@@ -273,7 +273,7 @@ mod tests {
             ),
         ])
         .unwrap();
-        assert_eq!((plan.role.as_str(), plan.refresh, plan.files.len()), ("", DEFAULT_REFRESH, 3));
+        assert_eq!((plan.role.as_str(), plan.refresh, plan.files.len()), ("", None, 3));
         assert_eq!(plan.credentials(), ["orders-ro"]);
         let names: Vec<_> = plan.files.iter().map(|file| (file.name.as_str(), file.mode)).collect();
         assert_eq!(names, [("orders-ro", None), ("api-token", Some(0o400)), ("jdbc.url", None)]);

@@ -1,6 +1,9 @@
 //! The content of a volume: its plan, its sources, what was read, and whether all of that makes files.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use sha2::{Digest, Sha256};
 
@@ -129,17 +132,29 @@ impl Content {
 
     /// Reads what has no lease again, and looks after leases that are due. Fails with the first that can't be had.
     pub async fn reread(&mut self, tools: &Tools) -> Result<(), Failure> {
-        let now = tools.clock.boottime();
-        for source in &mut self.sources {
-            if source.lease.is_none() && !source.is_write() {
-                source.due = now;
-            }
-        }
+        self.touch(tools.clock.boottime());
         self.tend(tools).await;
         match self.sources.iter().find_map(|source| source.failure.as_ref()) {
             Some(failure) => Err(Failure::Unavailable(failure.clone())),
             None => Ok(()),
         }
+    }
+
+    /// Makes everything without a lease due at `now` (boottime).
+    pub fn touch(&mut self, now: Duration) {
+        for source in self.sources.iter_mut().filter(|source| source.is_polled()) {
+            source.due = now;
+        }
+    }
+
+    /// The paths that are read again and again.
+    pub fn polled(&self) -> BTreeSet<String> {
+        self.sources.iter().filter(|source| source.is_polled()).map(|source| source.path.clone()).collect()
+    }
+
+    /// May these files be shown to another pod of the same service account? Not if one of them has a lease or was made.
+    pub fn is_shared(&self) -> bool {
+        self.sources.iter().all(Source::is_polled)
     }
 
     /// The leases it has, for the record.

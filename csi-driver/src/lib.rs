@@ -8,8 +8,10 @@
 
 pub mod attributes;
 mod authority;
+mod cache;
 pub mod content;
 pub mod credentials;
+pub mod events;
 pub mod identity;
 pub mod lease;
 pub mod metrics;
@@ -29,6 +31,7 @@ pub mod source;
 pub mod state;
 pub mod status;
 pub mod swap;
+mod taint;
 pub mod volume;
 pub mod volumes;
 
@@ -36,15 +39,17 @@ use std::{sync::Arc, time::Duration};
 
 use anyhow::Context;
 use holdfast_base::{Clock, Entropy, SystemClock, SystemEntropy};
-use holdfast_client::{Client, Config, read_pem};
+use holdfast_client::{Client, Config};
 use holdfast_runtime::{Admin, Shutdown, Tasks};
 use tokio::net::UnixListener;
-use tokio_stream::{StreamExt, wrappers::UnixListenerStream};
+use tokio_stream::wrappers::UnixListenerStream;
 use tonic::transport::{Server, server::Router};
 use tracing::info;
 
 use crate::{
+    cache::LastGood,
     credentials::Cluster,
+    events::{Hearing, Subscription},
     identity::IdentityService,
     metrics::Metrics,
     mounter::{
@@ -78,7 +83,7 @@ pub async fn run(options: FetcherOptions, shutdown: Shutdown) -> anyhow::Result<
     admin.register(|registry| metrics.register(registry));
     let server = Client::new(Config {
         address: options.address.clone(),
-        ca_pem: options.ca_file.as_deref().map(read_pem).transpose()?,
+        ca_file: options.ca_file.clone(),
         tls_server_name: options.tls_server_name.clone(),
         timeout: Some(SERVER_TIMEOUT),
         ..Config::default()
@@ -90,15 +95,22 @@ pub async fn run(options: FetcherOptions, shutdown: Shutdown) -> anyhow::Result<
     let state = StateDir::open(&state_dir).with_context(|| format!("state folder {}", state_dir.display()))?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let entropy: Arc<dyn Entropy> = Arc::new(SystemEntropy);
-    let own = Session::of_driver(
+    let own = Arc::new(Session::of_driver(
         server.clone(),
         &options.auth_mount,
         &options.role,
         options.token_file.clone(),
         clock.clone(),
-    );
-    let releases = Arc::new(Releases::new(state.clone(), own, clock.clone(), entropy.clone(), metrics.clone()));
+    ));
+    let releases = Arc::new(Releases::new(state.clone(), own.clone(), clock.clone(), entropy.clone(), metrics.clone()));
+    let last_good = match options.last_good {
+        Duration::ZERO => None,
+        ttl => Some(LastGood::open(&state_dir.join("last-good"), &options.last_good_key_dir, ttl, &*entropy)?),
+    };
+    let hearing = Hearing::default();
     let services = Arc::new(Services {
+        hearing: hearing.clone(),
+        last_good,
         server,
         auth_mount: options.auth_mount.clone(),
         audience: options.audience.clone(),
@@ -121,7 +133,10 @@ pub async fn run(options: FetcherOptions, shutdown: Shutdown) -> anyhow::Result<
         Server::builder().add_service(IdentityServer::new(IdentityService)).add_service(NodeServer::new(node));
     info!(endpoint, node = options.node_id, server = options.address, "serving CSI");
 
-    let registrar = Registrar { mounter: mounter.clone(), endpoint };
+    let taint = Some((options.node_id.clone(), options.startup_taint.clone())).filter(|(_, key)| !key.is_empty());
+    let registrar = Registrar { mounter: mounter.clone(), endpoint, patience: options.registration_patience, taint };
+    let subscription =
+        Subscription { session: own, volumes: volumes.clone(), hearing, entropy: services.entropy.clone() };
     let mut tasks = Tasks::new(shutdown.clone());
     tasks.spawn("admin", admin.clone().serve(options.admin_address, shutdown.clone()));
     tasks.spawn("csi", serve(service, listener, shutdown.clone()));
@@ -133,6 +148,7 @@ pub async fn run(options: FetcherOptions, shutdown: Shutdown) -> anyhow::Result<
         tasks.spawn("provider", serve(Server::builder().add_service(server), listener, shutdown.clone()));
         tasks.spawn("classes", provider.watch(shutdown.clone()));
     }
+    tasks.spawn("events", subscription.run(shutdown.clone()));
     tasks.spawn("registration", registrar.run(admin, shutdown.clone()));
     tasks.spawn("releases", releases.run(shutdown.clone()));
     tasks.spawn("volumes", volumes.watch(shutdown));
@@ -141,9 +157,8 @@ pub async fn run(options: FetcherOptions, shutdown: Shutdown) -> anyhow::Result<
 
 /// Serves gRPC until the shutdown. Whoever calls keeps the connection open; that must not hold up the end.
 async fn serve(service: Router, listener: UnixListener, shutdown: Shutdown) -> anyhow::Result<()> {
-    let connections = UnixListenerStream::new(listener).map(|socket| socket.map(authority::localhost));
     tokio::select! {
-        served = service.serve_with_incoming(connections) => Ok(served?),
+        served = service.serve_with_incoming(UnixListenerStream::new(listener)) => Ok(served?),
         () = shutdown.cancelled() => Ok(()),
     }
 }

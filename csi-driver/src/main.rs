@@ -36,6 +36,6 @@ fn filter(level: &str) -> String {
     if level.contains(['=', ',']) {
         return level.to_owned();
     }
-    let quiet = ["h2", "hyper", "hyper_util", "tonic", "tower", "rustls", "kube", "kube_client"];
+    let quiet = ["h2", "loona_hpack", "hyper", "hyper_util", "tonic", "tower", "rustls", "kube", "kube_client"];
     quiet.iter().fold(level.to_owned(), |filter, name| format!("{filter},{name}=warn"))
 }

@@ -50,7 +50,7 @@ pub fn run(options: &MounterOptions) -> anyhow::Result<()> {
     for path in sockets.all() {
         make_folder(path.parent().unwrap_or(path))?;
     }
-    if let Some(folder) = &options.state_dir {
+    for folder in [&options.state_dir, &options.key_dir].into_iter().flatten() {
         make_folder(folder)?;
         chown(folder, Some(options.fetcher_uid), Some(options.fetcher_uid))
             .with_context(|| format!("giving {} to user {}", folder.display(), options.fetcher_uid))?;

@@ -1,8 +1,9 @@
 //! Flags and environment of the two halves.
 
-use std::{net::SocketAddr, path::PathBuf};
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::{Parser, Subcommand};
+use holdfast_base::duration;
 use holdfast_runtime::LogFormat;
 
 /// Holdfast's CSI node plugin: two processes, one program.
@@ -80,6 +81,19 @@ pub struct FetcherOptions {
     /// Ask the cluster for tokens of pods whose requests come without any; needs the right to create them.
     #[arg(long, env = "HOLDFAST_PROVIDER_REQUEST_TOKENS")]
     pub provider_request_tokens: bool,
+    /// Key of a taint to take off the node once kubelet has registered the driver; empty for none.
+    #[arg(long, env = "HOLDFAST_STARTUP_TAINT", default_value = "")]
+    pub startup_taint: String,
+    /// For how long pods may start with the last good files of their service account on this node while the server is
+    /// away; 0: not at all.
+    #[arg(long, env = "HOLDFAST_LAST_GOOD", default_value = "0", value_parser = duration::parse)]
+    pub last_good: Duration,
+    /// Folder in memory, lost when the node restarts, for the key of the last good files.
+    #[arg(long, env = "HOLDFAST_LAST_GOOD_KEY_DIR", default_value = "/run/holdfast-key")]
+    pub last_good_key_dir: PathBuf,
+    /// How long kubelet may take to register the driver before it is called again.
+    #[arg(long, env = "HOLDFAST_REGISTRATION_PATIENCE", default_value = "30s", value_parser = duration::parse, hide = true)]
+    pub registration_patience: Duration,
     /// Where /healthz, /readyz and /metrics are served.
     #[arg(long, env = "HOLDFAST_ADMIN_ADDR", default_value = "0.0.0.0:9441")]
     pub admin_address: SocketAddr,
@@ -106,6 +120,9 @@ pub struct MounterOptions {
     /// Folder of the secrets-store driver's providers; with it, the socket vault.sock is shown there.
     #[arg(long, env = "HOLDFAST_PROVIDER_DIR")]
     pub provider_dir: Option<PathBuf>,
+    /// Another folder to give to the fetcher's user: that of the key of the last good files.
+    #[arg(long, env = "HOLDFAST_LAST_GOOD_KEY_DIR")]
+    pub key_dir: Option<PathBuf>,
 }
 
 impl FetcherOptions {

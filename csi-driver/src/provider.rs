@@ -28,8 +28,10 @@ use crate::{
     status::Failure,
 };
 
-/// How often leases are looked after and pods are looked for.
-const TICK: Duration = Duration::from_secs(2);
+/// How often leases are looked after.
+const TICK: Duration = Duration::from_millis(500);
+/// In how many of these rounds once pods are looked for.
+const LOOK: u32 = 10;
 
 /// The service, and all that it keeps for pods.
 pub struct Provider {
@@ -100,15 +102,15 @@ impl Provider {
     /// Until the shutdown: renews leases, and lets go of pods that are gone. What they had is given back by the sweep over
     /// all records.
     pub async fn watch(self: Arc<Self>, shutdown: Shutdown) -> anyhow::Result<()> {
-        loop {
+        for round in 1u32.. {
             tokio::select! {
                 () = tokio::time::sleep(TICK) => {}
-                () = shutdown.cancelled() => return Ok(()),
+                () = shutdown.cancelled() => break,
             }
             let held: Vec<_> = self.held.lock().iter().map(|(id, held)| (id.clone(), held.clone())).collect();
             for (id, held) in held {
                 let mut provided = held.lock().await;
-                if provided.is_gone(&self.services).await {
+                if round.is_multiple_of(LOOK) && provided.is_gone(&self.services).await {
                     info!(volume = id, "a pod with a SecretProviderClass is gone");
                     self.held.lock().remove(&id);
                 } else {
@@ -116,6 +118,7 @@ impl Provider {
                 }
             }
         }
+        Ok(())
     }
 }
 

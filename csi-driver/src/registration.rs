@@ -17,10 +17,9 @@ use crate::{
         InfoRequest, PluginInfo, RegistrationStatus, RegistrationStatusResponse,
         registration_server::{Registration, RegistrationServer},
     },
+    taint,
 };
 
-/// How long kubelet may take to register before the socket is made anew.
-const PATIENCE: Duration = Duration::from_secs(30);
 const TICK: Duration = Duration::from_millis(500);
 
 /// What to tell kubelet, and who makes the socket in its registry folder.
@@ -30,6 +29,10 @@ pub struct Registrar {
     pub mounter: Mounter,
     /// The driver's own socket, as kubelet sees it.
     pub endpoint: String,
+    /// How long kubelet may take to register before the socket is made anew.
+    pub patience: Duration,
+    /// Node and key of the taint to take off once registered.
+    pub taint: Option<(String, String)>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -69,7 +72,7 @@ impl Registration for Service {
 impl Registrar {
     /// Serves registration until the shutdown; the driver is ready while it is registered. Ends with an error if kubelet
     /// refuses, so that the process restarts and the reason is in its last log line.
-    pub async fn run(self, admin: Admin, shutdown: Shutdown) -> anyhow::Result<()> {
+    pub async fn run(mut self, admin: Admin, shutdown: Shutdown) -> anyhow::Result<()> {
         let (sender, mut outcome) = watch::channel(Outcome::Unknown);
         let sender = Arc::new(sender);
         loop {
@@ -83,7 +86,12 @@ impl Registrar {
                         let now = outcome.borrow_and_update().clone();
                         admin.set_ready(now == Outcome::Registered);
                         match now {
-                            Outcome::Registered => info!("kubelet has registered the driver"),
+                            Outcome::Registered => {
+                                info!("kubelet has registered the driver");
+                                if let Some((node, key)) = self.taint.take() {
+                                    tokio::spawn(async move { taint::remove(&node, &key).await });
+                                }
+                            }
                             Outcome::Refused(reason) => anyhow::bail!("kubelet refuses to register the driver: {reason}"),
                             Outcome::Unknown => {}
                         }
@@ -96,7 +104,7 @@ impl Registrar {
                     warn!("the registration socket is gone; making it anew");
                     break true;
                 }
-                if *outcome.borrow() != Outcome::Registered && waited >= PATIENCE {
+                if *outcome.borrow() != Outcome::Registered && waited >= self.patience {
                     warn!("kubelet has not registered the driver yet; showing the registration socket again");
                     break true;
                 }

@@ -19,7 +19,7 @@ use crate::{
 /// The debts.
 pub struct Releases {
     state: StateDir,
-    session: Session,
+    session: Arc<Session>,
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
     metrics: Metrics,
@@ -32,7 +32,7 @@ impl Releases {
     /// The debts in `state`, paid as `session`.
     pub fn new(
         state: StateDir,
-        session: Session,
+        session: Arc<Session>,
         clock: Arc<dyn Clock>,
         entropy: Arc<dyn Entropy>,
         metrics: Metrics,

@@ -2,14 +2,19 @@
 
 use std::{path::PathBuf, sync::Arc};
 
-use holdfast_base::{Clock, Entropy};
+use holdfast_base::{Clock, Entropy, Timestamp};
 use holdfast_client::Client;
+use tracing::warn;
 
 use crate::{
     attributes::{CLASS, Plan, class},
+    cache::{self, LastGood},
+    content::Content,
     credentials::Credentials,
+    events::Hearing,
     metrics::Metrics,
     mounter::client::Mounter,
+    payload::Payload,
     releases::Releases,
     request::{Pod, Publish},
     session::Session,
@@ -41,6 +46,10 @@ pub struct Services {
     pub state: StateDir,
     /// What is owed.
     pub releases: Arc<Releases>,
+    /// Whether changes are heard of.
+    pub hearing: Hearing,
+    /// The last good files, if they are kept.
+    pub last_good: Option<LastGood>,
     /// Time.
     pub clock: Arc<dyn Clock>,
     /// Jitter and names.
@@ -69,6 +78,19 @@ impl Services {
         }
     }
 
+    /// Keeps what is shown, if that is wanted and another pod may have it.
+    pub fn remember(&self, request: &Publish, content: &Content, payload: &Payload) {
+        let Some(last_good) = self.last_good.as_ref().filter(|_| content.is_shared()) else { return };
+        if let Err(error) = last_good.keep(&cache::name_of(request), payload, self.clock.now()) {
+            warn!(%error, volume = request.volume_id, "cannot keep the last good files");
+        }
+    }
+
+    /// What an earlier volume of the same service account with the same attributes showed.
+    pub fn recall(&self, request: &Publish) -> Option<(Payload, Timestamp)> {
+        self.last_good.as_ref()?.find(&cache::name_of(request), self.clock.now())
+    }
+
     /// What the sources of a plan are read with, as the pod.
     pub fn tools(&self, pod: &Pod, plan: &Plan, server: Client) -> Tools {
         let who = format!("service account {}/{}", pod.namespace, pod.service_account);
@@ -83,6 +105,7 @@ impl Services {
             entropy: self.entropy.clone(),
             metrics: self.metrics.clone(),
             refresh: plan.refresh,
+            hearing: self.hearing.clone(),
         }
     }
 }

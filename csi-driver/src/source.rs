@@ -9,7 +9,8 @@ use http::Method;
 use tracing::warn;
 
 use crate::{
-    attributes::{Call, Origin},
+    attributes::{Call, DEFAULT_REFRESH, Origin},
+    events::Hearing,
     lease::{self, Lease, Next, backoff, jittered},
     metrics::{Metrics, outcome},
     payload::Reading,
@@ -28,8 +29,10 @@ pub struct Tools {
     pub entropy: Arc<dyn Entropy>,
     /// Numbers.
     pub metrics: Metrics,
-    /// How often unleased paths are read.
-    pub refresh: Duration,
+    /// How often unleased paths are to be read, where the volume says it.
+    pub refresh: Option<Duration>,
+    /// Whether changes are heard of.
+    pub hearing: Hearing,
 }
 
 /// A source and what was read of it.
@@ -89,6 +92,13 @@ impl Freshness {
     }
 }
 
+impl Tools {
+    /// How often unleased paths are read now.
+    fn refresh(&self) -> Duration {
+        self.hearing.refresh(self.refresh, DEFAULT_REFRESH)
+    }
+}
+
 // === impl Source ===
 
 impl Source {
@@ -122,6 +132,11 @@ impl Source {
     /// Is it made by a write? Such a source is asked again only when what it gave nears its end.
     pub fn is_write(&self) -> bool {
         matches!(&self.origin, Origin::Call(Call { body: Some(_), .. }))
+    }
+
+    /// Is it read again and again?
+    pub fn is_polled(&self) -> bool {
+        self.lease.is_none() && !self.is_write()
     }
 
     /// How it is at `now` (boottime).
@@ -229,7 +244,7 @@ impl Source {
         let now = tools.clock.boottime();
         if envelope.lease_id.is_empty() {
             self.lease = None;
-            let again = if self.is_write() { made_until(&envelope, tools.clock.now()) } else { tools.refresh };
+            let again = if self.is_write() { made_until(&envelope, tools.clock.now()) } else { tools.refresh() };
             self.due = now + jittered(again, &*tools.entropy);
         } else {
             let same = |id: &str| id == envelope.lease_id;

@@ -1,10 +1,11 @@
 //! A mounted volume and the task that keeps it fresh: polls, renews, replaces, shows what changed, says how it is.
 
-use std::{io, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, io, sync::Arc, time::Duration};
 
 use holdfast_base::{Timestamp, id};
 use parking_lot::Mutex;
 use serde_json::{Value, json};
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
@@ -13,11 +14,17 @@ use crate::{
     mounter::client::Root,
     payload::{self, Payload},
     request::Publish,
+    services::Services,
     source::{Freshness, Source, Tools},
     state::{StateDir, VolumeRecord},
     status::Failure,
     swap::{self, Ownership},
 };
+
+/// How often the state is written again although nothing is due.
+const LONGEST: Duration = Duration::from_secs(30);
+/// How soon to try again what could not be shown.
+const AGAIN: Duration = Duration::from_secs(5);
 
 /// How it is, in one line.
 #[derive(Clone, Debug)]
@@ -42,6 +49,9 @@ pub struct Volume {
     pub stop: CancellationToken,
     /// How it is.
     pub health: Mutex<Health>,
+    /// The paths that it reads again and again.
+    polled: Mutex<BTreeSet<String>>,
+    changed: Notify,
     state: StateDir,
 }
 
@@ -49,7 +59,24 @@ impl Volume {
     /// A volume without a task.
     pub fn new(request: Publish, root: Root, tools: Tools, audience: Option<String>, state: StateDir) -> Self {
         let health = Health { freshness: Freshness::Fresh, message: "fresh".to_owned() };
-        Self { request, root, audience, tools, stop: CancellationToken::new(), health: Mutex::new(health), state }
+        Self {
+            request,
+            root,
+            audience,
+            tools,
+            stop: CancellationToken::new(),
+            health: Mutex::new(health),
+            polled: Mutex::default(),
+            changed: Notify::new(),
+            state,
+        }
+    }
+
+    /// Something may have changed at `path`; `None`: anywhere.
+    pub fn changed(&self, path: Option<&str>) {
+        if path.is_none_or(|path| self.polled.lock().contains(path)) {
+            self.changed.notify_one();
+        }
     }
 
     fn ownership(&self) -> Ownership {
@@ -84,23 +111,26 @@ impl Volume {
 
     /// Keeps the content fresh until the volume is stopped. A call that could make a credential is always awaited, so
     /// that a release that follows finds all there is.
-    pub async fn keep(self: Arc<Self>, mut content: Content) {
-        let mut failed: Option<String> = None;
+    /// `failed` says why the files that are shown are older ones, if they are.
+    pub async fn keep(self: Arc<Self>, mut content: Content, mut failed: Option<String>, services: Arc<Services>) {
         let mut pending = false;
         let mut last_status = Value::Null;
         let mut leases = content.leases();
         loop {
+            *self.polled.lock() = content.polled();
             self.report(&content, failed.as_deref(), &mut last_status);
             let now = self.tools.clock.boottime();
-            let due = content.sources.iter().map(|source| source.due).min().unwrap_or(now + Duration::from_secs(30));
-            let wait = due.saturating_sub(now).min(Duration::from_secs(30));
+            let longest = if failed.is_some() { AGAIN } else { LONGEST };
+            let due = content.sources.iter().map(|source| source.due).min().unwrap_or(now + longest);
+            let wait = due.saturating_sub(now).min(longest);
             tokio::select! {
                 () = tokio::time::sleep(wait) => {}
+                () = self.changed.notified() => content.touch(self.tools.clock.boottime()),
                 () = self.stop.cancelled() => return,
             }
             pending |= content.tend(&self.tools).await;
             if pending || failed.is_some() {
-                failed = self.update(&mut content).await.err().map(|failure| failure.to_string());
+                failed = self.update(&mut content, &services).await.err().map(|failure| failure.to_string());
                 pending = false;
             }
             let now = content.leases();
@@ -113,8 +143,9 @@ impl Volume {
         }
     }
 
-    async fn update(&self, content: &mut Content) -> Result<(), Failure> {
+    async fn update(&self, content: &mut Content, services: &Services) -> Result<(), Failure> {
         let payload = content.complete(&self.tools).await?;
+        services.remember(&self.request, content, &payload);
         if self.show(&payload)? {
             self.tools.metrics.updates.inc();
             info!(

@@ -26,6 +26,8 @@ use crate::{
 
 /// How long a first publish tries while the server is away; kubelet asks again afterwards.
 const PATIENCE: Duration = Duration::from_secs(15);
+/// The same where there are older files to show instead.
+const SHORT_PATIENCE: Duration = Duration::from_secs(3);
 /// Most files of a volume.
 const INODES: u64 = 4096;
 /// How often volumes without a pod are looked for.
@@ -120,11 +122,25 @@ impl Volumes {
         let audience = plan.audience.clone();
         tools.session.set_token(token);
         let mut content = Content::new(plan, &request.place.volume, request.group, &earlier);
-        let payload = self.first_payload(&mut content, &tools, &request.pod).await?;
+        let recalled = services.recall(&request);
+        let patience = if recalled.is_some() { SHORT_PATIENCE } else { PATIENCE };
+        let mut old = None;
+        let payload = match self.first_payload(&mut content, &tools, &request.pod, patience).await {
+            Ok(payload) => {
+                services.remember(&request, &content, &payload);
+                payload
+            }
+            Err(failure) if failure.is_transient() => {
+                let Some((payload, since)) = recalled else { return Err(failure) };
+                old = Some(format!("these are the files of {since}, since {failure}"));
+                payload
+            }
+            Err(failure) => return Err(failure),
+        };
         let root = self.mount(&request).await.map_err(|error| node("mounting the volume", error))?;
         let volume = Arc::new(Volume::new(request, root, tools, audience, services.state.clone()));
         volume.show(&payload)?;
-        volume.report(&content, None, &mut Value::Null);
+        volume.report(&content, old.as_deref(), &mut Value::Null);
         services.state.save_volume(&volume.record(&content)).map_err(|error| node("state folder", error))?;
         let Publish { pod, place: Place { volume: name, .. }, volume_id, .. } = &volume.request;
         info!(pod = pod.name, namespace = pod.namespace, volume = name, files = payload.len(), "published");
@@ -132,7 +148,7 @@ impl Volumes {
             warn!(pod = pod.name, namespace = pod.namespace, volume = name, warning, "files that the pod may not read");
         }
         let volume_id = volume_id.clone();
-        let task = tokio::spawn(volume.clone().keep(content));
+        let task = tokio::spawn(volume.clone().keep(content, old, self.services.clone()));
         self.live.lock().insert(volume_id, Live { volume, task });
         Ok(())
     }
@@ -143,6 +159,7 @@ impl Volumes {
         content: &mut Content,
         tools: &Tools,
         pod: &Pod,
+        patience: Duration,
     ) -> Result<crate::payload::Payload, Failure> {
         let start = self.services.clock.boottime();
         for failures in 1.. {
@@ -156,7 +173,7 @@ impl Volumes {
                 Err(failure) => return Err(failure),
             };
             let wait = backoff(failures, &*self.services.entropy);
-            if self.services.clock.boottime() + wait > start + PATIENCE {
+            if self.services.clock.boottime() + wait > start + patience {
                 return Err(failure);
             }
             tokio::time::sleep(wait).await;
@@ -202,6 +219,13 @@ impl Volumes {
         let (volume_id, target) = (volume_id.to_owned(), target.to_owned());
         let (paths, ttls, leases) = Default::default();
         Some(VolumeRecord { volume_id, volume, target, pod, paths, ttls, leases })
+    }
+
+    /// Something may have changed at `path`; `None`: anywhere.
+    pub fn changed(&self, path: Option<&str>) {
+        for live in self.live.lock().values() {
+            live.volume.changed(path);
+        }
     }
 
     /// How a volume is, and its file system: `None` if it is not here.

@@ -1,6 +1,8 @@
 //! The driver as a process, between a kubelet and a server that the tests play, with real mounts. Needs root.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that cannot go on has failed")]
 
+mod away;
+mod kubelet;
 mod lifecycle;
 mod node;
 mod provider;

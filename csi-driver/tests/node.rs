@@ -84,6 +84,7 @@ impl Node {
             .args(["--socket", self.mounter_socket().to_str().unwrap(), "--log-level", "debug"])
             .args(["--state-dir", self.state_dir().to_str().unwrap()])
             .args(["--provider-dir", self.folder().join("providers").to_str().unwrap()])
+            .args(["--key-dir", self.key_dir().to_str().unwrap()])
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(self.log_file())
@@ -132,16 +133,45 @@ impl Node {
         self.folder.path().join("mounter.sock")
     }
 
-    fn state_dir(&self) -> PathBuf {
+    /// A folder in memory.
+    pub fn key_dir(&self) -> PathBuf {
+        Path::new("/dev/shm").join(self.folder.path().file_name().unwrap())
+    }
+
+    pub fn state_dir(&self) -> PathBuf {
         self.folder.path().join("state")
     }
 
     /// SIGKILL, as the kernel would.
     pub fn kill_driver(&mut self) {
+        self.kill_driver_and_leave_sockets();
+        let _ = fs::remove_file(self.registry_socket());
+    }
+
+    pub fn kill_driver_and_leave_sockets(&mut self) {
         let mut driver = self.driver.take().unwrap();
         driver.kill().unwrap();
         driver.wait().unwrap();
-        let _ = fs::remove_file(self.registry_socket());
+    }
+
+    /// Which of these words are in the driver's log or in what it keeps on disk, and where.
+    pub fn leaks(&self, canaries: &[&str]) -> Vec<String> {
+        let mut folders = vec![self.state_dir()];
+        let mut files = vec![self.log_path()];
+        while let Some(folder) = folders.pop() {
+            for entry in fs::read_dir(folder).unwrap().flatten() {
+                let path = entry.path();
+                if path.is_dir() { folders.push(path) } else { files.push(path) }
+            }
+        }
+        let contents = files.iter().map(|path| (path, fs::read(path).unwrap_or_default()));
+        contents
+            .flat_map(|(path, bytes)| {
+                let text = String::from_utf8_lossy(&bytes).into_owned();
+                let found: Vec<_> = canaries.iter().filter(|canary| text.contains(**canary)).collect();
+                found.into_iter().map(|canary| format!("{canary} in {}", path.display())).collect::<Vec<_>>()
+            })
+            .collect()
     }
 
     pub fn driver_ended(&mut self) -> Option<ExitStatus> {
@@ -264,6 +294,7 @@ impl Drop for Node {
             let _ = process.kill();
             let _ = process.wait();
         }
+        let _ = fs::remove_dir_all(self.key_dir());
         let text = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
         let ours = text
             .lines()

@@ -19,6 +19,10 @@ use serde_json::{Value, json};
 pub struct World {
     /// Answers 503 to everything.
     pub away: bool,
+    /// Tells of changes. What is sent goes to all who listen.
+    pub events: Option<tokio::sync::broadcast::Sender<String>>,
+    /// Taints of the node, as the Kubernetes API has them.
+    pub taints: Vec<Value>,
     /// Answers 403 to reads of these paths.
     pub forbidden: Vec<String>,
     /// SecretProviderClasses: name → parameters.
@@ -34,6 +38,7 @@ pub struct World {
     pub tokens: HashMap<String, String>,
     pub minted: usize,
     pub issued: usize,
+    /// Of pods.
     pub logins: usize,
     pub renewals: usize,
     pub reads: usize,
@@ -54,10 +59,12 @@ impl Server {
             while let Ok((stream, _)) = listener.accept().await {
                 let world = shared.clone();
                 tokio::spawn(
-                    http1::Builder::new().serve_connection(
-                        TokioIo::new(stream),
-                        service_fn(move |request| answer(world.clone(), request)),
-                    ),
+                    http1::Builder::new()
+                        .serve_connection(
+                            TokioIo::new(stream),
+                            service_fn(move |request| answer(world.clone(), request)),
+                        )
+                        .with_upgrades(),
                 );
             }
         });
@@ -70,6 +77,9 @@ impl Server {
 }
 
 async fn answer(world: Arc<Mutex<World>>, request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
+    if request.uri().path().starts_with("/v1/sys/events/subscribe/") {
+        return Ok(subscribe(&world, request));
+    }
     let (parts, body) = request.into_parts();
     let body = body.collect().await.unwrap().to_bytes();
     let body: Value = serde_json::from_slice(&body).unwrap_or(Value::Null);
@@ -91,6 +101,15 @@ async fn answer(world: Arc<Mutex<World>>, request: Request<Incoming>) -> Result<
                 ),
                 None => not_found(),
             }
+        } else if path == "/api/v1/nodes/node-1" {
+            if parts.method == "PATCH" {
+                assert_eq!(body[0]["value"], json!(world.taints), "it tests what it replaces");
+                world.taints = serde_json::from_value(body[1]["value"].clone()).unwrap();
+            }
+            (
+                200,
+                json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": "node-1"}, "spec": {"taints": world.taints}}),
+            )
         } else if path == "/api/v1/namespaces/shop/serviceaccounts/orders/token" {
             world.v1_token(&body)
         } else if world.away {
@@ -104,6 +123,39 @@ async fn answer(world: Arc<Mutex<World>>, request: Request<Incoming>) -> Result<
     let text = if answer.is_null() { String::new() } else { answer.to_string() };
     let response = Response::builder().status(status).header("content-type", "application/json");
     Ok(response.body(Full::new(Bytes::from(text))).unwrap())
+}
+
+/// A WebSocket on which every message of the world goes out.
+fn subscribe(world: &Arc<Mutex<World>>, mut request: Request<Incoming>) -> Response<Full<Bytes>> {
+    use futures::SinkExt;
+    use tokio_tungstenite::{
+        WebSocketStream,
+        tungstenite::{Message, handshake::derive_accept_key, protocol::Role},
+    };
+    let Some(mut events) = world.lock().unwrap().events.as_ref().map(|events| events.subscribe()) else {
+        let mut response = Response::new(Full::new(Bytes::from(r#"{"errors":[]}"#)));
+        *response.status_mut() = hyper::StatusCode::NOT_FOUND;
+        return response;
+    };
+    let key = derive_accept_key(request.headers()["sec-websocket-key"].as_bytes());
+    let upgraded = hyper::upgrade::on(&mut request);
+    tokio::spawn(async move {
+        let stream = TokioIo::new(upgraded.await.unwrap());
+        let mut socket = WebSocketStream::from_raw_socket(stream, Role::Server, None).await;
+        while let Ok(event) = events.recv().await {
+            if socket.send(Message::text(event)).await.is_err() {
+                return;
+            }
+        }
+        let _ = socket.close(None).await;
+    });
+    Response::builder()
+        .status(101)
+        .header("connection", "upgrade")
+        .header("upgrade", "websocket")
+        .header("sec-websocket-accept", key)
+        .body(Full::default())
+        .unwrap()
 }
 
 fn credential(object: &str) -> (u16, Value) {
@@ -179,17 +231,17 @@ impl World {
 
     fn login(&mut self, body: &Value) -> (u16, Value) {
         use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
-        self.logins += 1;
         let jwt = body["jwt"].as_str().unwrap();
         let uid = if body["role"] == "holdfast-csi" {
             assert_eq!(jwt, "own-token");
             "driver".to_owned()
         } else {
+            self.logins += 1;
             let payload = BASE64_URL_SAFE_NO_PAD.decode(jwt.split('.').nth(1).unwrap()).unwrap();
             let claims: Value = serde_json::from_slice(&payload).unwrap();
             claims["kubernetes.io"]["pod"]["uid"].as_str().unwrap().to_owned()
         };
-        let token = format!("hvs.{}", self.logins);
+        let token = format!("hvs.{}", self.tokens.len());
         self.tokens.insert(token.clone(), uid);
         let auth = json!({"client_token": token, "accessor": "a", "policies": [], "token_policies": [],
             "metadata": {}, "lease_duration": 3600, "renewable": true, "entity_id": "", "token_type": "service",

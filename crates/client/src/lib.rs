@@ -5,9 +5,15 @@
 
 pub mod advice;
 mod events;
+mod roots;
 mod transfer;
 
-use std::{fmt, path::Path, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use bytes::Bytes;
 use holdfast_api_types::{Envelope, ErrorBody, Health, InitRequest, InitResponse, SealStatus, header};
@@ -51,6 +57,8 @@ pub struct Config {
     pub address: String,
     /// PEM of the certificate authorities to trust.
     pub ca_pem: Option<Vec<u8>>,
+    /// The same in a file, which is read again when it changes; counts before `ca_pem`.
+    pub ca_file: Option<PathBuf>,
     /// PEM of client certificate chain and key.
     pub identity_pem: Option<(Vec<u8>, Vec<u8>)>,
     /// Do not check the server's certificate. Says so in the name of the flag that sets it.
@@ -465,6 +473,7 @@ mod tls {
     };
 
     use super::*;
+    use crate::roots::FileRoots;
 
     pub(super) fn client_config(config: &Config) -> Result<ClientConfig, Error> {
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
@@ -473,6 +482,8 @@ mod tls {
             .map_err(|error| Error::Config(error.to_string()))?;
         let builder = if config.tls_skip_verify {
             builder.dangerous().with_custom_certificate_verifier(Arc::new(AcceptAny(provider)))
+        } else if let Some(path) = &config.ca_file {
+            builder.dangerous().with_custom_certificate_verifier(Arc::new(FileRoots::open(path, provider)?))
         } else {
             builder.with_root_certificates(roots(config)?)
         };

@@ -1,13 +1,13 @@
 //! Parameters of a SecretProviderClass of the secrets-store project, as classes with `provider: vault` have them: a map
 //! of strings, in which `objects` is a YAML list. They become the same [`Plan`] as our own attributes.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::collections::BTreeMap;
 
 use serde::Deserialize;
 use serde_json::Value;
 
 use super::{
-    Call, Content, DEFAULT_REFRESH, Encoding, File, Origin, Plan,
+    Call, Content, Encoding, File, Origin, Plan,
     names::{check_file_name, check_path, first_line, unknown},
 };
 use crate::status::Failure;
@@ -75,7 +75,7 @@ pub fn parse(parameters: &BTreeMap<String, String>) -> Result<(Plan, Server), Fa
         mount,
         namespace: given("vaultNamespace"),
         audience: given("audience"),
-        refresh: Duration::max(DEFAULT_REFRESH, Duration::from_secs(1)),
+        refresh: None,
         files,
     };
     Ok((plan, server))
