@@ -119,5 +119,6 @@ async fn people_and_machines_log_in() {
     std::fs::write(&file, format!("{secret_id}\n")).unwrap();
     let from_file = format!("secret_id=@{}", file.display());
     let token = ok(&["login", "-method=approle", "-path=machines", "-token-only", "role_id=app", &from_file]);
-    assert!(ok(&["token", "lookup", &token]).contains("machines"));
+    let looked = ok(&["token", "lookup", "-format=json", &token]);
+    assert!(looked.contains("\"display_name\": \"machines\""), "{looked}");
 }

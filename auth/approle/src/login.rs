@@ -102,7 +102,6 @@ fn granted(name: &str, role: &Role, presented: Option<&Found>, request: &Request
     metadata.insert("role_name".to_owned(), name.to_owned());
     let mut grant = role.token.grant(Grant {
         alias: role.role_id.clone(),
-        display_name: "approle".to_owned(),
         metadata,
         internal: Map::from_iter([("role_name".to_owned(), Value::from(name))]),
         ..Grant::default()

@@ -15,7 +15,7 @@ async fn a_login_gives_what_the_role_says() {
     .await;
     let secret_id = mount.secret_id(json!({"metadata": {"team": "shop"}, "token_bound_cidrs": "10.1.0.0/16"})).await;
     let grant = mount.login(&secret_id).await.unwrap();
-    assert_eq!((grant.alias.as_str(), grant.display_name.as_str()), ("r", "approle"));
+    assert_eq!((grant.alias.as_str(), grant.display_name.as_str()), ("r", ""));
     assert_eq!((&grant.metadata["role_name"][..], &grant.metadata["team"][..]), ("app", "shop"));
     assert_eq!((grant.policies.clone(), grant.no_default_policy), (vec!["app".to_owned()], true));
     assert_eq!((grant.ttl, grant.max_ttl), (Some(Duration::from_secs(1200)), Some(Duration::from_secs(1800))));

@@ -67,7 +67,7 @@ impl Backend for Certs {
             ("crl", Operation::Read) => self.read_crl(&name).await,
             ("crl", Operation::Delete) => self.delete_crl(&name).await,
             ("crl", _) => self.write_crl(&name, fields).await,
-            ("login", _) => self.login(&name, &request.connection, &request.mount.name()).await,
+            ("login", _) => self.login(&name, &request.connection).await,
             _ => Err(Error::UnsupportedOperation),
         }
     }

@@ -11,7 +11,7 @@ use crate::{certificate::Certificate, chain, constraints, engine::Certs, role_ap
 const REFUSED: &str = "invalid certificate or no client certificate supplied";
 
 impl Certs {
-    pub async fn login(&self, name: &str, connection: &Connection, mount: &str) -> Result<Response, Error> {
+    pub async fn login(&self, name: &str, connection: &Connection) -> Result<Response, Error> {
         let certificate = presented(connection)?;
         if let Some(reason) = certificate.time_error(self.services.clock.now()) {
             return Err(Error::Invalid(format!("failed to validate client's certificate: {reason}")));
@@ -19,7 +19,7 @@ impl Certs {
         for trust in self.trusts(name).await? {
             if self.takes(&trust, &certificate, connection).await? {
                 let shared = self.config().await?.enable_identity_alias_metadata;
-                return granted(&trust, &certificate, connection, mount, shared);
+                return granted(&trust, &certificate, connection, shared);
             }
         }
         Err(Error::invalid(REFUSED))
@@ -88,13 +88,7 @@ fn presented(connection: &Connection) -> Result<Certificate, Error> {
 }
 
 /// The token. `shared`: the alias in the identity store has the metadata too.
-fn granted(
-    trust: &Trust,
-    certificate: &Certificate,
-    connection: &Connection,
-    mount: &str,
-    shared: bool,
-) -> Result<Response, Error> {
+fn granted(trust: &Trust, certificate: &Certificate, connection: &Connection, shared: bool) -> Result<Response, Error> {
     let token = &trust.role.token;
     if !cidr::allows(&token.bound_cidrs, connection.remote) {
         return Err(Error::Denied("permission denied".to_owned()));
@@ -113,7 +107,7 @@ fn granted(
     let grant = token.grant(Grant {
         alias: certificate.common_name.clone(),
         alias_metadata: if shared { metadata.clone() } else { BTreeMap::new() },
-        display_name: format!("{mount}-{}", trust.role.display_name),
+        display_name: trust.role.display_name.clone(),
         metadata,
         internal: Map::from_iter([
             ("role".to_owned(), Value::from(trust.name.as_str())),

@@ -17,7 +17,7 @@ async fn a_login_gives_what_the_role_says() {
     let mount = Mount::of(&ca.pem).await;
     mount.role(json!({"token_policies": "app", "token_ttl": "20m", "display_name": "people"})).await;
     let grant = mount.login(&[&client.der]).await.unwrap();
-    assert_eq!((grant.alias.as_str(), grant.display_name.as_str()), ("ada", "cert-people"));
+    assert_eq!((grant.alias.as_str(), grant.display_name.as_str()), ("ada", "people"));
     assert_eq!((grant.policies.clone(), grant.ttl), (vec!["app".to_owned()], Some(Duration::from_secs(1200))));
     for (name, value) in [("cert_name", "app"), ("common_name", "ada"), ("serial_number", "4660")] {
         assert_eq!(grant.metadata[name], value);

@@ -44,7 +44,7 @@ impl Jwt {
         claims.check_audience(&role.bound_audiences).map_err(refused)?;
         let wrong = |reason: String| Error::Invalid(format!("error validating claims: {reason}"));
         claims.check_bound(&role).map_err(wrong)?;
-        Ok(granted(&name, &role, claims.person(&role).map_err(wrong)?, &request.mount.name()))
+        Ok(granted(&name, &role, claims.person(&role).map_err(wrong)?))
     }
 
     /// The claims of a token that one of the issuer's keys signed.
@@ -71,14 +71,14 @@ impl Jwt {
     }
 }
 
-fn granted(name: &str, role: &Role, person: Person, mount: &str) -> Response {
+fn granted(name: &str, role: &Role, person: Person) -> Response {
     let mut metadata = person.metadata;
     metadata.insert("role".to_owned(), name.to_owned());
     let grant = role.token.grant(Grant {
         alias: person.user.clone(),
         alias_metadata: metadata.clone(),
         groups: person.groups,
-        display_name: format!("{mount}-{}", person.user),
+        display_name: person.user,
         metadata,
         internal: Map::from_iter([("role".to_owned(), Value::from(name))]),
         ..Grant::default()

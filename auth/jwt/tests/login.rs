@@ -17,7 +17,7 @@ async fn a_login_gives_what_the_role_says() {
     token["groups"] = json!(["dev", "ops"]);
     token["team"] = json!({"name": "shop"});
     let grant = mount.grant("login", json!({"jwt": signer.sign(&token)})).await.unwrap();
-    assert_eq!((grant.alias.as_str(), grant.display_name.as_str()), ("ada", "jwt-ada"));
+    assert_eq!((grant.alias.as_str(), grant.display_name.as_str()), ("ada", "ada"));
     assert_eq!(grant.groups, ["dev", "ops"]);
     assert_eq!(grant.metadata, [("role", "app"), ("team", "shop")].map(|(a, b)| (a.to_owned(), b.to_owned())).into());
     assert_eq!((grant.policies.clone(), grant.ttl), (vec!["app".to_owned()], Some(Duration::from_secs(1200))));

@@ -93,7 +93,7 @@ impl Role {
         };
         self.token.grant(Grant {
             alias,
-            display_name: format!("kubernetes-{}-{}", claims.namespace, claims.account),
+            display_name: format!("{}-{}", claims.namespace, claims.account),
             pod: claims.pod.clone(),
             alias_metadata: [
                 ("service_account_uid", &claims.account_uid),

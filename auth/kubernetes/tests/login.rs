@@ -15,7 +15,7 @@ async fn a_pod_gets_what_its_role_says() {
         let cluster = Cluster::start(&[&signer], tls).await;
         let mount = Mount::of(&cluster).await;
         let grant = mount.login("orders", &signer.sign(&claims("shop", "orders"))).await.unwrap();
-        assert_eq!(grant.display_name, "kubernetes-shop-orders");
+        assert_eq!(grant.display_name, "shop-orders");
         assert_eq!((grant.alias.as_str(), grant.policies), ("uid-orders", vec!["app".to_owned()]));
         assert_eq!(grant.ttl, Some(Duration::from_secs(1200)));
         let pod = PodIdentity { uid: "pod-orders".into(), name: "orders-0".into(), namespace: "shop".into() };

@@ -22,7 +22,7 @@ impl UserPass {
         }
         let grant = user.token.grant(Grant {
             alias: name.to_owned(),
-            display_name: format!("userpass-{name}"),
+            display_name: name.to_owned(),
             metadata: BTreeMap::from([("username".to_owned(), name.to_owned())]),
             internal: Map::from_iter([("username".to_owned(), Value::from(name))]),
             ..Grant::default()

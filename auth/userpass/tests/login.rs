@@ -19,7 +19,7 @@ async fn a_login_gives_what_the_user_says() {
     let mount = Mount::new().await;
     mount.write("users/ada", json!({"password": "right", "token_policies": "app", "ttl": "10s"})).await;
     let grant = mount.login("Ada", "right").await.unwrap();
-    assert_eq!((grant.alias.as_str(), grant.display_name.as_str()), ("ada", "userpass-ada"));
+    assert_eq!((grant.alias.as_str(), grant.display_name.as_str()), ("ada", "ada"));
     assert_eq!((grant.metadata.len(), &grant.metadata["username"][..]), (1, "ada"));
     assert_eq!((grant.policies, grant.ttl), (vec!["app".to_owned()], Some(Duration::from_secs(10))));
 }

@@ -344,7 +344,7 @@ impl Backend for Door {
         let grant = Grant {
             alias: request.fields.string("alias").unwrap_or("orders").to_owned(),
             groups: request.fields.list("groups").unwrap_or_default(),
-            display_name: "door-orders".to_owned(),
+            display_name: "orders".to_owned(),
             policies: request.fields.list("policies").unwrap_or_else(|| vec!["app".to_owned()]),
             ttl: Some(Duration::from_secs(3600)),
             max_ttl: Some(Duration::from_secs(7200)),

@@ -83,7 +83,7 @@ pub struct Grant {
     pub alias_metadata: BTreeMap<String, String>,
     /// Groups that the method says the alias is in, by the names of external groups' aliases.
     pub groups: Vec<String>,
-    /// For audit and for names of created users: `kubernetes-shop-orders`.
+    /// For audit and for names of created users: `shop-orders`. The name of the mount is put in front; empty: that alone.
     pub display_name: String,
     /// Policies, without `default`, which the core adds.
     pub policies: Vec<String>,

@@ -141,7 +141,7 @@ impl Lend {
                 entity_id,
                 path: self.path,
                 metadata: (!grant.metadata.is_empty()).then(|| grant.metadata.clone()),
-                display_name: grant.display_name.clone(),
+                display_name: display_name(&mount.name(), &grant.display_name),
                 num_uses: grant.num_uses,
                 ttl: Some(capped.ttl),
                 explicit_max_ttl: seconds(grant.explicit_max_ttl),
@@ -173,4 +173,9 @@ fn leased_reply(mut reply: Reply, leased: Leased) -> Reply {
     reply.lease =
         Some(LeaseShown { id: leased.lease_id, seconds: seconds_up(leased.ttl), renewable: leased.renewable });
     reply
+}
+
+/// Where somebody logged in, and who it is: `kubernetes-shop-orders`, `team-users-ada`.
+fn display_name(mount: &str, name: &str) -> String {
+    if name.is_empty() { mount.to_owned() } else { format!("{mount}-{name}") }
 }
