@@ -94,3 +94,12 @@ async fn a_wrapping_ttl_beyond_all_time_is_a_long_one() {
     let token = envelope("sys/wrapping/wrap", answer).wrap_info.unwrap().token;
     assert!(body(bench.answer(&token, Verb::Write, "sys/wrapping/unwrap", json!({})).await).is_some());
 }
+
+#[tokio::test]
+async fn a_wrapping_token_lives_no_longer_than_any_token_may() {
+    let bench = Bench::open().await;
+    let raw = bench.raw(&bench.root, Verb::Write, "sys/wrapping/wrap", json!({"a": 1}));
+    let year = Some(Duration::from_secs(365 * 24 * 3600));
+    let wrapped = envelope("wrap", bench.core.handle(Raw { wrap_ttl: year, ..raw }).await);
+    assert_eq!(wrapped.wrap_info.unwrap().ttl, holdfast_core::SYSTEM_TTL.as_secs());
+}

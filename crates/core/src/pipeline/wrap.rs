@@ -50,7 +50,7 @@ pub async fn wrap(open: &Arc<Open>, parsed: &Parsed, ttl: Duration, mut reply: R
     Ok(wrapping)
 }
 
-/// Makes a wrapping token of a payload. Also for `rewrap`.
+/// Makes a wrapping token of a payload, which lives no longer than any token may. Also for `rewrap`.
 pub async fn wrapped(
     open: &Arc<Open>,
     namespace: &Arc<Namespace>,
@@ -59,6 +59,7 @@ pub async fn wrapped(
     content_type: Option<String>,
     payload: SecretBytes,
 ) -> Result<Reply, Error> {
+    let ttl = ttl.min(open.config.max_lease_ttl);
     let mount = open.mounts.cached().at(namespace, Class::Auth, "token").map(|mounted| mounted.record.uuid.clone());
     let wrapped = Wrapped { creation_path: creation_path.to_owned(), ttl: ttl.as_secs(), content_type };
     let created = open
