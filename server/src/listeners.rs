@@ -37,7 +37,7 @@ pub async fn bind(
             Some(tls) => {
                 let certificate = Certificate::load(&tls.cert_file, &tls.key_file).with_context(named)?;
                 listeners.certificates.push(certificate.clone());
-                Some(Tls::new(certificate, &tls.clients, tls.oldest).with_context(named)?)
+                Some(Tls::new(certificate, &tls.clients, tls.versions).with_context(named)?)
             }
         };
         let site = Arc::new(Site {

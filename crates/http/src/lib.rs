@@ -27,4 +27,4 @@ pub use custom_headers::CustomHeaders;
 pub use exchange::{Handle, Site};
 pub use forwarded::{Network, TrustedProxies};
 pub use listener::{Limits, Listener};
-pub use tls::{Certificate, ClientCertificates, MinVersion, Tls};
+pub use tls::{Certificate, ClientCertificates, Tls, Versions};

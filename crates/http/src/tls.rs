@@ -60,13 +60,15 @@ pub enum ClientCertificates {
     Require(PathBuf),
 }
 
-/// Oldest version that is spoken.
+/// Versions of TLS that are spoken.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum MinVersion {
-    /// TLS 1.2.
+pub enum Versions {
+    /// TLS 1.2 and 1.3.
     #[default]
+    Both,
+    /// TLS 1.2 only.
     Tls12,
-    /// TLS 1.3.
+    /// TLS 1.3 only.
     Tls13,
 }
 
@@ -90,12 +92,13 @@ pub struct Certificate {
 
 impl Tls {
     /// Reads the certificate and makes the configuration.
-    pub fn new(certificate: Arc<Certificate>, clients: &ClientCertificates, oldest: MinVersion) -> Result<Self, Error> {
+    pub fn new(certificate: Arc<Certificate>, clients: &ClientCertificates, versions: Versions) -> Result<Self, Error> {
         let settings = |error: rustls::Error| Error::Settings(error.to_string());
         let provider = certificate.provider.clone();
-        let versions: &[_] = match oldest {
-            MinVersion::Tls12 => &[&rustls::version::TLS13, &rustls::version::TLS12],
-            MinVersion::Tls13 => &[&rustls::version::TLS13],
+        let versions: &[_] = match versions {
+            Versions::Both => &[&rustls::version::TLS13, &rustls::version::TLS12],
+            Versions::Tls12 => &[&rustls::version::TLS12],
+            Versions::Tls13 => &[&rustls::version::TLS13],
         };
         let builder =
             ServerConfig::builder_with_provider(provider.clone()).with_protocol_versions(versions).map_err(settings)?;

@@ -3,7 +3,7 @@
 use std::{path::Path, sync::Arc};
 
 use holdfast_client::{Call, Client, Config};
-use holdfast_http::{Certificate, ClientCertificates, Limits, MinVersion, Tls};
+use holdfast_http::{Certificate, ClientCertificates, Limits, Tls, Versions};
 use rcgen::{CertificateParams, KeyPair, PublicKeyData};
 use rustls::{
     ClientConfig, RootCertStore, SignatureScheme, SupportedProtocolVersion,
@@ -39,7 +39,7 @@ fn write(folder: &Path, pair: &Pair) {
 
 async fn serve(folder: &TempDir, clients: ClientCertificates) -> (Running, Tls) {
     let (chain, key) = (folder.path().join("tls.crt"), folder.path().join("tls.key"));
-    let tls = Tls::new(Certificate::load(&chain, &key).unwrap(), &clients, MinVersion::Tls12).unwrap();
+    let tls = Tls::new(Certificate::load(&chain, &key).unwrap(), &clients, Versions::Both).unwrap();
     (start(Echo::new(), Some(tls.clone()), Limits::default()).await, tls)
 }
 

@@ -7,7 +7,7 @@ use std::{
 };
 
 use holdfast_core::Doors;
-use holdfast_http::{ClientCertificates, CustomHeaders, Limits, MinVersion, TrustedProxies};
+use holdfast_http::{ClientCertificates, CustomHeaders, Limits, TrustedProxies, Versions};
 
 use serde_json::Value;
 
@@ -68,8 +68,8 @@ pub struct TlsConfig {
     pub key_file: PathBuf,
     /// What is done about certificates of clients.
     pub clients: ClientCertificates,
-    /// Oldest version that is spoken.
-    pub oldest: MinVersion,
+    /// Versions that are spoken.
+    pub versions: Versions,
 }
 
 impl ListenerConfig {
@@ -131,10 +131,7 @@ impl ListenerConfig {
         stanza.ignore(&["redact_addresses", "redact_version"]);
         stanza.ignore(&["redact_cluster_name", "max_request_json_memory", "max_request_json_strings"]);
         stanza.ignore(&["max_json_string_value_length", "max_json_object_entry_count", "max_json_array_element_count"]);
-        stanza.not_yet(
-            &["proxy_protocol_behavior", "proxy_protocol_authorized_addrs", "tls_cipher_suites", "tls_max_version"],
-            warnings,
-        );
+        stanza.not_yet(&["proxy_protocol_behavior", "proxy_protocol_authorized_addrs", "tls_cipher_suites"], warnings);
         stanza.not_yet(&["profiling", "inflight_requests_logging", "cors", "chroot_namespace"], warnings);
         stanza.finish(warnings);
         Ok(listener)
@@ -230,20 +227,23 @@ impl TlsConfig {
                     .into());
             }
         };
-        let oldest = match stanza.string("tls_min_version")?.as_deref() {
-            None | Some("tls12") => MinVersion::Tls12,
-            Some("tls13") => MinVersion::Tls13,
-            Some(other) => {
-                return Err(stanza
-                    .wrong("tls_min_version", format!("{other:?} is not supported; use tls12 or tls13"))
-                    .into());
-            }
+        let version = |key, default| match stanza.string(key)?.as_deref() {
+            None => Ok(default),
+            Some("tls12") => Ok(12),
+            Some("tls13") => Ok(13),
+            Some(other) => Err(stanza.wrong(key, format!("{other:?} is not supported; use tls12 or tls13"))),
+        };
+        let versions = match (version("tls_min_version", 12)?, version("tls_max_version", 13)?) {
+            (12, 13) => Versions::Both,
+            (12, _) => Versions::Tls12,
+            (_, 13) => Versions::Tls13,
+            _ => return Err(stanza.wrong("tls_max_version", "older than tls_min_version").into()),
         };
         if stanza.bool("tls_disable")?.unwrap_or(false) {
             return Ok(None);
         }
         match (cert_file, key_file) {
-            (Some(cert_file), Some(key_file)) => Ok(Some(Self { cert_file, key_file, clients, oldest })),
+            (Some(cert_file), Some(key_file)) => Ok(Some(Self { cert_file, key_file, clients, versions })),
             (None, _) => {
                 Err(stanza.wrong("tls_cert_file", "missing; give a certificate, or tls_disable = true").into())
             }
