@@ -145,6 +145,9 @@ fn fsck_lines(data: &Map<String, Value>, clean: bool, took: Duration) -> String 
     let counts: Vec<String> = first.into_iter().chain(rest).filter_map(count).collect();
     let verdict = if clean { "clean" } else { "NOT CLEAN" };
     let mut text = format!("{}      {verdict} in {:.1} s", counts.join(" · "), took.as_secs_f64());
+    if data.get("restore_running") == Some(&Value::Bool(true)) {
+        text.push_str("\na snapshot is being restored");
+    }
     for (key, value) in data {
         for finding in value.as_array().into_iter().flatten() {
             text.push_str(&format!("\n{}: {}", key.replace('_', " "), format::plain(finding)));

@@ -164,6 +164,9 @@ async fn fsck(call: &Call) -> Result<Reply, Error> {
     let found = call.open.config.barrier.fsck().await?;
     let leases = call.open.leases.fsck().await.map_err(holdfast_logical::Error::from)?;
     let tokens = call.open.tokens.fsck().await?;
+    let router = call.open.mounts.cached();
+    let leaving = router.namespaces().all().filter(|known| known.record.leaving);
+    let leaving: Vec<_> = leaving.map(|known| known.record.path.clone()).collect();
     Ok(Response::data(json!({
         "clean": found.is_clean() && leases.is_clean() && tokens.is_clean(),
         "keys": found.keys,
@@ -176,6 +179,9 @@ async fn fsck(call: &Call) -> Result<Reply, Error> {
         "members": found.members,
         "bad_records": found.bad_records,
         "orphan_lanes": found.orphan_lanes,
+        // What is on its way to a state that is clean, and is gone on with after a crash.
+        "restore_running": call.open.config.barrier.restore_in_progress().await?.is_some(),
+        "namespaces_being_deleted": leaving,
         "leases": leases.leases,
         "intents": leases.intents,
         "leases_unscheduled": leases.unscheduled,
