@@ -5,6 +5,7 @@
 
 pub mod advice;
 mod events;
+mod forward;
 mod roots;
 mod transfer;
 
@@ -29,6 +30,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
 use serde_json::{Map, Value};
 
 pub use events::{EventStream, Over};
+pub use forward::Forwarded;
 
 /// The body of a request.
 type Outgoing = BoxBody<Bytes, std::io::Error>;
@@ -260,12 +262,18 @@ impl Client {
         role: &str,
         jwt: &SecretString,
     ) -> Result<(Self, Envelope), Error> {
-        let path = format!("auth/{}/login", mount.trim_matches('/').trim_start_matches("auth/"));
         let mut body = Map::new();
         body.insert("jwt".to_owned(), Value::String(jwt.expose().to_owned()));
         if !role.is_empty() {
             body.insert("role".to_owned(), Value::String(role.to_owned()));
         }
+        self.login(mount, body).await
+    }
+
+    /// `POST auth/<mount>/login` with what the method wants. Answers a client that carries the new token, and the envelope
+    /// with its `auth`.
+    pub async fn login(&self, mount: &str, body: Map<String, Value>) -> Result<(Self, Envelope), Error> {
+        let path = format!("auth/{}/login", mount.trim_matches('/').trim_start_matches("auth/"));
         let envelope = self.without_token().write(&path, Value::Object(body)).await?;
         let envelope = envelope.ok_or_else(|| protocol(&path, "no body"))?;
         let token = envelope.auth.as_ref().map(|auth| SecretString::new(auth.client_token.as_str()));

@@ -52,6 +52,14 @@ impl Admin {
         register(&mut self.registry.lock())
     }
 
+    /// All metrics in OpenMetrics form.
+    pub fn metrics_text(&self) -> String {
+        let mut body = String::new();
+        // Writing to a String cannot fail.
+        let _ = prometheus_client::encoding::text::encode(&mut body, &self.registry.lock());
+        body
+    }
+
     /// Serves until the shutdown.
     pub async fn serve(self, address: SocketAddr, shutdown: Shutdown) -> anyhow::Result<()> {
         let listener = TcpListener::bind(address).await?;
@@ -88,11 +96,7 @@ impl Admin {
             "/readyz" if self.is_ready() => text(StatusCode::OK, "text/plain", "ok\n".to_owned()),
             "/readyz" => text(StatusCode::SERVICE_UNAVAILABLE, "text/plain", "not ready\n".to_owned()),
             "/metrics" => {
-                let mut body = String::new();
-                match prometheus_client::encoding::text::encode(&mut body, &self.registry.lock()) {
-                    Ok(()) => text(StatusCode::OK, "application/openmetrics-text; version=1.0.0; charset=utf-8", body),
-                    Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, "text/plain", error.to_string()),
-                }
+                text(StatusCode::OK, "application/openmetrics-text; version=1.0.0; charset=utf-8", self.metrics_text())
             }
             _ => text(StatusCode::NOT_FOUND, "text/plain", "see /healthz, /readyz, /metrics\n".to_owned()),
         }
