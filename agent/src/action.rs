@@ -1,4 +1,4 @@
-//! What happens after a file has changed: a signal, an HTTP request to the application, a touched file.
+//! What happens after a file has changed: a signal, an HTTP request to the application, a touched file, a program.
 
 use std::{
     path::{Path, PathBuf},
@@ -20,7 +20,10 @@ const TRIES: u32 = 3;
 /// For one HTTP request.
 const HTTP_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// One action. Written `signal:CONTAINER:HUP`, `http:PORT/path`, `touch` or `touch:FILE`.
+/// For one run of a program, if nothing else is said.
+const EXEC_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// One action. Written `signal:CONTAINER:HUP`, `http:PORT/path`, `touch`, `touch:FILE` or `exec:PROGRAM ARGUMENT…`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum Action {
@@ -44,6 +47,13 @@ pub enum Action {
         /// Relative to the status directory, or absolute; default `<item>.changed`.
         file: Option<PathBuf>,
     },
+    /// Runs a program in the agent's container. Its output goes to the agent's.
+    Exec {
+        /// Program and arguments.
+        command: Vec<String>,
+        /// After this it is killed.
+        timeout: Duration,
+    },
 }
 
 /// Why an action failed.
@@ -55,6 +65,9 @@ pub enum Error {
     /// The application was not reached or refused.
     #[error("{0}")]
     Http(String),
+    /// The program failed.
+    #[error("{0}")]
+    Exec(String),
     /// The operating system refused.
     #[error("{0}")]
     System(#[from] std::io::Error),
@@ -98,8 +111,37 @@ impl Action {
                 let path = status_dir.join(file.as_ref().unwrap_or(&default));
                 Ok(std::fs::write(path, b"")?)
             }
+            Self::Exec { command, timeout } => execute(command, *timeout).await,
         }
     }
+}
+
+/// Runs a program to its end. Arguments stay out of errors: they are the configuration's, but who knows.
+async fn execute(command: &[String], timeout: Duration) -> Result<(), Error> {
+    let Some((program, arguments)) = command.split_first() else { return Ok(()) };
+    let mut child = tokio::process::Command::new(program)
+        .args(arguments)
+        .env_remove(crate::config::ENV)
+        .stdin(std::process::Stdio::null())
+        .kill_on_drop(true)
+        .spawn()
+        .map_err(|error| Error::Exec(format!("{program}: {error}")))?;
+    match tokio::time::timeout(timeout, child.wait()).await {
+        Ok(Ok(status)) if status.success() => Ok(()),
+        Ok(Ok(status)) => Err(Error::Exec(format!("{program}: {status}"))),
+        Ok(Err(error)) => Err(Error::System(error)),
+        Err(_) => Err(Error::Exec(format!("{program}: killed after {timeout:?}"))),
+    }
+}
+
+/// A command line as words. What only a shell understands goes to a shell, if there is one.
+pub fn words(text: &str) -> Vec<String> {
+    const SHELL: &str = "/bin/sh";
+    let plain = !text.contains(|c: char| "|&;<>()$`\\\"'*?[]#~{}!\n".contains(c));
+    if plain || !Path::new(SHELL).exists() {
+        return text.split_whitespace().map(str::to_owned).collect();
+    }
+    vec![SHELL.to_owned(), "-c".to_owned(), text.to_owned()]
 }
 
 /// Known signals, without `SIG`.
@@ -113,6 +155,9 @@ pub fn signal_by_name(name: &str) -> Option<Signal> {
         "USR2" => Signal::USR2,
         "WINCH" => Signal::WINCH,
         "CONT" => Signal::CONT,
+        "STOP" => Signal::STOP,
+        "ABRT" => Signal::ABORT,
+        "KILL" => Signal::KILL,
         _ => return None,
     })
 }
@@ -190,14 +235,14 @@ impl FromStr for Action {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let usage = || format!("{text:?}: use signal:CONTAINER:HUP, http:PORT/path, touch or touch:FILE");
+        let usage = || format!("{text:?}: use signal:CONTAINER:HUP, http:PORT/path, touch, touch:FILE or exec:PROGRAM");
         let (kind, rest) = text.split_once(':').unwrap_or((text, ""));
         match kind {
             "signal" => {
                 let (target, signal) = rest.rsplit_once(':').ok_or_else(usage)?;
                 let signal = signal.trim().to_ascii_uppercase();
                 let signal = signal.strip_prefix("SIG").unwrap_or(&signal).to_owned();
-                if signal_by_name(&signal).is_none() {
+                if signal_by_name(&signal).is_none() || matches!(signal.as_str(), "STOP" | "KILL" | "ABRT") {
                     return Err(format!(
                         "{text:?}: signal {signal:?} is not known; use HUP, INT, QUIT, TERM, USR1, USR2, WINCH or CONT"
                     ));
@@ -219,6 +264,10 @@ impl FromStr for Action {
                 Ok(Self::Http { port, path })
             }
             "touch" => Ok(Self::Touch { file: (!rest.is_empty()).then(|| PathBuf::from(rest)) }),
+            "exec" => match words(rest) {
+                command if command.is_empty() => Err(usage()),
+                command => Ok(Self::Exec { command, timeout: EXEC_TIMEOUT }),
+            },
             _ => Err(usage()),
         }
     }
@@ -239,6 +288,10 @@ impl From<Action> for String {
             Action::Http { port, path } => format!("http:{port}{path}"),
             Action::Touch { file: None } => "touch".to_owned(),
             Action::Touch { file: Some(file) } => format!("touch:{}", file.display()),
+            Action::Exec { command, .. } => match command.as_slice() {
+                [shell, flag, text] if shell == "/bin/sh" && flag == "-c" => format!("exec:{text}"),
+                words => format!("exec:{}", words.join(" ")),
+            },
         }
     }
 }
@@ -249,11 +302,12 @@ mod tests {
 
     #[test]
     fn actions_read_and_write_the_same_text() {
-        for text in ["signal:app:HUP", "http:8080/-/reload", "http:80/", "touch", "touch:/tmp/x"] {
+        for text in ["signal:app:HUP", "http:8080/-/reload", "http:80/", "touch", "touch:/tmp/x", "exec:/bin/true -x"] {
             assert_eq!(String::from(text.parse::<Action>().unwrap()), text);
         }
         assert_eq!("signal:app:sighup".parse::<Action>().unwrap(), "signal:app:HUP".parse().unwrap());
-        for text in ["", "signal:app", "signal:app:KILLALL", "signal::HUP", "http:/x", "http:99999/", "exec:rm"] {
+        for text in ["", "signal:app", "signal:app:KILLALL", "signal::HUP", "http:/x", "http:99999/", "exec: ", "run:x"]
+        {
             assert!(text.parse::<Action>().is_err(), "{text}");
         }
     }

@@ -1,10 +1,19 @@
-//! What the webhook tells the agent: one JSON document in an environment variable or a file.
+//! What an agent is to do: a JSON document of the webhook in an environment variable, or made from a configuration file in
+//! the format of Vault's agent ([`crate::file`]).
+
+mod auth;
+mod listener;
+mod texts;
 
 use std::{path::PathBuf, time::Duration};
 
-use holdfast_base::duration;
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{Deserialize, Serialize};
 
+use self::texts::{default_mode, is_false, is_no, optional_duration, text_duration};
+pub use self::{
+    auth::{Auth, Method, Sink},
+    listener::{Address, Listener, Proxy, UseToken},
+};
 use crate::action::Action;
 
 /// Environment variable that holds the document itself.
@@ -17,7 +26,7 @@ pub const AUDIENCE: &str = "holdfast";
 pub const CONTAINER_ENV: &str = "HOLDFAST_CONTAINER";
 
 /// The whole document. Unknown fields are refused: an agent that is older than its webhook says so.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
     /// How to reach the server.
@@ -26,7 +35,7 @@ pub struct Config {
     pub auth: Auth,
     /// What to render; names are unique.
     pub items: Vec<Item>,
-    /// Where `status.json` goes; readable by the application.
+    /// Where `status.json` goes; readable by the application. Empty: nowhere.
     pub status_dir: PathBuf,
     /// How often unleased paths are read again.
     #[serde(with = "text_duration")]
@@ -47,6 +56,48 @@ pub struct Config {
     /// `text` or `json`.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub log_format: String,
+    /// Do not listen to events of the server: read at intervals only.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub poll_only: bool,
+    /// Address of `/healthz`, `/readyz` and `/metrics`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub metrics: Option<std::net::SocketAddr>,
+    /// Files that get the login token.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sinks: Vec<Sink>,
+    /// A program to run with the variables of the items.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exec: Option<Exec>,
+    /// Where applications reach the server through the agent.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub listeners: Vec<Listener>,
+    /// How that is done.
+    #[serde(default, skip_serializing_if = "is_no")]
+    pub proxy: Proxy,
+    /// End after the first login and render, whatever the command.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub exit_after_auth: bool,
+    /// Failures in a row of one path, after everything was rendered, that end the agent; none: it keeps trying.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub give_up_after: Option<u32>,
+    /// File that holds the process id while the agent runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pid_file: Option<PathBuf>,
+}
+
+/// A program that the agent runs, tells of changes, and ends with.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Exec {
+    /// Program and arguments.
+    pub command: Vec<String>,
+    /// Start it anew when a variable or file has changed.
+    pub restart: bool,
+    /// Signal that ends it, without `SIG`.
+    pub stop_signal: String,
+    /// How long it has to end by itself.
+    #[serde(with = "text_duration")]
+    pub grace: Duration,
 }
 
 /// How to reach the server.
@@ -73,23 +124,13 @@ pub struct Server {
     /// For one request; default 60 s.
     #[serde(default, skip_serializing_if = "Option::is_none", with = "optional_duration")]
     pub timeout: Option<Duration>,
+    /// Certificate chain and key of the client, PEM files; read at every start and login.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client_certificate: Option<(PathBuf, PathBuf)>,
 }
 
-/// How to log in.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Auth {
-    /// Mount of the kubernetes method, without `auth/`.
-    pub mount: String,
-    /// Empty: the server chooses the role of the service account.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    pub role: String,
-    /// File with the pod's token.
-    pub token_path: PathBuf,
-}
-
-/// One file.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// One file, or one variable of the program.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Item {
     /// As in the annotation.
@@ -108,12 +149,28 @@ pub struct Item {
     /// Fail on a key that is not there.
     #[serde(default, skip_serializing_if = "is_false")]
     pub error_on_missing_key: bool,
-    /// Absolute path of the file.
+    /// Absolute path of the file; empty with a `variable`.
+    #[serde(default, skip_serializing_if = "texts::is_empty")]
     pub file: PathBuf,
+    /// Variable of the [`Exec`] program instead of a file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub variable: Option<String>,
     /// Permissions, octal.
     #[serde(default = "default_mode")]
     pub mode: String,
-    /// After a change, not after the first render.
+    /// User and group of the file, names or numbers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner: Option<(String, String)>,
+    /// Keep the content before the last change in `<file>.bak`.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub backup: bool,
+    /// Fail rather than make the folder of the file.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub folder_must_exist: bool,
+    /// The template may read and write files below this folder only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sandbox: Option<PathBuf>,
+    /// After a change, not after the first render; a program after each.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub on_change: Vec<Action>,
 }
@@ -126,7 +183,7 @@ pub enum Error {
     None,
     /// The file cannot be read.
     #[error("{}: {source}", .path.display())]
-    File {
+    Unreadable {
         /// Which.
         path: PathBuf,
         /// Why.
@@ -138,13 +195,16 @@ pub enum Error {
     /// A value makes no sense.
     #[error("configuration: {0}")]
     Value(String),
+    /// A configuration file in the format of Vault's agent has a mistake; says where.
+    #[error("{0}")]
+    File(String),
 }
 
 impl Config {
     /// Reads the file, or else the environment variable.
     pub fn load(file: Option<PathBuf>) -> Result<Self, Error> {
         let text = match file {
-            Some(path) => std::fs::read_to_string(&path).map_err(|source| Error::File { path, source })?,
+            Some(path) => std::fs::read_to_string(&path).map_err(|source| Error::Unreadable { path, source })?,
             None => std::env::var(ENV).map_err(|_| Error::None)?,
         };
         Self::from_json(&text)
@@ -154,15 +214,38 @@ impl Config {
     pub fn from_json(text: &str) -> Result<Self, Error> {
         let config: Self = serde_json::from_str(text)?;
         for item in &config.items {
-            item.permissions().map_err(Error::Value)?;
-            if !item.file.is_absolute() {
+            if item.variable.is_none() && !item.file.is_absolute() {
                 return Err(Error::Value(format!("{}: file {:?} is not absolute", item.name, item.file)));
             }
         }
-        if config.refresh < Duration::from_millis(100) {
-            return Err(Error::Value("refresh: at least 100ms".to_owned()));
-        }
+        config.check().map_err(Error::Value)?;
         Ok(config)
+    }
+
+    /// What holds for every configuration, wherever it came from.
+    pub(crate) fn check(&self) -> Result<(), String> {
+        for item in &self.items {
+            item.permissions()?;
+        }
+        if self.refresh < Duration::from_millis(100) {
+            return Err("refresh: at least 100ms".to_owned());
+        }
+        if let Some(exec) = &self.exec {
+            if exec.command.is_empty() {
+                return Err("exec: the command is empty".to_owned());
+            }
+            if crate::action::signal_by_name(&exec.stop_signal).is_none() {
+                return Err(format!("exec: signal {:?} is not known", exec.stop_signal));
+            }
+        } else if let Some(item) = self.items.iter().find(|item| item.variable.is_some()) {
+            return Err(format!("{}: a variable needs an exec, whose program gets it", item.name));
+        }
+        Ok(())
+    }
+
+    /// Does anything need the server to be logged in to?
+    pub fn logs_in(&self) -> bool {
+        self.auth.method != Method::None
     }
 }
 
@@ -173,39 +256,5 @@ impl Item {
             .ok()
             .filter(|mode| *mode <= 0o777)
             .ok_or_else(|| format!("{}: mode {:?} is no octal number up to 0777", self.name, self.mode))
-    }
-}
-
-fn default_mode() -> String {
-    "0644".to_owned()
-}
-
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature that serde wants")]
-fn is_false(value: &bool) -> bool {
-    !value
-}
-
-mod text_duration {
-    use super::*;
-
-    pub(super) fn serialize<S: Serializer>(value: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(&duration::format(*value))
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
-        duration::parse(&String::deserialize(deserializer)?).map_err(serde::de::Error::custom)
-    }
-}
-
-mod optional_duration {
-    use super::*;
-
-    #[expect(clippy::ref_option, reason = "the signature that serde wants")]
-    pub(super) fn serialize<S: Serializer>(value: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {
-        value.map(duration::format).serialize(serializer)
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
-        super::text_duration::deserialize(deserializer).map(Some)
     }
 }

@@ -109,6 +109,34 @@ impl Dependency {
         self.due = Some(Instant::now());
     }
 
+    /// Makes it due now; its lease is replaced by another one.
+    pub fn rotate(&mut self) {
+        if let Some(lease) = &mut self.lease {
+            lease.last_leg = true;
+        }
+        self.hurry();
+    }
+
+    /// Is it one that a change at this path of the API is about? A lease has its own life.
+    pub fn is_about(&self, changed: &str) -> bool {
+        let path = self.path.split('?').next().unwrap_or_default();
+        match self.call.kind {
+            _ if self.lease.is_some() || self.writes() => false,
+            Kind::List => path.split('/').next() == changed.split('/').next(),
+            _ => path.trim_matches('/') == changed.trim_matches('/'),
+        }
+    }
+
+    /// Name of the first item that uses it.
+    pub fn item(&self) -> &str {
+        &self.item
+    }
+
+    /// Failures in a row.
+    pub fn failures(&self) -> u32 {
+        self.failures
+    }
+
     /// Why the last attempt failed, if it did.
     pub fn failure(&self) -> Option<&Failure> {
         self.failure.as_ref()

@@ -32,6 +32,8 @@ pub struct Failure {
 /// Who is logged in: for messages.
 #[derive(Clone, Debug, Default)]
 pub struct Who {
+    /// By the kubernetes method: advice is about VaultPolicies.
+    pub kubernetes: bool,
     /// The role asked for; may be empty.
     pub role: String,
     /// `namespace/name`, if the token says so.
@@ -62,7 +64,9 @@ impl Failure {
 
     /// The server refused the login, or was not there for it.
     pub fn login(error: &ClientError, mount: &str, who: &Who) -> Self {
-        let role = if who.role.is_empty() {
+        let role = if !who.kubernetes {
+            format!("role {:?}", who.role)
+        } else if who.role.is_empty() {
             format!("the role of service account {}", who.service_account)
         } else {
             format!("role {:?} (service account {})", who.role, who.service_account)
@@ -71,6 +75,9 @@ impl Failure {
             return Self::new(Class::Away, format!("login at auth/{mount} as {role}: {error}"));
         }
         let said = error.to_string();
+        if !who.kubernetes {
+            return Self::new(Class::Auth, format!("login at auth/{mount} as {role} was refused: {said}"));
+        }
         // Where the server has said it already, once is enough.
         let asked = match (said.contains("VaultPolicy"), who.role.is_empty()) {
             (true, _) => "Try: kubectl get vaultpolicies",
@@ -133,6 +140,7 @@ mod tests {
             errors: vec!["1 error occurred: permission denied".to_owned()],
         };
         let who = Who {
+            kubernetes: true,
             role: "orders".to_owned(),
             service_account: "shop/orders".to_owned(),
             policies: vec!["default".to_owned(), "orders".to_owned()],
@@ -150,7 +158,7 @@ mod tests {
 
     #[test]
     fn a_refused_login_asks_for_a_policy_once() {
-        let who = Who { service_account: "shop/orders".to_owned(), ..Who::default() };
+        let who = Who { kubernetes: true, service_account: "shop/orders".to_owned(), ..Who::default() };
         for said in
             ["missing role: no VaultPolicy that is Ready names it as a subject", "is there a VaultPolicy?", "no."]
         {

@@ -9,8 +9,11 @@ use std::{
 
 use holdfast_secret::SecretString;
 
+/// User and group, as numbers.
+pub type Owner = (Option<u32>, Option<u32>);
+
 /// New content of a file.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Change {
     /// Where to.
     pub path: PathBuf,
@@ -18,6 +21,32 @@ pub struct Change {
     pub mode: u32,
     /// What.
     pub text: SecretString,
+    /// User and group, if not the process's.
+    pub owner: Option<Owner>,
+    /// Keep what was there in `<path>.bak`.
+    pub backup: bool,
+    /// Fail rather than make the folder.
+    pub folder_must_exist: bool,
+}
+
+/// The number of a user or group: a number as it is, a name as `/etc/passwd` or `/etc/group` says; empty: none.
+pub fn id(name: &str, file: &str) -> Result<Option<u32>, String> {
+    if name.is_empty() {
+        return Ok(None);
+    }
+    if let Ok(id) = name.parse() {
+        return Ok(Some(id));
+    }
+    let text = fs::read_to_string(file).unwrap_or_default();
+    let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+    let id = line.and_then(|rest| rest.split(':').nth(1)?.parse().ok());
+    id.map(Some).ok_or_else(|| format!("{name:?} is not in {file}; give the number"))
+}
+
+/// The numbers of a user and a group.
+pub fn owner(names: Option<&(String, String)>) -> Result<Option<Owner>, String> {
+    let Some((user, group)) = names else { return Ok(None) };
+    Ok(Some((id(user, "/etc/passwd")?, id(group, "/etc/group")?)))
 }
 
 /// Is this what the file holds, with these permissions?
@@ -43,6 +72,11 @@ pub fn swap(changes: &[Change]) -> io::Result<()> {
         }
     }
     for (from, change) in aside.iter().zip(changes) {
+        if change.backup && change.path.exists() {
+            let mut name = change.path.clone().into_os_string();
+            name.push(".bak");
+            fs::rename(&change.path, name)?;
+        }
         fs::rename(from, &change.path)?;
     }
     Ok(())
@@ -50,7 +84,9 @@ pub fn swap(changes: &[Change]) -> io::Result<()> {
 
 fn write_aside(change: &Change) -> io::Result<PathBuf> {
     let parent = change.path.parent().unwrap_or(Path::new("/"));
-    fs::create_dir_all(parent)?;
+    if !change.folder_must_exist {
+        fs::create_dir_all(parent)?;
+    }
     let name = change.path.file_name().unwrap_or_default().to_string_lossy();
     let path = parent.join(format!(".{name}.new"));
     match fs::remove_file(&path) {
@@ -61,6 +97,9 @@ fn write_aside(change: &Change) -> io::Result<PathBuf> {
     file.write_all(change.text.expose().as_bytes())?;
     // Not by the mode of open: the umask would take bits away.
     file.set_permissions(fs::Permissions::from_mode(change.mode))?;
+    if let Some((user, group)) = change.owner {
+        std::os::unix::fs::chown(&path, user, group)?;
+    }
     Ok(path)
 }
 
@@ -72,7 +111,8 @@ mod tests {
     fn content_and_mode_are_exact_and_nothing_is_left_behind() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("sub/db");
-        let change = |text: &str, mode| Change { path: path.clone(), mode, text: SecretString::new(text) };
+        let change =
+            |text: &str, mode| Change { path: path.clone(), mode, text: SecretString::new(text), ..Change::default() };
         swap(&[change("one", 0o666)]).unwrap();
         assert!(holds(&path, "one", 0o666) && !holds(&path, "one", 0o600) && !holds(&path, "two", 0o666));
         swap(&[change("two", 0o400)]).unwrap();
@@ -82,11 +122,28 @@ mod tests {
     }
 
     #[test]
+    fn the_content_before_is_kept_if_asked() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("db");
+        for text in ["one", "two"] {
+            let text = SecretString::new(text);
+            swap(&[Change { path: path.clone(), mode: 0o600, text, backup: true, ..Change::default() }]).unwrap();
+        }
+        assert_eq!(fs::read_to_string(dir.path().join("db.bak")).unwrap(), "one");
+        assert_eq!(fs::read_to_string(&path).unwrap(), "two");
+    }
+
+    #[test]
     fn a_failure_changes_no_file() {
         let dir = tempfile::tempdir().unwrap();
         let (good, bad) = (dir.path().join("good"), dir.path().join("file/below"));
         fs::write(dir.path().join("file"), "").unwrap();
-        let change = |path: &Path| Change { path: path.to_owned(), mode: 0o600, text: SecretString::new("x") };
+        let change = |path: &Path| Change {
+            path: path.to_owned(),
+            mode: 0o600,
+            text: SecretString::new("x"),
+            ..Change::default()
+        };
         assert!(swap(&[change(&good), change(&bad)]).is_err());
         assert!(!good.exists() && !dir.path().join(".good.new").exists());
     }

@@ -1,16 +1,21 @@
 //! Items into texts: parses the templates once and renders them over what has been read.
 
-use std::{cell::RefCell, collections::BTreeMap, collections::BTreeSet};
+use std::{
+    cell::RefCell,
+    collections::{BTreeMap, BTreeSet},
+    path::{Component, Path, PathBuf},
+};
 
 use holdfast_base::{Clock, Timestamp};
 use holdfast_secret::SecretString;
-use holdfast_template::{Call, Error as TemplateError, Kind, Lookup, Options, Source, Template};
+use holdfast_template::{Call, Error as TemplateError, Kind, Lookup, Options, Source, Template, Written};
 use serde_json::Value;
 
 use crate::{
-    config::Item,
+    config::{self, Item},
     dependency::Dependency,
     failure::{Class, Failure},
+    files::{self, Change},
 };
 
 /// What has been read, by call.
@@ -23,8 +28,19 @@ pub struct Prepared {
     /// Permission bits.
     pub mode: u32,
     template: Template,
+    /// User and group of the file.
+    pub owner: Option<files::Owner>,
     /// What the last pass asked for.
     pub calls: BTreeSet<Call>,
+}
+
+/// What a template makes.
+#[derive(Debug)]
+pub struct Rendered {
+    /// The text itself.
+    pub text: SecretString,
+    /// Files that it writes besides (`writeToFile`).
+    pub written: Vec<Change>,
 }
 
 /// Why there is no text.
@@ -39,7 +55,9 @@ pub enum NoText {
 struct Known<'a> {
     dependencies: &'a Dependencies,
     clock: &'a dyn Clock,
+    sandbox: Option<&'a Path>,
     asked: RefCell<BTreeSet<Call>>,
+    written: RefCell<Vec<Change>>,
 }
 
 impl Prepared {
@@ -51,12 +69,20 @@ impl Prepared {
         let template = Template::parse_with(&item.template, options)
             .map_err(|error| Failure::new(Class::Template, format!("{}: {error}", item.name)))?;
         let mode = item.permissions().map_err(|reason| Failure::new(Class::Config, reason))?;
-        Ok(Self { item, mode, template, calls: BTreeSet::new() })
+        let owner = files::owner(item.owner.as_ref())
+            .map_err(|reason| Failure::new(Class::Config, format!("{}: {reason}", item.name)))?;
+        Ok(Self { item, mode, template, owner, calls: BTreeSet::new() })
     }
 
     /// The text over what has been read.
-    pub fn render(&mut self, dependencies: &Dependencies, clock: &dyn Clock) -> Result<SecretString, NoText> {
-        let source = Known { dependencies, clock, asked: RefCell::default() };
+    pub fn render(&mut self, dependencies: &Dependencies, clock: &dyn Clock) -> Result<Rendered, NoText> {
+        let source = Known {
+            dependencies,
+            clock,
+            sandbox: self.item.sandbox.as_deref(),
+            asked: RefCell::default(),
+            written: RefCell::default(),
+        };
         let root = match &self.item.path {
             None => Ok(Value::Null),
             Some(path) => {
@@ -74,7 +100,19 @@ impl Prepared {
             })
         });
         self.calls = source.asked.into_inner();
-        text
+        Ok(Rendered { text: text?, written: source.written.into_inner() })
+    }
+
+    /// The new content of the item's file.
+    pub fn change(&self, text: SecretString) -> Change {
+        Change {
+            path: self.item.file.clone(),
+            mode: self.mode,
+            text,
+            owner: self.owner,
+            backup: self.item.backup,
+            folder_must_exist: self.item.folder_must_exist,
+        }
     }
 }
 
@@ -96,6 +134,17 @@ impl Known<'_> {
         self.asked.borrow_mut().insert(call);
         found.map_or(Lookup::Missing, Lookup::Ready)
     }
+
+    /// Is the file one that the template may touch?
+    fn inside(&self, path: &str) -> Result<PathBuf, String> {
+        let path = PathBuf::from(path);
+        let Some(sandbox) = self.sandbox else { return Ok(path) };
+        let up = path.components().any(|part| part == Component::ParentDir);
+        if up || !path.starts_with(sandbox) {
+            return Err(format!("{} is outside of sandbox_path {}", path.display(), sandbox.display()));
+        }
+        Ok(path)
+    }
 }
 
 impl Source for Known<'_> {
@@ -109,6 +158,32 @@ impl Source for Known<'_> {
 
     fn certificate(&self, path: &str, args: &[(String, String)]) -> Option<Lookup> {
         Some(self.look(Kind::Certificate, path, args))
+    }
+
+    fn env(&self, name: &str) -> Option<Option<String>> {
+        Some(std::env::var(name).ok().filter(|_| name != config::ENV))
+    }
+
+    fn file(&self, path: &str) -> Option<Result<String, String>> {
+        let read =
+            |path: PathBuf| std::fs::read_to_string(&path).map_err(|error| format!("{}: {error}", path.display()));
+        Some(self.inside(path).and_then(read))
+    }
+
+    /// Notes the file: it is written with that of the item. To append is to append to what this rendering wrote, since a
+    /// template is rendered again and again.
+    fn write(&self, file: Written) -> Option<Result<(), String>> {
+        let noted = self.inside(&file.path).and_then(|path| {
+            let owner = files::owner(Some(&(file.user, file.group)))?.filter(|owner| *owner != (None, None));
+            let mut written = self.written.borrow_mut();
+            let earlier = written.iter().position(|change| change.path == path).map(|at| written.remove(at));
+            let before = earlier.filter(|_| file.append).map(|change| change.text);
+            let before = before.as_ref().map_or("", SecretString::expose);
+            let text = SecretString::new(format!("{before}{}", file.text.expose()));
+            written.push(Change { path, mode: file.mode, text, owner, ..Change::default() });
+            Ok(())
+        });
+        Some(noted)
     }
 
     fn now(&self) -> Option<Timestamp> {

@@ -1,14 +1,22 @@
 //! The loop: log in, read what is due, render, write what has changed, tell the application, sleep.
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use futures::future::join_all;
 use holdfast_base::{Clock, Entropy};
 use holdfast_client::Client;
-use holdfast_runtime::Shutdown;
+use holdfast_runtime::{Admin, Shutdown};
 use holdfast_secret::SecretString;
 use holdfast_template::Call;
-use tokio::time::Instant;
+use tokio::{
+    sync::{mpsc, watch},
+    task::JoinSet,
+    time::Instant,
+};
 use tracing::{info, warn};
 
 use crate::{
@@ -16,16 +24,25 @@ use crate::{
     backoff::Jitter,
     config::{Config, Item},
     dependency::{Dependency, Round},
+    exec::{self, Environment},
     failure::{Class, Failure},
     files::{self, Change},
-    items::{Dependencies, NoText, Prepared},
+    hear::{self, Heard},
+    items::{Dependencies, NoText, Prepared, Rendered},
+    metrics::Metrics,
+    nudge::{Nudge, Nudges},
+    pid_file::PidFile,
+    proxy,
     session::{self, Session},
+    sinks,
     status::{self, ItemStatus, State, Status},
 };
 
 /// Before the first render: how long a refusal may last, since policies and roles of a new deployment may come after
 /// its pods.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// A limit to the first render that is none.
+const LONG: Duration = Duration::from_secs(86_400);
 
 /// When the agent ends by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,63 +62,133 @@ struct Agent {
     jitter: Jitter,
     status: Status,
     started: Instant,
+    metrics: Metrics,
+    admin: Admin,
+    /// The connection with the current token, for listeners and events.
+    token: watch::Sender<Option<Client>>,
+    environment: watch::Sender<Option<Arc<Environment>>>,
+    heard: mpsc::Receiver<Heard>,
+    nudges: Nudges,
+    /// Changes of files so far.
+    written: u64,
+    /// What is being done after changes.
+    actions: JoinSet<()>,
 }
 
-/// Runs until the shutdown, the first render ([`Mode::Once`]), or a failure before the first render.
+/// Runs until the shutdown, the end of the program, the first render ([`Mode::Once`]), or a failure that ends it. Answers
+/// the exit code: that of the program, or 0.
 pub async fn run(
     config: Config,
     mode: Mode,
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
     shutdown: Shutdown,
-) -> Result<(), Failure> {
+) -> Result<u8, Failure> {
     let items = config.items.iter().cloned().map(Prepared::new).collect::<Result<Vec<_>, _>>()?;
-    let client = session::connect(&config.server)?;
+    let _pid_file = config.pid_file.clone().map(PidFile::write).transpose()?;
+    let (metrics, admin) = (Metrics::default(), Admin::new());
+    admin.register(|registry| metrics.register(registry));
+    let (token, connection) = watch::channel(None);
+    let (environment, environments) = watch::channel(None);
+    let (hearing, heard) = mpsc::channel(64);
+    let jitter = Jitter::new(entropy);
+    // Dropped with this function, which ends what it holds.
+    let mut tasks = JoinSet::new();
+    if let Some(address) = config.metrics {
+        let serving = admin.clone().serve(address, shutdown.clone());
+        tasks.spawn(async move {
+            if let Err(error) = serving.await {
+                warn!(%error, "no metrics");
+            }
+        });
+    }
+    let unnamed = session::connect(&config.server)?;
+    for listener in proxy::bind(&config, unnamed, connection.clone(), metrics.clone(), admin.clone(), &shutdown).await?
+    {
+        tasks.spawn(listener);
+    }
+    if !config.logs_in() {
+        shutdown.cancelled().await;
+        return Ok(0);
+    }
+    let once = mode == Mode::Once || config.exit_after_auth;
+    if !once && !config.poll_only && !items.is_empty() {
+        tasks.spawn(hear::listen(connection, hearing, jitter.clone(), metrics.clone()));
+    }
+    let program = config.exec.clone();
     let mut agent = Agent {
-        mode,
+        mode: if once && program.is_none() { Mode::Once } else { Mode::Sidecar },
         items,
         dependencies: Dependencies::new(),
         clock,
-        jitter: Jitter::new(entropy),
+        jitter,
         status: status::read(&config.status_dir).unwrap_or_default(),
         started: Instant::now(),
+        metrics,
+        admin,
+        token,
+        environment,
+        heard,
+        nudges: if program.is_some() { Nudges::default() } else { Nudges::new() },
+        written: 0,
+        actions: JoinSet::new(),
         config,
     };
     env!("CARGO_PKG_VERSION").clone_into(&mut agent.status.version);
-    tokio::select! {
-        outcome = agent.work(&client) => outcome.map(|()| info!("all items are rendered")),
-        () = shutdown.cancelled() => {
-            if agent.config.revoke_on_exit {
-                agent.revoke(&client).await;
+    let ended = {
+        let child = async {
+            match &program {
+                Some(program) => exec::supervise(program, environments, shutdown.clone()).await,
+                None => {
+                    shutdown.cancelled().await;
+                    Ok(0)
+                }
             }
-            Ok(())
+        };
+        let mut child = std::pin::pin!(child);
+        tokio::select! {
+            outcome = agent.work() => {
+                if outcome.is_err() && program.is_some() {
+                    // It gets its time to end.
+                    shutdown.cancel();
+                    let _ = child.await;
+                }
+                return outcome.map(|()| { info!("all items are rendered"); 0 });
+            }
+            ended = &mut child => ended,
         }
+    };
+    if agent.config.revoke_on_exit {
+        agent.revoke().await;
     }
+    ended
 }
 
 impl Agent {
-    async fn work(&mut self, client: &Client) -> Result<(), Failure> {
-        let mut session = self.log_in(client).await?;
-        self.write_token(&session)?;
+    async fn work(&mut self) -> Result<(), Failure> {
+        let mut session = self.log_in().await?;
+        self.publish(&session).await?;
         let mut complete = false;
         loop {
             if session.keep().await {
-                self.write_token(&session)?;
+                self.metrics.login(true);
+                self.keep_publishing(&session).await;
             }
             let news = self.render(complete)?;
             if !news && self.status.rendered && !complete {
                 complete = true;
+                self.admin.set_ready(true);
             }
             self.write_status();
             if complete && self.mode == Mode::Once {
+                while self.actions.join_next().await.is_some() {}
                 return Ok(());
             }
-            if !complete {
-                self.judge()?;
-            }
-            tokio::time::sleep_until(self.next(&session, complete)).await;
+            self.judge(complete)?;
+            self.rest(&session, complete).await;
             if self.advance(&session).await && session.refused().await {
-                self.write_token(&session)?;
+                self.metrics.login(true);
+                self.keep_publishing(&session).await;
                 for dependency in self.dependencies.values_mut().filter(|dependency| denied(dependency)) {
                     dependency.hurry();
                 }
@@ -109,30 +196,100 @@ impl Agent {
         }
     }
 
-    async fn log_in(&self, client: &Client) -> Result<Session, Failure> {
+    /// Waits until something is due, an event or a signal comes, and marks what that makes due.
+    async fn rest(&mut self, session: &Session, complete: bool) {
+        let due = self.next(session, complete);
+        tokio::select! {
+            () = tokio::time::sleep_until(due) => {}
+            Some(heard) = self.heard.recv() => {
+                self.hear(&heard);
+                while let Ok(more) = self.heard.try_recv() {
+                    self.hear(&more);
+                }
+            }
+            nudge = self.nudges.next() => match nudge {
+                Nudge::ReadAgain => {
+                    info!("reading everything again");
+                    self.dependencies.values_mut().for_each(Dependency::hurry);
+                }
+                Nudge::Rotate => {
+                    info!("replacing every credential");
+                    self.dependencies.values_mut().for_each(Dependency::rotate);
+                }
+                Nudge::TellState => {
+                    for (item, status) in &self.status.items {
+                        let (state, reason) = (status.state, status.reason.as_deref().unwrap_or_default());
+                        info!(item, ?state, expires = ?status.expires, reason, "state");
+                    }
+                }
+            },
+        }
+    }
+
+    fn hear(&mut self, heard: &Heard) {
+        let mut used = false;
+        for dependency in self.dependencies.values_mut() {
+            let about = match heard {
+                Heard::Path(path) => dependency.is_about(path),
+                Heard::Anything => dependency.envelope().is_some() && dependency.lease_id().is_none(),
+            };
+            // A failing one waits as it should.
+            if about && dependency.failures() == 0 {
+                dependency.hurry();
+                used = true;
+            }
+        }
+        if matches!(heard, Heard::Path(_)) {
+            self.metrics.event(used);
+        }
+    }
+
+    async fn log_in(&self) -> Result<Session, Failure> {
+        let mut session = Session::new(&self.config.server, &self.config.auth, &self.jitter)?;
         let mut failures = 0;
         loop {
-            let failure = match Session::login(client, &self.config.auth, &self.jitter).await {
-                Ok(session) => return Ok(session),
+            let failure = match session.log_in().await {
+                Ok(()) => {
+                    self.metrics.login(true);
+                    return Ok(session);
+                }
                 Err(failure) => failure,
             };
+            self.metrics.login(false);
             // After a restart the files are there: the application must not lose its sidecar for an outage.
-            let patient = self.status.rendered && self.mode == Mode::Sidecar;
-            if !patient && self.started.elapsed() > self.patience(failure.class) {
+            let patient = self.status.rendered && self.mode == Mode::Sidecar && !self.config.auth.exit_on_error;
+            let late = self.config.auth.exit_on_error || self.started.elapsed() > self.patience(failure.class);
+            if !patient && late {
                 return Err(failure);
             }
             failures += 1;
-            let wait = self.jitter.after_failures(failures);
+            let most = self.config.auth.max_backoff.unwrap_or(Duration::MAX);
+            let wait = self.jitter.after_failures(failures).min(most);
             warn!(reason = %failure, retry_in_seconds = wait.as_secs_f64(), "cannot log in");
             tokio::time::sleep(wait).await;
+        }
+    }
+
+    /// Tells everybody about the token.
+    async fn publish(&self, session: &Session) -> Result<(), Failure> {
+        self.token.send_replace(Some(session.client().clone()));
+        sinks::write(&self.config, session.client()).await
+    }
+
+    async fn keep_publishing(&self, session: &Session) {
+        if let Err(failure) = self.publish(session).await {
+            warn!(reason = %failure, "the old token stays in its files");
         }
     }
 
     fn patience(&self, class: Class) -> Duration {
         match class {
             Class::Config | Class::Template => Duration::ZERO,
-            Class::Auth | Class::Denied | Class::NotFound => PATIENCE.min(self.config.init_timeout),
-            Class::Away => self.config.init_timeout,
+            // Where trying has no end, it has none for refusals either.
+            Class::Auth | Class::Denied | Class::NotFound if self.config.init_timeout < LONG => {
+                PATIENCE.min(self.config.init_timeout)
+            }
+            _ => self.config.init_timeout,
         }
     }
 
@@ -140,15 +297,22 @@ impl Agent {
     fn render(&mut self, told: bool) -> Result<bool, Failure> {
         let mut changes = Vec::new();
         let mut changed = Vec::new();
+        let mut variables = BTreeMap::new();
         let (mut news, mut all) = (false, true);
         for index in 0..self.items.len() {
             let item = &mut self.items[index];
             let name = item.item.name.clone();
             match item.render(&self.dependencies, &*self.clock) {
-                Ok(text) => {
+                Ok(Rendered { text, written }) => {
+                    let before = changes.len();
                     let existed = item.item.file.exists();
-                    if !files::holds(&item.item.file, text.expose(), item.mode) {
-                        changes.push(Change { path: item.item.file.clone(), mode: item.mode, text });
+                    if let Some(variable) = &item.item.variable {
+                        variables.insert(variable.clone(), text);
+                    } else {
+                        changes.extend(Some(item.change(text)).into_iter().filter(differs));
+                    }
+                    changes.extend(written.into_iter().filter(differs));
+                    if changes.len() > before {
                         changed.push((index, existed));
                     }
                     self.set_state(&name, None);
@@ -166,6 +330,7 @@ impl Agent {
                     if !told {
                         return Err(failure);
                     }
+                    all = false;
                     self.set_state(&name, Some(failure.text));
                 }
             }
@@ -178,28 +343,50 @@ impl Agent {
             warn!(reason = %failure, "keeping the old files");
             return Ok(news);
         }
+        self.written += u64::from(!changes.is_empty());
         self.after(&changed);
-        self.status.rendered |= all;
+        if all {
+            self.status.rendered = true;
+            self.tell_program(variables);
+        }
         Ok(news || !all)
     }
 
-    /// Notes what changed, and starts the actions of files that were there before: each action once.
+    /// Gives the program its variables, if they or files have changed.
+    fn tell_program(&self, variables: BTreeMap<String, SecretString>) {
+        if self.config.exec.is_none() {
+            return;
+        }
+        let new = Environment { variables, files: self.written };
+        let same = self.environment.borrow().as_ref().is_some_and(|known| known.is_same(&new));
+        if !same {
+            self.environment.send_replace(Some(Arc::new(new)));
+        }
+    }
+
+    /// Notes what changed, and starts the actions of files that were there before, and programs in any case: each action
+    /// once.
     fn after(&mut self, changed: &[(usize, bool)]) {
         let mut started: BTreeSet<String> = BTreeSet::new();
         for (index, existed) in changed {
             let item = &self.items[*index].item;
             info!(item = item.name, file = %item.file.display(), "written");
+            self.metrics.changed(&item.name);
             if let Some(status) = self.status.items.get_mut(&item.name) {
                 status.changed = Some(self.clock.now());
             }
-            for action in item.on_change.iter().filter(|_| *existed) {
+            for action in item.on_change.iter().filter(|action| *existed || matches!(action, Action::Exec { .. })) {
                 let text = String::from(action.clone());
                 let own = matches!(action, Action::Touch { file: None });
                 if started.insert(if own { format!("{text}:{}", item.name) } else { text.clone() }) {
                     let (action, name) = (action.clone(), item.name.clone());
                     let (dir, jitter) = (self.config.status_dir.clone(), self.jitter.clone());
-                    tokio::spawn(async move {
-                        match action.run(&name, &dir, &jitter).await {
+                    let metrics = self.metrics.clone();
+                    while self.actions.try_join_next().is_some() {}
+                    self.actions.spawn(async move {
+                        let outcome = action.run(&name, &dir, &jitter).await;
+                        metrics.action(&name, outcome.is_ok());
+                        match outcome {
                             Ok(()) => info!(item = name, action = text, "application told"),
                             Err(error) => warn!(item = name, action = text, reason = %error, "application not told"),
                         }
@@ -222,7 +409,9 @@ impl Agent {
         let reason = failed.or_else(|| used.iter().find_map(|used| used.failure().map(|failure| failure.text.clone())));
         let expires = used.iter().filter_map(|dependency| dependency.expires()).min();
         let changed = self.status.items.get(name).and_then(|status| status.changed);
-        self.status.items.insert(name.to_owned(), ItemStatus { state, changed, expires, reason });
+        let status = ItemStatus { state, changed, expires, reason };
+        self.metrics.item(name, &status, self.clock.now());
+        self.status.items.insert(name.to_owned(), status);
     }
 
     fn write_status(&self) {
@@ -231,17 +420,13 @@ impl Agent {
         }
     }
 
-    fn write_token(&self, session: &Session) -> Result<(), Failure> {
-        let (Some(path), Some(token)) = (&self.config.token_file, session.client().token()) else { return Ok(()) };
-        let change = Change { path: path.clone(), mode: 0o644, text: SecretString::new(token.expose()) };
-        files::swap(&[change]).map_err(|error| Failure::new(Class::Template, format!("cannot write: {error}")))
-    }
-
-    /// Before the first render: is it time to give up?
-    fn judge(&self) -> Result<(), Failure> {
+    /// Is it time to give up?
+    fn judge(&self, complete: bool) -> Result<(), Failure> {
         let patient = self.status.rendered && self.mode == Mode::Sidecar;
-        for failure in self.dependencies.values().filter_map(Dependency::failure) {
-            if !patient && self.started.elapsed() > self.patience(failure.class) {
+        for dependency in self.dependencies.values() {
+            let Some(failure) = dependency.failure() else { continue };
+            let late = !complete && !patient && self.started.elapsed() > self.patience(failure.class);
+            if late || self.config.give_up_after.is_some_and(|most| dependency.failures() > most) {
                 return Err(failure.clone());
             }
         }
@@ -272,16 +457,18 @@ impl Agent {
         };
         let now = Instant::now();
         let due = self.dependencies.values_mut().filter(|dependency| dependency.due().is_some_and(|due| due <= now));
+        let metrics = &self.metrics;
         join_all(due.map(|dependency| async move {
             dependency.advance(round).await;
+            metrics.request(dependency.item(), dependency.failure().is_none());
             denied(dependency)
         }))
         .await
         .contains(&true)
     }
 
-    async fn revoke(&self, client: &Client) {
-        let Ok(session) = Session::login(client, &self.config.auth, &self.jitter).await else {
+    async fn revoke(&self) {
+        let Ok(session) = Session::login(&self.config.server, &self.config.auth, &self.jitter).await else {
             warn!("cannot log in to revoke; the server revokes when the pod is gone");
             return;
         };
@@ -292,6 +479,11 @@ impl Agent {
             }
         }
     }
+}
+
+/// Is this another content than the file has?
+fn differs(change: &Change) -> bool {
+    !files::holds(&change.path, change.text.expose(), change.mode)
 }
 
 /// The shortest duration that items want for the lease of a path: those that read the same share it.

@@ -1,7 +1,9 @@
-//! The login: made with the pod's projected token, renewed at two thirds, made anew when it cannot be renewed. Bound
-//! leases do not hang on it.
+//! The login: made with what the method shows (the pod's projected token, say), renewed at two thirds, made anew when it
+//! cannot be renewed. Bound leases do not hang on it.
 
-use std::{path::Path, time::Duration};
+mod credential;
+
+use std::time::Duration;
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use holdfast_api_types::AuthInfo;
@@ -11,9 +13,10 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 use tracing::{info, warn};
 
+use self::credential::{Kept, Shown};
 use crate::{
     backoff::Jitter,
-    config::{Auth, Server},
+    config::{Auth, Method, Server},
     failure::{Class, Failure, Who},
 };
 
@@ -24,7 +27,9 @@ const RELOGIN_PAUSE: Duration = Duration::from_secs(5);
 /// A logged-in connection.
 pub struct Session {
     client: Client,
+    server: Server,
     auth: Auth,
+    kept: Kept,
     who: Who,
     jitter: Jitter,
     /// When to renew, and whether that is possible.
@@ -39,18 +44,20 @@ pub struct Session {
 /// A client for the server of the configuration, without token.
 pub fn connect(server: &Server) -> Result<Client, Failure> {
     let config = |text: String| Failure::new(Class::Config, text);
-    let ca_pem = match (&server.ca_pem, &server.ca_file) {
-        (Some(pem), _) => Some(pem.clone().into_bytes()),
-        (None, Some(path)) => Some(holdfast_client::read_pem(path).map_err(|error| config(error.to_string()))?),
-        (None, None) => None,
+    let pem = |path| holdfast_client::read_pem(path).map_err(|error| config(error.to_string()));
+    let identity_pem = match &server.client_certificate {
+        Some((chain, key)) => Some((pem(chain)?, pem(key)?)),
+        None => None,
     };
     let client = Client::new(ClientConfig {
         address: server.address.clone(),
-        ca_pem,
+        ca_pem: server.ca_pem.clone().map(String::into_bytes),
+        // Read again when it changes. What is given as text counts more.
+        ca_file: server.ca_file.clone().filter(|_| server.ca_pem.is_none()),
+        identity_pem,
         tls_skip_verify: server.tls_skip_verify,
         tls_server_name: server.tls_server_name.clone(),
         timeout: server.timeout,
-        ..ClientConfig::default()
     })
     .map_err(|error| config(error.to_string()))?;
     Ok(match &server.namespace {
@@ -72,11 +79,24 @@ pub fn service_account(jwt: &SecretString) -> String {
 
 impl Session {
     /// Logs in, once.
-    pub async fn login(client: &Client, auth: &Auth, jitter: &Jitter) -> Result<Self, Failure> {
-        let mut session = Self {
-            client: client.clone(),
+    pub async fn login(server: &Server, auth: &Auth, jitter: &Jitter) -> Result<Self, Failure> {
+        let mut session = Self::new(server, auth, jitter)?;
+        session.log_in().await?;
+        Ok(session)
+    }
+
+    /// Not logged in yet.
+    pub fn new(server: &Server, auth: &Auth, jitter: &Jitter) -> Result<Self, Failure> {
+        let mut server = server.clone();
+        if let Method::Cert { files: Some(files) } = &auth.method {
+            server.client_certificate = Some(files.clone());
+        }
+        Ok(Self {
+            client: connect(&server)?,
+            server,
             auth: auth.clone(),
-            who: Who { role: auth.role.clone(), ..Who::default() },
+            kept: Kept::default(),
+            who: Who { role: auth.role.clone(), kubernetes: auth.method == Method::Kubernetes, ..Who::default() },
             jitter: jitter.clone(),
             due: None,
             renewable: false,
@@ -84,9 +104,7 @@ impl Session {
             logged_in: Instant::now(),
             failures: 0,
             relogins: 0,
-        };
-        session.log_in().await?;
-        Ok(session)
+        })
     }
 
     /// The connection with the current token.
@@ -150,17 +168,35 @@ impl Session {
         }
     }
 
-    async fn log_in(&mut self) -> Result<(), Failure> {
-        let jwt = read_token(&self.auth.token_path)?;
-        self.who.service_account = service_account(&jwt);
-        let (client, envelope) = self
-            .client
-            .login_kubernetes(&self.auth.mount, &self.auth.role, &jwt)
-            .await
-            .map_err(|error: ClientError| Failure::login(&error, &self.auth.mount, &self.who))?;
-        self.client = client;
+    /// Logs in, whatever there is.
+    pub async fn log_in(&mut self) -> Result<(), Failure> {
+        if matches!(self.auth.method, Method::Cert { .. }) {
+            // Certificates are short-lived: those of today are in the files.
+            self.client = connect(&self.server)?;
+        }
+        let client = match &self.auth.namespace {
+            Some(namespace) => self.client.with_namespace(namespace),
+            None => self.client.clone(),
+        };
+        let (shown, bearer) = self.kept.read(&client, &self.auth).await?;
+        self.who.service_account = bearer.as_ref().map(service_account).unwrap_or_default();
+        let failed = |error: ClientError| Failure::login(&error, &self.auth.mount, &self.who);
+        let auth = match shown {
+            Shown::Body(body) => {
+                let (client, envelope) = client.login(&self.auth.mount, body).await.map_err(failed)?;
+                let token = client.token().map(SecretString::duplicate).unwrap_or_default();
+                self.client = self.client.with_token(token);
+                envelope.auth
+            }
+            Shown::Token(token) => {
+                let client = self.client.with_token(token);
+                let found = credential::look_up(&client).await.map_err(failed)?;
+                self.client = client;
+                Some(found)
+            }
+        };
         self.logged_in = Instant::now();
-        self.accept(envelope.auth.as_ref());
+        self.accept(auth.as_ref());
         info!(
             role = self.auth.role,
             service_account = self.who.service_account,
@@ -185,12 +221,5 @@ impl Session {
         let wait = self.jitter.after_failures(self.failures);
         self.due = Some(Instant::now() + wait);
         warn!(reason, retry_in_seconds = wait.as_secs_f64(), "cannot renew the token");
-    }
-}
-
-fn read_token(path: &Path) -> Result<SecretString, Failure> {
-    match std::fs::read_to_string(path) {
-        Ok(text) => Ok(SecretString::new(text.trim())),
-        Err(error) => Err(Failure::new(Class::Auth, format!("the pod's token {}: {error}", path.display()))),
     }
 }

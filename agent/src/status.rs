@@ -56,16 +56,22 @@ pub enum State {
 
 /// Writes the file, if it changes.
 pub fn write(dir: &Path, status: &Status) -> std::io::Result<()> {
+    if dir.as_os_str().is_empty() {
+        return Ok(());
+    }
     let text = serde_json::to_string_pretty(status)? + "\n";
     let path = dir.join(FILE);
     if files::holds(&path, &text, 0o644) {
         return Ok(());
     }
-    files::swap(&[Change { path, mode: 0o644, text: SecretString::new(text) }])
+    files::swap(&[Change { path, mode: 0o644, text: SecretString::new(text), ..Change::default() }])
 }
 
 /// Reads the file; `None` when there is none.
 pub fn read(dir: &Path) -> Option<Status> {
+    if dir.as_os_str().is_empty() {
+        return None;
+    }
     serde_json::from_slice(&std::fs::read(dir.join(FILE)).ok()?).ok()
 }
 

@@ -53,12 +53,12 @@ impl Pod {
         Config::from_json(&config.to_string()).unwrap()
     }
 
-    fn start(&self, items: &[Value]) -> JoinHandle<Result<(), Failure>> {
+    fn start(&self, items: &[Value]) -> JoinHandle<Result<u8, Failure>> {
         let config = self.config(items);
         tokio::spawn(run::run(config, Mode::Sidecar, Arc::new(SystemClock), Arc::new(SystemEntropy), Shutdown::new()))
     }
 
-    async fn once(&self, items: &[Value]) -> Result<(), Failure> {
+    async fn once(&self, items: &[Value]) -> Result<u8, Failure> {
         let config = self.config(items);
         run::run(config, Mode::Once, Arc::new(SystemClock), Arc::new(SystemEntropy), Shutdown::new()).await
     }

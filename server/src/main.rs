@@ -1,4 +1,4 @@
-//! The `holdfast` binary: server and command line in one file. Called as `vault`, it answers for the version of Vault
+//! The `holdfast` binary: server, agent and command line in one file. Called as `vault`, it answers for the version of Vault
 //! whose protocol it speaks.
 
 use std::{ffi::OsString, path::Path, process::ExitCode};
@@ -13,6 +13,10 @@ fn main() -> ExitCode {
     let words: Vec<OsString> = std::env::args_os().collect();
     match words.get(1).and_then(|word| word.to_str()) {
         Some("server") => server(words.iter().skip(2).map(|word| word.to_string_lossy().into_owned())),
+        Some("agent") => {
+            let words = words.iter().skip(2).map(|word| word.to_string_lossy().into_owned());
+            ExitCode::from(holdfast_agent::command::main(words))
+        }
         Some("-version" | "--version" | "-v" | "version") => {
             println!("{}", version(words.first()));
             ExitCode::SUCCESS

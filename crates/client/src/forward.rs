@@ -46,7 +46,7 @@ impl Client {
         let mut request = Request::builder()
             .method(method)
             .uri(format!("{}{target}", self.address()))
-            .body(Full::new(body))
+            .body(Full::new(body).map_err(|never| match never {}).boxed())
             .map_err(|error| bad(error.to_string()))?;
         *request.headers_mut() = passed_on(headers);
         if !headers.contains_key(header::TOKEN)

@@ -39,6 +39,7 @@ pub(super) fn config(plan: &Plan, located: &BTreeMap<String, Located>, settings:
             mount: choices.auth_mount.clone().unwrap_or_else(|| settings.auth_mount.clone()),
             role: choices.role.clone().unwrap_or_default(),
             token_path: PathBuf::from(config::TOKEN_PATH),
+            ..Auth::default()
         },
         items,
         status_dir: base.join(".holdfast"),
@@ -48,6 +49,7 @@ pub(super) fn config(plan: &Plan, located: &BTreeMap<String, Located>, settings:
         revoke_on_exit: choices.revoke_on_exit.unwrap_or_default(),
         log_level: choices.log_level.clone().unwrap_or_default(),
         log_format: choices.log_format.clone().unwrap_or_default(),
+        ..Config::default()
     })
 }
 
@@ -86,6 +88,7 @@ fn item(planned: &Planned, plan: &Plan, located: &BTreeMap<String, Located>) -> 
         file: PathBuf::from(format!("{mount}/{}", planned.file)),
         mode: planned.mode.clone().unwrap_or_else(|| "0644".to_owned()),
         on_change: planned.on_change.clone(),
+        ..Item::default()
     })
 }
 
