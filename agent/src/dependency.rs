@@ -270,7 +270,9 @@ impl Dependency {
         let data = Value::Object(envelope.data.unwrap_or_default());
         let version = data.pointer("/options/version").and_then(Value::as_str);
         let mount = data["path"].as_str().unwrap_or_default();
-        match self.path.strip_prefix(mount) {
+        // The root of a mount is listed without a slash.
+        let whole = if self.call.kind == Kind::List { format!("{path}/") } else { self.path.clone() };
+        match whole.strip_prefix(mount) {
             Some(rest) if version == Some("2") && !mount.is_empty() && !rest.starts_with(folder) => {
                 self.path = format!("{mount}{folder}{rest}");
                 true

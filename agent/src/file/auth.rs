@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use holdfast_hcl::Stanza;
+use holdfast_hcl::{Stanza, Value};
 
 use super::Reading;
 use crate::config::{Auth, Error, Method, Sink};
@@ -153,10 +153,14 @@ pub(super) fn named<'a>(stanza: &Stanza<'a>, kind: &'static str) -> Result<Vec<(
     Ok(labelled.into_iter().map(|(mut labels, found)| (labels.pop().unwrap_or_default(), found)).collect())
 }
 
-/// Permission bits: text in octal; a number of HCL, whose leading zero is lost, as its digits say.
+/// Permission bits: text in octal; a number as HCL has read it, which knows `0640` for octal.
 pub(super) fn octal(stanza: &Stanza<'_>, key: &'static str) -> Result<Option<String>, Error> {
     let Some(text) = stanza.string(key)?.filter(|text| !text.is_empty()) else { return Ok(None) };
-    let bits = u32::from_str_radix(text.trim_start_matches("0o"), 8).ok().filter(|bits| *bits <= 0o777);
+    let bits = match stanza.value(key) {
+        Some(Value::Number(number)) => number.as_u64().and_then(|bits| u32::try_from(bits).ok()),
+        _ => u32::from_str_radix(text.trim_start_matches("0o"), 8).ok(),
+    };
+    let bits = bits.filter(|bits| *bits <= 0o777);
     let bits = bits.ok_or_else(|| stanza.wrong(key, format!("{text:?} is no octal mode such as 0640")))?;
     Ok(Some(format!("{bits:04o}")))
 }
