@@ -15,7 +15,10 @@ use std::{
     io,
     os::{
         fd::{AsFd, OwnedFd},
-        unix::fs::{DirBuilderExt, chown},
+        unix::{
+            fs::{DirBuilderExt, chown},
+            net::UnixStream,
+        },
     },
     path::{Path, PathBuf},
     sync::Arc,
@@ -23,7 +26,8 @@ use std::{
 
 use anyhow::Context;
 use holdfast_runtime::Shutdown;
-use rustix::net::{SocketFlags, accept_with, sockopt};
+use rustix::net::{SocketFlags, accept_with};
+use tokio::runtime::Handle;
 use tracing::{info, warn};
 
 use crate::{
@@ -62,8 +66,9 @@ pub fn run(options: &MounterOptions) -> anyhow::Result<()> {
     confine::drop_capabilities();
     info!(socket = %options.socket.display(), pods = %folder.display(), "mounting for the fetcher");
     let mounter = Arc::new(Mounter { pods, sockets, fetcher: options.fetcher_uid });
-    std::thread::spawn(move || accept(&listener, &mounter));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let handle = runtime.handle().clone();
+    std::thread::spawn(move || accept(&listener, &mounter, &handle));
     runtime.block_on(async {
         Shutdown::on_signals()?.cancelled().await;
         Ok(())
@@ -81,12 +86,16 @@ fn listen(path: &PathBuf, fetcher: u32) -> anyhow::Result<OwnedFd> {
     Ok(socket)
 }
 
-fn accept(listener: &OwnedFd, mounter: &Arc<Mounter>) {
+fn accept(listener: &OwnedFd, mounter: &Arc<Mounter>, handle: &Handle) {
     loop {
         match accept_with(listener, SocketFlags::CLOEXEC) {
             Ok(peer) => {
-                let mounter = mounter.clone();
-                std::thread::spawn(move || mounter.serve(&peer));
+                let (mounter, handle) = (mounter.clone(), handle.clone());
+                std::thread::spawn(move || match user_of(peer, &handle) {
+                    Ok((peer, user)) if user == mounter.fetcher => mounter.serve(&peer),
+                    Ok((_, user)) => warn!(user, "somebody who is not the fetcher asks; hanging up"),
+                    Err(error) => warn!(%error, "cannot tell who asks; hanging up"),
+                });
             }
             Err(error) => {
                 warn!(%error, "accept");
@@ -96,17 +105,23 @@ fn accept(listener: &OwnedFd, mounter: &Arc<Mounter>) {
     }
 }
 
+/// Who is at the other end. Asked of tokio, since rustix has no room for the process id 0, which is what the kernel tells
+/// of a process in another container.
+fn user_of(peer: OwnedFd, handle: &Handle) -> io::Result<(OwnedFd, u32)> {
+    let peer = UnixStream::from(peer);
+    peer.set_nonblocking(true)?;
+    let _runtime = handle.enter();
+    let peer = tokio::net::UnixStream::from_std(peer)?;
+    let user = peer.peer_cred()?.uid();
+    let peer = peer.into_std()?;
+    peer.set_nonblocking(false)?;
+    Ok((peer.into(), user))
+}
+
 // === impl Mounter ===
 
 impl Mounter {
     fn serve(&self, peer: &OwnedFd) {
-        match sockopt::socket_peercred(peer) {
-            Ok(credentials) if credentials.uid.as_raw() == self.fetcher => {}
-            _ => {
-                warn!("somebody who is not the fetcher asks; hanging up");
-                return;
-            }
-        }
         while let Ok(Some((request, _))) = wire::receive::<Request>(peer.as_fd()) {
             let (answer, descriptor) = match self.answer(&request) {
                 Ok((is, descriptor)) => (Answer::Done { is }, descriptor),

@@ -100,6 +100,7 @@ impl Volumes {
 
     async fn begin(&self, raw: &NodePublishVolumeRequest) -> Result<(), Failure> {
         let services = &self.services;
+        let start = services.clock.boottime();
         let request = Publish::parse(raw, &services.kubelet_root)?;
         let plan = services.plan(&request).await?;
         let audiences = services.audiences(plan.audience.as_deref());
@@ -143,7 +144,8 @@ impl Volumes {
         volume.report(&content, old.as_deref(), &mut Value::Null);
         services.state.save_volume(&volume.record(&content)).map_err(|error| node("state folder", error))?;
         let Publish { pod, place: Place { volume: name, .. }, volume_id, .. } = &volume.request;
-        info!(pod = pod.name, namespace = pod.namespace, volume = name, files = payload.len(), "published");
+        let took_ms = u64::try_from((services.clock.boottime() - start).as_millis()).unwrap_or(u64::MAX);
+        info!(pod = pod.name, namespace = pod.namespace, volume = name, files = payload.len(), took_ms, "published");
         if let Some(warning) = payload::warning(&content.plan, volume.request.group) {
             warn!(pod = pod.name, namespace = pod.namespace, volume = name, warning, "files that the pod may not read");
         }
