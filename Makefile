@@ -38,6 +38,9 @@ chaos: ## seeded runs under faults, judged for linearizability (RUNS=n SEED=s MO
 	@$(BIN)/chaos --runs $(or $(RUNS),1) $(if $(SEED),--seed $(SEED)) --mode $(or $(MODE),cached) --seconds $(or $(SECONDS),15) \
 	  --holdfast $(BIN)/holdfast --etcd $(HOLDFAST_CACHE)/bin/etcd
 
+csi-soak: ## CSI volumes on the cluster of make test: two minutes without a server, PODS=200 on one node, with figures
+	HOLDFAST_CSI_PODS=$(or $(PODS),200) cargo test -p holdfast-e2e --test main -- --nocapture --test-threads=1 exclusive::nodes::d_soak
+
 build: ## all binaries, as tests and images use them
 	cargo build $(SHIPPED)
 
@@ -69,4 +72,4 @@ cluster-tools:
 release: ## optimised binaries
 	cargo build --release $(SHIPPED)
 
-.PHONY: path-of-holdfast help demo demo-down demo-shell test chaos audit-soak build fmt lint docs crds fuzz deny cluster-tools release
+.PHONY: path-of-holdfast help demo demo-down demo-shell test chaos audit-soak csi-soak build fmt lint docs crds fuzz deny cluster-tools release

@@ -2,6 +2,7 @@
 //! under test, and waiting with a deadline for what must become true.
 
 pub mod load;
+pub mod nodes;
 pub mod postgres;
 pub mod release;
 pub mod server;

@@ -1,5 +1,7 @@
 //! Tests that break the release, one at a time, in the order of their names.
 
+mod nodes;
+
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};

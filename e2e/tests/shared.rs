@@ -1,5 +1,7 @@
 //! One release, a namespace a test.
 
+mod volumes;
+
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
