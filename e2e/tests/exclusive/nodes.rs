@@ -66,8 +66,7 @@ async fn c_volumes_outlive_their_driver_and_kubelet() -> Result<()> {
     Ok(())
 }
 
-/// `make csi-soak`: what takes minutes. The etcd of the release away for two minutes, the server sealed, the node's
-/// container restarted; then many pods on one node, with figures.
+/// `make csi-soak`: what takes minutes. Many pods on one node, with figures; the server away for two minutes.
 #[tokio::test]
 async fn d_soak() -> Result<()> {
     let Ok(most) = std::env::var("HOLDFAST_CSI_PODS") else { return Ok(()) };
@@ -75,15 +74,6 @@ async fn d_soak() -> Result<()> {
     let (shop, release, users) = opened("e2e-soak").await?;
     let ns = shop.namespace.clone();
     let hns = release.namespace();
-
-    kubectl(&format!("scale statefulset -n {hns} {}-server --replicas=0", release.name)).await?;
-    tokio::time::sleep(Duration::from_secs(120)).await;
-    let status = shop.file(PLACE.pod, "/secrets/.holdfast/status.json").await?;
-    ensure!(status.contains("stale"), "two minutes without a server: {status}");
-    ensure!(shop.restarts(PLACE.pod).await? == 0);
-    kubectl(&format!("scale statefulset -n {hns} {}-server --replicas=1", release.name)).await?;
-    release.ready("server").await?;
-    is_well(&shop, release, &users, "after two minutes").await.context("after two minutes without a server")?;
 
     let node = nodes::of(&ns, PLACE.pod).await?;
     for round in 0..5 {
@@ -108,8 +98,16 @@ async fn d_soak() -> Result<()> {
     let mut counts = vec![1, 50, most];
     counts.dedup();
     for count in counts.into_iter().filter(|count| *count <= most) {
-        many(&ns, &node, count).await?;
+        many(&shop, &node, count).await?;
     }
+    kubectl(&format!("scale statefulset -n {hns} {}-server --replicas=0", release.name)).await?;
+    tokio::time::sleep(Duration::from_secs(120)).await;
+    let status = shop.file(PLACE.pod, "/secrets/.holdfast/status.json").await?;
+    ensure!(status.contains("stale"), "two minutes without a server: {status}");
+    ensure!(shop.restarts(PLACE.pod).await? == 0);
+    kubectl(&format!("scale statefulset -n {hns} {}-server --replicas=1", release.name)).await?;
+    release.ready("server").await?;
+    is_well(&shop, release, &users, "after two minutes").await.context("after two minutes without a server")?;
     kubectl(&format!("delete pod -n {ns} pod-a pod-b --timeout=60s")).await?;
     eventually_within(LONG, "all users are gone", || async {
         let left = postgres::minted(&ns).await?;
@@ -124,8 +122,10 @@ async fn d_soak() -> Result<()> {
 }
 
 /// So many pods on one node at once: how long publishing takes, what the driver weighs; then all of it goes.
-async fn many(ns: &str, node: &str, count: usize) -> Result<()> {
-    let before = postgres::minted(ns).await?.len();
+async fn many(shop: &Shop, node: &str, count: usize) -> Result<()> {
+    let ns = shop.namespace.as_str();
+    // Right after its start kubelet knows no pods.
+    let before = eventually_within(LONG, "users", || async { shop.lasting_users().await.map(Some) }).await?.len();
     let deployment = format!(
         r#"
 apiVersion: apps/v1
@@ -151,7 +151,7 @@ spec:
     kubectl_apply(ns, &deployment).await?;
     kubectl(&format!("rollout status -n {ns} deployment/many --timeout=900s")).await?;
     let took = start.elapsed();
-    ensure!(postgres::minted(ns).await?.len() == before + count);
+    ensure!(shop.lasting_users().await?.len() == before + count);
     let pod = run(
         "kubectl",
         &[
@@ -187,7 +187,7 @@ spec:
     );
     kubectl(&format!("delete deployment -n {ns} many --cascade=foreground --timeout=600s")).await?;
     eventually_within(LONG, "the users of many pods are gone", || async {
-        let left = postgres::minted(ns).await?;
+        let left = shop.lasting_users().await?;
         ensure!(left.len() == before, "{} users", left.len());
         Ok(Some(()))
     })
