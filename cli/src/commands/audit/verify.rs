@@ -1,13 +1,15 @@
 //! `audit verify`
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
 use clap::Args;
+use holdfast_api_types::Envelope;
 use holdfast_audit::{ChainId, Head, Known, Log, PublicKey, Report};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::{
+    api::ApiError,
     failure::{During, Failure},
     session::Session,
 };
@@ -49,6 +51,9 @@ struct Proof {
 
 /// Lines whose MACs are asked about at once.
 const LINES: usize = 2000;
+/// How often a question is asked that a busy server does not answer, and the time between.
+const TRIES: usize = 10;
+const PAUSE: Duration = Duration::from_secs(1);
 /// Findings that a table shows.
 const SHOWN: usize = 50;
 /// Something was done to the log.
@@ -123,13 +128,26 @@ async fn ask(session: &Session, log: &Log, id: &ChainId, known: &mut Known) -> R
         let macs: String = lines.iter().map(|line| hex::encode(&line.mac)).collect();
         let body = json!({ "node": id.node, "device": id.device, "epoch": id.epoch, "seqs": seqs.join(","),
             "digests": digests, "macs": macs });
-        let answer = session.api().write("sys/audit-chain/check", body).await.during("checking MACs")?;
+        let answer = checked(session, &body).await.during("checking MACs")?;
         let data = answer.and_then(|envelope| envelope.data).unwrap_or_default();
         let wrong = data.get("wrong").and_then(Value::as_array).cloned().unwrap_or_default();
         let positions = wrong.iter().filter_map(Value::as_u64).filter_map(|at| usize::try_from(at).ok());
         known.wrong.extend(positions.filter_map(|at| lines.get(at)).map(|line| line.line));
     }
     Ok(())
+}
+
+/// Asks again when the server is too busy: each question is audited itself, and a slow device refuses it.
+async fn checked(session: &Session, body: &Value) -> Result<Option<Envelope>, ApiError> {
+    for _ in 1..TRIES {
+        match session.api().write("sys/audit-chain/check", body.clone()).await {
+            Err(error) if error.status().is_some_and(|status| status >= 500 || status == 429) => {
+                tokio::time::sleep(PAUSE).await;
+            }
+            outcome => return outcome,
+        }
+    }
+    session.api().write("sys/audit-chain/check", body.clone()).await
 }
 
 fn table(report: &Report) -> String {
