@@ -2,6 +2,7 @@
 
 use crate::Entropy;
 
+const HEX: &[u8; 16] = b"0123456789abcdef";
 const BASE62: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 
 /// `length` characters of base62, each equally likely (bytes of 248 and above are drawn again).
@@ -22,12 +23,31 @@ pub fn base62(entropy: &dyn Entropy, length: usize) -> String {
 
 /// A version 4 UUID (RFC 9562) in its usual text form.
 pub fn uuid(entropy: &dyn Entropy) -> String {
-    let mut b = [0u8; 16];
-    entropy.fill(&mut b);
-    b[6] = (b[6] & 0x0f) | 0x40;
-    b[8] = (b[8] & 0x3f) | 0x80;
-    let hex = |range: &[u8]| range.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
-    format!("{}-{}-{}-{}-{}", hex(&b[0..4]), hex(&b[4..6]), hex(&b[6..8]), hex(&b[8..10]), hex(&b[10..16]))
+    let mut bytes = [0u8; 16];
+    entropy.fill(&mut bytes);
+    uuid_of(bytes)
+}
+
+/// The same for something that everybody is told, such as a request: see [`Entropy::fill_public`].
+pub fn public_uuid(entropy: &dyn Entropy) -> String {
+    let mut bytes = [0u8; 16];
+    entropy.fill_public(&mut bytes);
+    uuid_of(bytes)
+}
+
+fn uuid_of(mut bytes: [u8; 16]) -> String {
+    bytes[6] = (bytes[6] & 0x0f) | 0x40;
+    bytes[8] = (bytes[8] & 0x3f) | 0x80;
+    let mut text = String::with_capacity(36);
+    for (at, byte) in bytes.into_iter().enumerate() {
+        if matches!(at, 4 | 6 | 8 | 10) {
+            text.push('-');
+        }
+        for digit in [byte >> 4, byte & 0x0f] {
+            text.push(char::from(HEX[usize::from(digit)]));
+        }
+    }
+    text
 }
 
 /// `bytes` random bytes in lower-case hexadecimal.
@@ -55,5 +75,6 @@ mod tests {
         assert_eq!(id.len(), 36);
         assert_eq!(&id[14..15], "4");
         assert!("89ab".contains(&id[19..20]));
+        assert_eq!(uuid_of([0xab; 16]), "abababab-abab-4bab-abab-abababababab");
     }
 }

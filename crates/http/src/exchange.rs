@@ -134,7 +134,7 @@ impl Site {
         B: Body<Data = Bytes> + Send,
         B::Error: std::error::Error + Send + Sync + 'static,
     {
-        let id = id::uuid(&*self.entropy);
+        let id = id::public_uuid(&*self.entropy);
         let Some(head) = Head::read(id, parts, encoded) else { return (None, answer::error(405, "")) };
         let (verb, mut response, headers) = self.serve_head(peer, parts, head, body).await;
         response.headers_mut().extend(headers);
