@@ -15,6 +15,11 @@ pub struct Policy {
     pub paths: usize,
 }
 
+/// Whoever may read a path may hear that it has changed: agents of pods then need not ask again and again.
+const HEARS: &str = ", \"subscribe\"] subscribe_event_types = [\"kv-v1/*\", \"kv-v2/*\"]";
+/// What opens the connection that events come over.
+const SUBSCRIBES: &str = "path \"sys/events/subscribe/kv*\" { capabilities = [\"read\"] }\n";
+
 /// Renders rules, or checks HCL. Fails when a path is not below `k8s/<namespace>/`.
 pub fn policy(namespace: &str, spec: &VaultPolicySpec) -> Result<Policy, Failure> {
     match &spec.hcl {
@@ -25,6 +30,7 @@ pub fn policy(namespace: &str, spec: &VaultPolicySpec) -> Result<Policy, Failure
 
 fn rules(namespace: &str, rules: &[PolicyRule]) -> Result<Policy, Failure> {
     let mut text = String::new();
+    let mut hearing = false;
     for (index, rule) in rules.iter().enumerate() {
         let path = match &rule.engine {
             Some(engine) => format!("{}/{}", names::mount_path(namespace, engine), rule.path.trim_start_matches('/')),
@@ -35,8 +41,14 @@ fn rules(namespace: &str, rules: &[PolicyRule]) -> Result<Policy, Failure> {
         capabilities.sort();
         capabilities.dedup();
         let words: Vec<_> = capabilities.iter().map(|capability| format!("{:?}", capability.as_str())).collect();
+        let reads = capabilities.contains(&Capability::Read);
+        let end = if reads { HEARS } else { "]" };
         // A path may hold no quote and no control character (checked), so Rust's escapes are HCL's.
-        let _ = writeln!(text, "path {path:?} {{ capabilities = [{}] }}", words.join(", "));
+        let _ = writeln!(text, "path {path:?} {{ capabilities = [{}{end} }}", words.join(", "));
+        hearing |= reads;
+    }
+    if hearing {
+        text.push_str(SUBSCRIBES);
     }
     Ok(Policy { text, paths: rules.len() })
 }
@@ -114,10 +126,13 @@ mod tests {
         let policy = policy("shop", &spec).unwrap();
         assert_eq!(
             policy.text,
-            "path \"k8s/shop/orders-db/creds/readonly\" { capabilities = [\"read\"] }\n\
-             path \"k8s/shop/kv/data/orders/*\" { capabilities = [\"read\", \"update\"] }\n"
+            "path \"k8s/shop/orders-db/creds/readonly\" { capabilities = [\"read\", \"subscribe\"] subscribe_event_types = \
+             [\"kv-v1/*\", \"kv-v2/*\"] }\n\
+             path \"k8s/shop/kv/data/orders/*\" { capabilities = [\"read\", \"update\", \"subscribe\"] \
+             subscribe_event_types = [\"kv-v1/*\", \"kv-v2/*\"] }\n\
+             path \"sys/events/subscribe/kv*\" { capabilities = [\"read\"] }\n"
         );
-        assert_eq!(holdfast_hcl::parse(&policy.text).unwrap().blocks("path", 1).unwrap().len(), 2);
+        assert_eq!(holdfast_hcl::parse(&policy.text).unwrap().blocks("path", 1).unwrap().len(), 3);
     }
 
     #[test]
