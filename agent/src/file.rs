@@ -7,6 +7,9 @@
 mod auth;
 mod listener;
 mod template;
+#[cfg(test)]
+#[allow(clippy::panic, reason = "tests say what they expect")]
+mod tests;
 
 use std::{
     path::{Path, PathBuf},

@@ -15,13 +15,13 @@ const FOREIGN: [&str; 8] = ["alicloud", "aws", "azure", "cf", "gcp", "kerberos",
 impl Reading {
     pub(super) fn auto_auth(&mut self, top: &Stanza<'_>) -> Result<(), Error> {
         for (_, auto_auth) in top.blocks("auto_auth", 0)? {
-            for (label, method) in named(&auto_auth, "method")? {
+            for (label, method) in auto_auth.typed("method")? {
                 if self.config.logs_in() {
                     return Err(method.wrong("", "there is another method already; one agent logs in once").into());
                 }
                 self.config.auth = self.method(&label, &method)?;
             }
-            for (label, sink) in named(&auto_auth, "sink")? {
+            for (label, sink) in auto_auth.typed("sink")? {
                 let sink = self.sink(&label, &sink)?;
                 self.config.sinks.push(sink);
             }
@@ -134,23 +134,6 @@ impl Reading {
         sink.finish(&mut self.warnings);
         Ok(made)
     }
-}
-
-/// Blocks of this kind with their type, as a label (`sink "file" {…}`) or inside (`sink { type = "file" … }`).
-pub(super) fn named<'a>(stanza: &Stanza<'a>, kind: &'static str) -> Result<Vec<(String, Stanza<'a>)>, Error> {
-    let plain: Vec<_> = stanza
-        .blocks(kind, 0)
-        .ok()
-        .into_iter()
-        .flatten()
-        .map(|(_, found)| found)
-        .filter(|found| found.body().attribute("type").is_some())
-        .collect();
-    if !plain.is_empty() {
-        return plain.into_iter().map(|found| Ok((found.required("type")?, found))).collect();
-    }
-    let labelled = stanza.blocks(kind, 1)?;
-    Ok(labelled.into_iter().map(|(mut labels, found)| (labels.pop().unwrap_or_default(), found)).collect())
 }
 
 /// Permission bits: text in octal; a number as HCL has read it, which knows `0640` for octal.

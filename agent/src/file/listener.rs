@@ -4,15 +4,12 @@ use std::net::{SocketAddr, ToSocketAddrs};
 
 use holdfast_hcl::Stanza;
 
-use super::{
-    Reading,
-    auth::{named, octal},
-};
+use super::{Reading, auth::octal};
 use crate::config::{Address, Error, Listener, UseToken};
 
 impl Reading {
     pub(super) fn listeners(&mut self, top: &Stanza<'_>) -> Result<(), Error> {
-        for (kind, listener) in named(top, "listener")? {
+        for (kind, listener) in top.typed("listener")? {
             let address = listener.required("address")?;
             let address = match kind.as_str() {
                 "tcp" => Address::Tcp(resolve(&address).ok_or_else(|| {

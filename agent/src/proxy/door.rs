@@ -142,7 +142,8 @@ impl Door {
                 return refused(StatusCode::BAD_REQUEST, text);
             }
         };
-        debug!(removed = cache.clear(&which), "cache cleared");
+        let removed = cache.clear(&which);
+        debug!(removed, "cache cleared");
         plain(StatusCode::OK, "application/json", "{}".to_owned())
     }
 }

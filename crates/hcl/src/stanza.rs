@@ -10,7 +10,7 @@ use std::{
 
 use holdfast_base::duration;
 
-use crate::{Body, Value};
+use crate::{Body, Item, Value};
 
 /// A block or key that is wrong. Texts name file and key, and hold no values of secret keys.
 #[derive(Debug, thiserror::Error)]
@@ -35,6 +35,35 @@ pub enum StanzaError {
         /// What is wrong.
         message: String,
     },
+}
+
+/// A body that says its type, or whose keys are types.
+fn types<'a>(body: &'a Body, found: &mut Vec<(String, &'a Body)>) -> bool {
+    if let Some(kind) = body.string("type") {
+        found.push((kind, body));
+        return true;
+    }
+    body.items.iter().all(|item| match item {
+        Item::Block(block) if block.labels.is_empty() => {
+            found.push((block.kind.clone(), &block.body));
+            true
+        }
+        Item::Block(_) => false,
+        Item::Attribute(attribute) => open(&attribute.value, Some(&attribute.key), found),
+    })
+}
+
+/// The same of a value: an object or a list of them, below a key that is the type or not.
+fn open<'a>(value: &'a Value, label: Option<&str>, found: &mut Vec<(String, &'a Body)>) -> bool {
+    match (value, label) {
+        (Value::Object(body), Some(label)) => {
+            found.push((label.to_owned(), body));
+            true
+        }
+        (Value::Object(body), None) => types(body, found),
+        (Value::List(items), label) => items.iter().all(|item| open(item, label, found)),
+        _ => false,
+    }
 }
 
 fn prefix(place: &str) -> String {
@@ -73,6 +102,36 @@ impl<'a> Stanza<'a> {
                 (labels, Stanza::new(self.file, name.trim_start(), found.body))
             })
             .collect())
+    }
+
+    /// Blocks of this kind with their type, whether it is a label (`sink "file" {…}`) or inside (`sink { type = "file" … }`),
+    /// both in one body too.
+    pub fn typed(&self, kind: &'static str) -> Result<Vec<(String, Stanza<'a>)>, StanzaError> {
+        self.read.borrow_mut().insert(kind);
+        let mut found = Vec::new();
+        for item in self.body.items.iter().filter(|item| item.key() == kind) {
+            let complete = match item {
+                Item::Block(block) => match block.labels.as_slice() {
+                    [] => types(&block.body, &mut found),
+                    [label] => {
+                        found.push((label.clone(), &block.body));
+                        true
+                    }
+                    _ => false,
+                },
+                Item::Attribute(attribute) => open(&attribute.value, None, &mut found),
+            };
+            if !complete {
+                return Err(self.wrong(kind, "wants a block with a type, as a label or as a key"));
+            }
+        }
+        let stanza = |(label, body): (String, &'a Body)| {
+            let name = [self.name.as_str(), &format!("{kind} {label:?}")].join(" ");
+            let stanza = Stanza::new(self.file, name.trim_start(), body);
+            stanza.ignore(&["type"]);
+            (label, stanza)
+        };
+        Ok(found.into_iter().map(stanza).collect())
     }
 
     /// The value of a key.
@@ -184,5 +243,31 @@ impl<'a> Stanza<'a> {
             return self.file.display().to_string();
         }
         format!("{}: {}", self.file.display(), self.name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_type_is_a_label_or_a_key() {
+        for text in [
+            "sink \"a\" { k = 1 }\nsink { type = \"b\" k = 2 }",
+            "sink { type = \"a\" k = 1 }\nsink { b { k = 2 } }",
+            "sink = [{ type = \"a\" k = 1 }, { b = { k = 2 } }]",
+            r#"{ "sink": [{ "a": { "k": 1 } }, { "type": "b", "k": 2 }] }"#,
+            r#"{ "sink": { "a": [{ "k": 1 }], "b": { "k": 2 } } }"#,
+        ] {
+            let body = crate::parse(text).unwrap();
+            let top = Stanza::new(Path::new("f"), "", &body);
+            let found: Vec<_> =
+                top.typed("sink").unwrap().into_iter().map(|(kind, sink)| (kind, sink.number("k").unwrap())).collect();
+            assert_eq!(found, [("a".to_owned(), Some(1)), ("b".to_owned(), Some(2))], "{text}");
+        }
+        for text in ["sink \"a\" \"b\" {}", "sink = 5", "sink { type2 = 1 }"] {
+            let body = crate::parse(text).unwrap();
+            assert!(Stanza::new(Path::new("f"), "", &body).typed("sink").is_err(), "{text}");
+        }
     }
 }

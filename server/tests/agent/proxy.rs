@@ -79,6 +79,38 @@ async fn forced_the_agents_token_replaces_any_other() {
 }
 
 #[tokio::test]
+async fn what_was_made_through_the_agent_is_answered_again_until_it_is_revoked_or_cleared() {
+    let proxy = Proxy::new("cache {}\napi_proxy { use_auto_auth_token = true }\n").await;
+    let policy = r#"path "auth/token/create" { capabilities = ["update"] } path "auth/token/revoke" { capabilities = ["update"] }"#;
+    proxy.ground.put("sys/policies/acl/default", json!({ "policy": policy })).await;
+    let make = || async {
+        let answer = proxy.call(Method::PUT, "auth/token/create", json!({ "ttl": "5m" })).await;
+        let body: Value = serde_json::from_slice(&answer.body).unwrap();
+        body["auth"]["client_token"].as_str().unwrap_or_else(|| panic!("{body}")).to_owned()
+    };
+    // Even at the same time it is one request to the server.
+    let (first, same) = tokio::join!(make(), make());
+    assert_eq!(first, same);
+    assert_eq!(make().await, first);
+
+    let clear = async |what: Value| proxy.socket("POST /agent/v1/cache-clear", ASKED, &what).await;
+    let cleared = clear(json!({ "type": "token", "value": first })).await;
+    assert!(cleared.starts_with("HTTP/1.1 200 "), "{cleared}");
+    let second = make().await;
+    assert_ne!(second, first);
+    assert_eq!(proxy.call(Method::PUT, "auth/token/revoke", json!({ "token": second })).await.status, 204);
+    assert_ne!(make().await, second);
+    for (wrong, status) in [(json!({ "type": "moon" }), 400), (json!({ "type": "all" }), 200)] {
+        let answer = clear(wrong).await;
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{answer}");
+    }
+
+    let text = proxy.socket("GET /agent/v1/metrics", "", &Value::Null).await;
+    assert!(text.contains("holdfast_agent_cache_total{result=\"hit\"}"), "{text}");
+    assert!(text.contains("holdfast_agent_logins_total{result=\"ok\"} 1"), "{text}");
+}
+
+#[tokio::test]
 async fn quit_ends_the_agent() {
     let mut proxy = Proxy::new("").await;
     let quit = std::process::Command::new(env!("CARGO_BIN_EXE_holdfast"))
