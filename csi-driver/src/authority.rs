@@ -1,6 +1,6 @@
-//! Lets kubelet's plugin watcher in.
+//! Lets kubelet's plugin watcher in, and the secrets-store driver.
 //!
-//! The watcher dials the registration socket by its bare path, and grpc-go then sends the percent-encoded path as
+//! They dial a socket by its bare path, and grpc-go then sends the percent-encoded path as
 //! `:authority`. RFC 3986 allows that; the `http` crate does not, and the `h2` crate answers PROTOCOL_ERROR, so that the
 //! driver would never be registered. (For the driver's own socket kubelet says `localhost`.) This filter stands before the
 //! server on that one socket and rewrites the pseudo-header; everything else passes as it came.

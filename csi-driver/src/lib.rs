@@ -35,15 +35,18 @@ mod taint;
 pub mod volume;
 pub mod volumes;
 
-use std::{sync::Arc, time::Duration};
+use std::{io, sync::Arc, time::Duration};
 
 use anyhow::Context;
 use holdfast_base::{Clock, Entropy, SystemClock, SystemEntropy};
 use holdfast_client::{Client, Config};
 use holdfast_runtime::{Admin, Shutdown, Tasks};
-use tokio::net::UnixListener;
-use tokio_stream::wrappers::UnixListenerStream;
-use tonic::transport::{Server, server::Router};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio_stream::{Stream, StreamExt, wrappers::UnixListenerStream};
+use tonic::transport::{
+    Server,
+    server::{Connected, Router},
+};
 use tracing::info;
 
 use crate::{
@@ -139,13 +142,15 @@ pub async fn run(options: FetcherOptions, shutdown: Shutdown) -> anyhow::Result<
         Subscription { session: own, volumes: volumes.clone(), hearing, entropy: services.entropy.clone() };
     let mut tasks = Tasks::new(shutdown.clone());
     tasks.spawn("admin", admin.clone().serve(options.admin_address, shutdown.clone()));
-    tasks.spawn("csi", serve(service, listener, shutdown.clone()));
+    tasks.spawn("csi", serve(service, UnixListenerStream::new(listener), shutdown.clone()));
     if options.provider {
         let listener = mounter.listen(Socket::Provider).await.context("the provider's socket")?;
         let key = VersionKey::open(&state_dir, &*services.entropy).context("the key of versions")?;
         let provider = Provider::new(services, key, options.provider_follow_class, options.provider_request_tokens);
         let server = CsiDriverProviderServer::new(ProviderService(provider.clone()));
-        tasks.spawn("provider", serve(Server::builder().add_service(server), listener, shutdown.clone()));
+        // The secrets-store driver dials by the bare path, as kubelet's plugin watcher does.
+        let connections = UnixListenerStream::new(listener).map(|socket| socket.map(authority::localhost));
+        tasks.spawn("provider", serve(Server::builder().add_service(server), connections, shutdown.clone()));
         tasks.spawn("classes", provider.watch(shutdown.clone()));
     }
     tasks.spawn("events", subscription.run(shutdown.clone()));
@@ -156,9 +161,13 @@ pub async fn run(options: FetcherOptions, shutdown: Shutdown) -> anyhow::Result<
 }
 
 /// Serves gRPC until the shutdown. Whoever calls keeps the connection open; that must not hold up the end.
-async fn serve(service: Router, listener: UnixListener, shutdown: Shutdown) -> anyhow::Result<()> {
+async fn serve<S, C>(service: Router, connections: S, shutdown: Shutdown) -> anyhow::Result<()>
+where
+    S: Stream<Item = io::Result<C>>,
+    C: Connected<ConnectInfo: Clone + Send + Sync + 'static> + AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
     tokio::select! {
-        served = service.serve_with_incoming(UnixListenerStream::new(listener)) => Ok(served?),
+        served = service.serve_with_incoming(connections) => Ok(served?),
         () = shutdown.cancelled() => Ok(()),
     }
 }
