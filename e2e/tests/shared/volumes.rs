@@ -122,3 +122,54 @@ spec:
     shop.close(Duration::from_secs(90)).await?;
     Ok(())
 }
+
+/// A value and the passwords of both pods are in the pods' files, and nowhere else that others can look: no log, object,
+/// Event or environment, and not in etcd's files.
+#[tokio::test]
+async fn canaries_are_in_the_files_of_pods_and_nowhere_else() -> Result<()> {
+    let release = release().await?;
+    let (ns, hns) = ("e2e-canary", release.namespace());
+    let shop = Shop::open(ns).await?;
+    shop.apply().await?;
+    let server = shop::connect(release).await?;
+    let value = "canary-7f3a9c51";
+    shop.set_token(&shop.admin(&server).await?, value).await?;
+    shop.start_pods().await?;
+    let mut canaries = vec![value.to_owned()];
+    for place in shop::PODS_AND_PLACES {
+        ensure!(shop.file(place.pod, place.token).await? == value);
+        let url = shop.file(place.pod, place.url).await?;
+        canaries.extend(url.split([':', '@']).nth(2).map(str::to_owned));
+    }
+    ensure!(canaries.len() == 3 && canaries.iter().all(|canary| canary.len() > 12), "{} canaries", canaries.len());
+
+    let kinds = "pods,events,configmaps,secrets,secretengines,dynamiccredentials,vaultpolicies,daemonsets,deployments,csidrivers,csinodes,nodes";
+    let mut places = vec![("objects".to_owned(), kubectl(&format!("get {kinds} -A -o yaml")).await?)];
+    for component in ["server", "operator", "csi", "webhook", "etcd"] {
+        let command = format!("logs -n {hns} -l app.kubernetes.io/component={component} --all-containers --tail=-1");
+        places.push((format!("log of {component}"), kubectl(&command).await?));
+    }
+    places.push(("log of the agent".to_owned(), kubectl(&format!("logs -n {ns} pod-b --all-containers")).await?));
+    for place in shop::PODS_AND_PLACES {
+        places.push((format!("environment of {}", place.pod), exec(ns, place.pod, "app", "env").await?));
+    }
+    for (place, text) in &places {
+        ensure!(!text.is_empty(), "{place} is empty");
+        for (index, canary) in canaries.iter().enumerate() {
+            ensure!(!text.contains(canary.as_str()), "canary {index} is in the {place}");
+        }
+    }
+    // The store's files, the audit file and what the driver remembers, on the nodes' disks.
+    for node in nodes::names().await? {
+        for canary in &canaries {
+            let line = format!(
+                "grep -rlaF --exclude-dir=kubernetes.io~csi --exclude-dir=holdfast-secrets {canary} /var/lib/kubelet /var/log/pods || true"
+            );
+            let found = nodes::shell(&node, &line).await?;
+            let found: Vec<_> = found.lines().filter(|path| !path.contains("/kubernetes.io~empty-dir/tmp/")).collect();
+            ensure!(found.is_empty(), "on {node}: {found:?}");
+        }
+    }
+    shop.close(Duration::from_secs(90)).await?;
+    Ok(())
+}
