@@ -20,10 +20,8 @@ const TRIES: u32 = 3;
 /// For one HTTP request.
 const HTTP_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// For one run of a program, if nothing else is said.
-const EXEC_TIMEOUT: Duration = Duration::from_secs(30);
-
-/// One action. Written `signal:CONTAINER:HUP`, `http:PORT/path`, `touch`, `touch:FILE` or `exec:PROGRAM ARGUMENT…`.
+/// One action. Written `signal:CONTAINER:HUP`, `http:PORT/path`, `touch` or `touch:FILE`; a program is for configuration
+/// files only: the container of an injected agent has none.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum Action {
@@ -235,7 +233,7 @@ impl FromStr for Action {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let usage = || format!("{text:?}: use signal:CONTAINER:HUP, http:PORT/path, touch, touch:FILE or exec:PROGRAM");
+        let usage = || format!("{text:?}: use signal:CONTAINER:HUP, http:PORT/path, touch or touch:FILE");
         let (kind, rest) = text.split_once(':').unwrap_or((text, ""));
         match kind {
             "signal" => {
@@ -264,10 +262,6 @@ impl FromStr for Action {
                 Ok(Self::Http { port, path })
             }
             "touch" => Ok(Self::Touch { file: (!rest.is_empty()).then(|| PathBuf::from(rest)) }),
-            "exec" => match words(rest) {
-                command if command.is_empty() => Err(usage()),
-                command => Ok(Self::Exec { command, timeout: EXEC_TIMEOUT }),
-            },
             _ => Err(usage()),
         }
     }
@@ -302,12 +296,11 @@ mod tests {
 
     #[test]
     fn actions_read_and_write_the_same_text() {
-        for text in ["signal:app:HUP", "http:8080/-/reload", "http:80/", "touch", "touch:/tmp/x", "exec:/bin/true -x"] {
+        for text in ["signal:app:HUP", "http:8080/-/reload", "http:80/", "touch", "touch:/tmp/x"] {
             assert_eq!(String::from(text.parse::<Action>().unwrap()), text);
         }
         assert_eq!("signal:app:sighup".parse::<Action>().unwrap(), "signal:app:HUP".parse().unwrap());
-        for text in ["", "signal:app", "signal:app:KILLALL", "signal::HUP", "http:/x", "http:99999/", "exec: ", "run:x"]
-        {
+        for text in ["", "signal:app", "signal:app:KILLALL", "signal::HUP", "http:/x", "http:99999/", "exec:rm"] {
             assert!(text.parse::<Action>().is_err(), "{text}");
         }
     }
