@@ -343,6 +343,10 @@ impl Store for Barrier {
         self.session()?.list(folder, after, limit).await
     }
 
+    async fn count(&self, folder: &str) -> Result<u64, StoreError> {
+        self.session()?.count(folder).await
+    }
+
     async fn commit(&self, txn: Txn) -> Result<Revision, StoreError> {
         self.session()?.commit(txn).await
     }

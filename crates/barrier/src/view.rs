@@ -118,6 +118,21 @@ pub trait Store: Send + Sync + 'static {
     /// `/` (a name can appear both ways). Only names greater than `after`, at most `limit` of them (0: all).
     async fn list(&self, folder: &str, after: &str, limit: usize) -> Result<Vec<String>, StoreError>;
 
+    /// Number of keys below `folder` (which ends in `/` or is empty), at all depths, linearizably. A store that can counts
+    /// without reading names.
+    async fn count(&self, folder: &str) -> Result<u64, StoreError> {
+        let (mut folders, mut count) = (vec![folder.to_owned()], 0);
+        while let Some(folder) = folders.pop() {
+            for name in self.list(&folder, "", 0).await? {
+                match name.ends_with('/') {
+                    true => folders.push(format!("{folder}{name}")),
+                    false => count += 1,
+                }
+            }
+        }
+        Ok(count)
+    }
+
     /// Applies the transaction; returns its revision.
     async fn commit(&self, txn: Txn) -> Result<Revision, StoreError>;
 }
@@ -221,6 +236,11 @@ impl View {
     /// Names directly below a folder of this window; see [`Store::list`].
     pub async fn list(&self, folder: &str, after: &str, limit: usize) -> Result<Vec<String>, StoreError> {
         self.store.list(&self.path(folder), after, limit).await
+    }
+
+    /// Number of keys below a folder of this window, at all depths; see [`Store::count`].
+    pub async fn count(&self, folder: &str) -> Result<u64, StoreError> {
+        self.store.count(&self.path(folder)).await
     }
 
     /// Sets a value, whatever was there.

@@ -3,8 +3,8 @@
 //! A credential outside is never without a record inside. [`Leases::issue`] stores an *intent*, runs the engine's
 //! outside work, and replaces the intent by the [`Record`] in one commit; revocation does the outside work first and
 //! deletes the record last. Every record, intent, token and tombstone has one entry in an expiry index by minute
-//! ([`due`]), so a start loads what is due and nothing else. Every replica may run the worker: a compare on the record
-//! decides who revokes, and revoking twice is harmless.
+//! ([`due`]), so a start loads what is due and nothing else. Every replica runs the worker on the shares of the index
+//! that it has claimed; compares on the claim and on the record decide who revokes, and revoking twice is harmless.
 
 pub(crate) mod due;
 mod fsck;
@@ -52,8 +52,27 @@ pub trait Backends: Send + Sync + 'static {
     /// The mount with this uuid and its backend; `None` when it is not there (any more).
     fn by_mount(&self, mount_uuid: &str) -> Option<(Arc<MountInfo>, Arc<dyn Backend>)>;
 
+    /// The uuid of the mount that a lease is of, if its id says that.
+    fn mount_of(&self, _lease_id: &str) -> Option<String> {
+        None
+    }
+
+    /// The replicas that are unsealed; `None`: there are none but this one.
+    async fn members(&self) -> Result<Option<Members>, StoreError> {
+        Ok(None)
+    }
+
     /// Revokes the token if it is really past its end; a token that is not there or lives longer by now is no error.
     async fn expire_token(&self, token_hash: &str) -> Result<(), holdfast_logical::Error>;
+}
+
+/// The replicas that are unsealed, by ids that are never used twice.
+#[derive(Clone, Debug)]
+pub struct Members {
+    /// This one.
+    pub own: String,
+    /// All of them.
+    pub all: Vec<String>,
 }
 
 /// What asks for a credential.

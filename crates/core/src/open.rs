@@ -6,6 +6,7 @@ use std::{
 };
 
 use async_trait::async_trait;
+use holdfast_barrier::Barrier;
 use holdfast_base::id;
 use holdfast_failpoint::failpoint;
 use holdfast_logical::{Backend, Check, MountInfo, Namespace, Store, StoreError, Timestamp, Txn, View};
@@ -17,7 +18,7 @@ use crate::{
     audit::{Audit, Early},
     events::Events,
     front::Front,
-    lease::{Backends, Folder, Leases},
+    lease::{Backends, Folder, Leases, Members},
     lockout::Lockout,
     mounts::{MountParts, Mounts, Record, Target},
     policies::Policies,
@@ -104,7 +105,8 @@ impl Open {
         let cluster = cluster(&root, &config, &mounts, &policies).await?;
         mounts.add_identity().await.map_err(|error| StoreError::Unavailable(error.to_string()))?;
         let router = mounts.current().await?;
-        let backends = Arc::new(Lookup { mounts: mounts.clone(), tokens: OnceLock::new() });
+        let backends =
+            Arc::new(Lookup { mounts: mounts.clone(), tokens: OnceLock::new(), barrier: config.barrier.clone() });
         let leases = Leases::new(root.below("lease"), config.clock.clone(), config.entropy.clone(), backends.clone());
         let keys = Keys {
             mac: config.barrier.derive_key("token mac")?,
@@ -220,11 +222,11 @@ impl Open {
         }
     }
 
-    /// Sets the gauge. Walks all leases, so it is done now and then only.
+    /// Sets the gauge.
     async fn count_leases(&self) {
-        match self.leases.all_ids().await {
-            Ok(ids) => {
-                self.config.metrics.leases.set(i64::try_from(ids.len()).unwrap_or(i64::MAX));
+        match self.leases.count_all().await {
+            Ok(count) => {
+                self.config.metrics.leases.set(i64::try_from(count).unwrap_or(i64::MAX));
             }
             Err(error) => tracing::debug!(%error, "leases cannot be counted"),
         }
@@ -338,6 +340,7 @@ async fn remember_version(root: &View, config: &CoreConfig) -> Result<(), StoreE
 struct Lookup {
     mounts: Arc<Mounts>,
     tokens: OnceLock<Weak<Tokens>>,
+    barrier: Arc<Barrier>,
 }
 
 #[async_trait]
@@ -349,6 +352,23 @@ impl Backends for Lookup {
             Target::Engine(backend) => Some((mounted.info.clone(), backend.clone())),
             Target::Core(_) | Target::Broken(_) => None,
         }
+    }
+
+    fn mount_of(&self, lease_id: &str) -> Option<String> {
+        let router = self.mounts.cached();
+        let namespace = match lease_id.rsplit('/').next()?.rsplit_once('.') {
+            Some((_, id)) => router.namespaces().of_id(id)?,
+            None => Namespace::root(),
+        };
+        let (mounted, _) = router.resolve(&namespace.full_path(lease_id))?;
+        Some(mounted.record.uuid.clone())
+    }
+
+    async fn members(&self) -> Result<Option<Members>, StoreError> {
+        let members = self.barrier.members().await?;
+        let own = members.iter().find(|member| member.own).map(|member| member.id.clone());
+        // Not among them: it is about to join anew.
+        Ok(own.map(|own| Members { own, all: members.into_iter().map(|member| member.id).collect() }))
     }
 
     async fn expire_token(&self, token_hash: &str) -> Result<(), holdfast_logical::Error> {

@@ -105,6 +105,18 @@ impl Storage for EtcdStorage {
         Ok(self.wire.page(response))
     }
 
+    async fn count(&self, range: Range) -> Result<u64, Error> {
+        let request = pb::RangeRequest { count_only: true, ..self.wire.range(&range) };
+        let response = self
+            .connection
+            .read(|mut client| {
+                let request = request.clone();
+                async move { client.kv().range(client.request(request)).await }
+            })
+            .await?;
+        Ok(u64::try_from(response.count).unwrap_or(0))
+    }
+
     async fn txn(&self, txn: Txn) -> Result<TxnReply, Error> {
         let bytes = txn.bytes();
         if bytes > MAX_REQUEST_BYTES {

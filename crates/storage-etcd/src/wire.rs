@@ -42,6 +42,7 @@ impl Wire {
             revision: range.at.unwrap_or(0),
             serializable: range.at.is_some(),
             keys_only: range.keys_only,
+            count_only: false,
         }
     }
 

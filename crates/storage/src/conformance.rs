@@ -44,6 +44,7 @@ where
         reads::an_absent_key_is_absent,
         reads::a_prefix_ends_where_it_ends,
         reads::pages_follow_each_other,
+        reads::keys_are_counted,
         reads::keys_may_hold_any_byte,
         reads::large_values_come_back,
         writes::a_key_keeps_its_create_revision,

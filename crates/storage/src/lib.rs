@@ -27,6 +27,11 @@ pub trait Storage: Send + Sync + 'static {
     /// Reads a range of keys in byte order: linearizably, or of an older revision if the range says so.
     async fn range(&self, range: Range) -> Result<Page, Error>;
 
+    /// Number of keys of a range, without reading them where the store can.
+    async fn count(&self, range: Range) -> Result<u64, Error> {
+        Ok(self.range(Range { limit: 0, keys_only: true, ..range }).await?.items.len() as u64)
+    }
+
     /// Evaluates all compares, of nested transactions too, against the state before; then applies one branch of each.
     /// All its changes share one revision; a transaction that changes nothing makes none.
     async fn txn(&self, txn: Txn) -> Result<TxnReply, Error>;

@@ -42,6 +42,23 @@ impl Session {
         Ok(if limit == 0 { rest.collect() } else { rest.take(limit).collect() })
     }
 
+    /// See [`crate::Store::count`].
+    pub async fn count(&self, folder: &str) -> Result<u64, StoreError> {
+        self.readable().await?;
+        let prefix = self.keys.load().names.folder(folder);
+        let deadline = Instant::now() + PATIENCE;
+        let (count, at) = loop {
+            let at = self.cache.applied();
+            match self.storage.count(Range::prefix(prefix.clone()).at(at)).await {
+                Ok(count) => break (count, at),
+                Err(error) => retry(error, deadline)?,
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        };
+        self.see_read(at).await?;
+        Ok(count)
+    }
+
     async fn names_at(&self, names: &Names, folder: &str, at: Revision) -> Result<BTreeSet<String>, Failure> {
         let prefix = names.folder(folder);
         let mut found = BTreeSet::new();

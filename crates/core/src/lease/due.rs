@@ -1,8 +1,8 @@
 //! The expiry index: `due/<minute>/<milliseconds>-<kind><name>`.
 //!
-//! The name of an entry follows from its time, kind and name alone, so whoever knows these can remove it. A worker lists
-//! the minutes that have come, and of each the names whose time has come; a million entries of later minutes cost
-//! nothing.
+//! The name of an entry follows from its time, kind and name alone, so whoever knows these can remove it, and a name that
+//! is listed says what is due without a look at the value. A worker lists the minutes that have come; a million entries
+//! of later minutes cost nothing.
 
 use holdfast_barrier::view::{StoreError, Txn, View};
 use holdfast_base::Timestamp;
@@ -22,6 +22,9 @@ pub(crate) enum Due {
     Tombstone(String),
 }
 
+/// Stands for the slashes of a lease id in a name: no path has it.
+const SLASH: &str = "\u{1f}";
+
 /// Seconds per bucket.
 const BUCKET: i64 = 60;
 
@@ -35,20 +38,29 @@ pub(crate) fn folder(bucket: i64) -> String {
     format!("due/{bucket:010}/")
 }
 
-/// Milliseconds since 1970 that the name of an entry begins with.
-pub(crate) fn time_of(name: &str) -> Option<i64> {
-    name.split_once('-')?.0.parse().ok()
-}
-
 impl Due {
     fn path(&self, at: Timestamp) -> String {
         let name = match self {
-            Self::Lease(id) => format!("l{}", super::record::serial(id)),
+            Self::Lease(id) if id.contains(SLASH) => format!("s{}", super::record::serial(id)),
+            Self::Lease(id) => format!("l{}", id.replace('/', SLASH)),
             Self::Intent(serial) => format!("i{serial}"),
             Self::Token(hash) => format!("t{hash}"),
             Self::Tombstone(owner) => format!("d{}", owner.replace('/', ".")),
         };
         format!("{}{:014}-{name}", folder(bucket(at)), at.as_millisecond().max(0))
+    }
+
+    /// Milliseconds since 1970 of the entry at a path, and what it is, unless its value must be asked.
+    pub fn of_path(path: &str) -> (i64, Option<Self>) {
+        let name = path.rsplit('/').next().unwrap_or(path);
+        let Some((time, name)) = name.split_once('-') else { return (0, None) };
+        let due = match name.split_at_checked(1) {
+            Some(("l", id)) if id.contains(SLASH) => Some(Self::Lease(id.replace(SLASH, "/"))),
+            Some(("i", serial)) => Some(Self::Intent(serial.to_owned())),
+            Some(("t", hash)) => Some(Self::Token(hash.to_owned())),
+            _ => None,
+        };
+        (time.parse().unwrap_or(0), due)
     }
 
     /// Is `path` the path of this entry at that time?

@@ -15,6 +15,7 @@ use super::{
     issue::ABANDONED_AFTER,
     record::{self, Intent},
     revoke::backoff,
+    worker::Guard,
 };
 
 /// Time since abandonment of the sweeps after the first one.
@@ -54,18 +55,19 @@ impl Leases {
         }
     }
 
-    /// An intent's time has come: its maker is given up, what it made is revoked.
-    pub(super) async fn sweep(&self, serial: &str) -> Result<(), Error> {
+    /// An intent's time has come: its maker is given up, what it made is revoked. False: it has not, and its entry may be
+    /// in the wrong place.
+    pub(super) async fn sweep(&self, serial: &str, guard: &Guard) -> Result<bool, Error> {
         let Some((mut intent, revision)) = self.view.get_json::<Intent>(&record::intent_path(serial)).await? else {
-            return Ok(());
+            return Ok(false);
         };
         let now = self.now();
         if intent.due > now {
-            return Ok(());
+            return Ok(false);
         }
         let due = std::mem::replace(&mut intent.due, record::after(now, record::soon(CLAIM)));
         intent.abandoned.get_or_insert(now);
-        let claim = self.rewrite(&intent, due, revision).await?;
+        let claim = self.rewrite(&intent, due, revision, guard).await?;
         failpoint!("lease.sweep.claimed").await;
         let revoked = self.revoke_outside(&intent.mount_uuid, &intent.internal).await;
         failpoint!("lease.sweep.outside-done").await;
@@ -75,7 +77,7 @@ impl Leases {
         if self.sweep_later(&mut intent, claim, revoked.is_ok()).await?.is_none() {
             self.forget(&intent, claim).await?;
         }
-        Ok(())
+        Ok(true)
     }
 
     /// Takes back what is being made in a namespace that goes, and forgets its released owners. An error as long as
@@ -119,7 +121,7 @@ impl Leases {
             record::after(now, backoff(intent.failures, &*self.entropy))
         };
         let due = std::mem::replace(&mut intent.due, next);
-        self.rewrite(intent, due, revision).await.map(Some)
+        self.rewrite(intent, due, revision, &None).await.map(Some)
     }
 
     async fn rewrite(
@@ -127,12 +129,14 @@ impl Leases {
         intent: &Intent,
         due: holdfast_base::Timestamp,
         revision: Revision,
+        guard: &Guard,
     ) -> Result<Revision, StoreError> {
         let serial = record::serial(&intent.id);
         let path = self.view.path(&record::intent_path(serial));
         let mut txn = Txn::new();
         txn.check(path.clone(), Check::At(revision));
         txn.put_json(path, intent)?;
+        txn.checks.extend(guard.iter().map(|(path, check)| (self.view.path(path), *check)));
         Due::Intent(serial.to_owned()).shift(&self.view, &mut txn, due, intent.due)?;
         self.view.commit(txn).await
     }

@@ -111,9 +111,23 @@ impl Leases {
         Ok(self.names(&folder.into().full()).await?)
     }
 
-    /// Number of leases below a folder. Walks them.
+    /// Number of leases below a folder. The store counts; none is read.
     pub async fn count<'a>(&self, folder: impl Into<Folder<'a>>) -> Result<u64, Error> {
-        Ok(self.ids_below(folder.into()).await?.len() as u64)
+        let folder = folder.into();
+        let own = u64::from(self.is_lease(&folder).await?);
+        Ok(own + self.view.count(&folder.full()).await?)
+    }
+
+    /// Number of leases of all namespaces. The store counts; none is read.
+    pub async fn count_all(&self) -> Result<u64, Error> {
+        Ok(self.view.count("id/").await? + self.view.count("ns/").await?)
+    }
+
+    /// Is the path the whole id of a lease?
+    async fn is_lease(&self, folder: &Folder<'_>) -> Result<bool, StoreError> {
+        let whole = folder.path.trim_end_matches('/');
+        let own = record::namespace(whole).unwrap_or(ROOT) == folder.namespace;
+        Ok(own && record::well_formed(whole) && self.view.get(&record::path(whole)).await?.is_some())
     }
 
     /// Ids of the leases of all namespaces. Walks them.
@@ -145,10 +159,8 @@ impl Leases {
     /// Ids of all leases below a folder, or the one whose id it is.
     pub(crate) async fn ids_below(&self, folder: Folder<'_>) -> Result<Vec<String>, Error> {
         let mut ids = Vec::new();
-        let whole = folder.path.trim_end_matches('/');
-        let own = record::namespace(whole).unwrap_or(ROOT) == folder.namespace;
-        if own && record::well_formed(whole) && self.view.get(&record::path(whole)).await?.is_some() {
-            ids.push(whole.to_owned());
+        if self.is_lease(&folder).await? {
+            ids.push(folder.path.trim_end_matches('/').to_owned());
         }
         let base = folder.base();
         let mut folders = vec![folder.full()];

@@ -12,6 +12,7 @@ use super::{
     Error, Folder, Leases, OUTSIDE_DEADLINE,
     due::Due,
     record::{self, Record, Revoking},
+    worker::Guard,
 };
 use crate::binding;
 
@@ -113,7 +114,7 @@ impl Leases {
     }
 
     async fn revoke_as(self: &Arc<Self>, lease_id: &str, sync: bool, force: bool) -> Result<Revoked, Error> {
-        let (record, claim) = match self.claim(lease_id, force).await? {
+        let (record, claim) = match self.claim(lease_id, force, &None).await? {
             Claim::Ours(record, claim) => (record, claim),
             Claim::Absent => return Ok(Revoked::Absent),
             Claim::Theirs(error) => return Ok(Revoked::Queued(error)),
@@ -127,21 +128,20 @@ impl Leases {
         }
     }
 
-    /// A lease's time has come.
-    pub(super) async fn expire(self: &Arc<Self>, lease_id: &str) -> Result<Revoked, Error> {
+    /// A lease's time has come. False: it was not, and its entry may be in the wrong place.
+    pub(super) async fn expire(self: &Arc<Self>, lease_id: &str, guard: &Guard) -> Result<bool, Error> {
         match self.record(lease_id).await? {
-            Some((record, _)) if record.due > self.now() => Ok(Revoked::Absent),
-            Some(_) => match self.claim(lease_id, false).await? {
-                Claim::Ours(record, claim) => self.attempt(*record, claim, false).await,
-                Claim::Absent => Ok(Revoked::Absent),
-                Claim::Theirs(error) => Ok(Revoked::Queued(error)),
+            Some((record, _)) if record.due > self.now() => Ok(false),
+            Some(_) => match self.claim(lease_id, false, guard).await? {
+                Claim::Ours(record, claim) => self.attempt(*record, claim, false).await.map(|_| true),
+                Claim::Absent | Claim::Theirs(_) => Ok(false),
             },
-            None => Ok(Revoked::Absent),
+            None => Ok(false),
         }
     }
 
     /// Stores that the lease is being revoked, and by whom until when. From here on it is never forgotten.
-    async fn claim(&self, lease_id: &str, force: bool) -> Result<Claim, Error> {
+    async fn claim(&self, lease_id: &str, force: bool, guard: &Guard) -> Result<Claim, Error> {
         loop {
             let Some((mut record, revision)) = self.record(lease_id).await? else { return Ok(Claim::Absent) };
             let now = self.now();
@@ -155,8 +155,9 @@ impl Leases {
                 claimed_until: Some(until),
                 error: before.error,
             });
-            match self.rewrite_record(&mut record, revision, until).await {
+            match self.rewrite_record(&mut record, revision, until, guard).await {
                 Ok(claim) => return Ok(Claim::Ours(Box::new(record), claim)),
+                Err(StoreError::Conflict) if !self.still_holds(guard).await? => return Ok(Claim::Theirs(None)),
                 Err(StoreError::Conflict) => {}
                 Err(error) => return Err(error.into()),
             }
@@ -179,7 +180,7 @@ impl Leases {
         tracing::warn!(lease = record.id, attempts, error, "revocation failed; it will be tried again");
         record.revoking = Some(Revoking { attempts, claimed_until: None, error: Some(error.clone()) });
         let next = record::after(self.now(), backoff(attempts, &*self.entropy));
-        match self.rewrite_record(&mut record, claim, next).await {
+        match self.rewrite_record(&mut record, claim, next, &None).await {
             Ok(_) | Err(StoreError::Conflict) => Ok(Revoked::Queued(Some(error))),
             Err(error) => Err(error.into()),
         }
@@ -198,14 +199,24 @@ impl Leases {
         record: &mut Record,
         revision: Revision,
         next: holdfast_base::Timestamp,
+        guard: &Guard,
     ) -> Result<Revision, StoreError> {
         let due = std::mem::replace(&mut record.due, next);
         let path = self.view.path(&record::path(&record.id));
         let mut txn = Txn::new();
         txn.check(path.clone(), Check::At(revision));
         txn.put_json(path, record)?;
+        txn.checks.extend(guard.iter().map(|(path, check)| (self.view.path(path), *check)));
         Due::Lease(record.id.clone()).shift(&self.view, &mut txn, due, next)?;
         self.view.commit(txn).await
+    }
+
+    /// Is the share that an entry is of still ours?
+    pub(super) async fn still_holds(&self, guard: &Guard) -> Result<bool, StoreError> {
+        match guard {
+            Some((path, Check::At(revision))) => Ok(self.view.revision(path).await? == Some(*revision)),
+            _ => Ok(true),
+        }
     }
 
     /// Deletes the record and all that points to it. If somebody else took the claim over, it is theirs to do.

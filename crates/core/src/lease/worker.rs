@@ -1,5 +1,12 @@
-//! The worker: finds what is due and deals with it, a few at a time for each mount, so that one dead database does not
+//! The worker: finds what is due and deals with it, a number at a time for each mount, so that one dead database does not
 //! delay the others.
+//!
+//! Of several replicas each takes the entries of its own shares ([`shares`]); what a share's owner leaves undone for
+//! [`LEFT_BEHIND`] is taken by whoever comes by. A minute of the index that holds much is listed rarely and worked off
+//! from memory: names alone, as they say all that is needed.
+
+mod index;
+mod shares;
 
 use std::{
     collections::{HashMap, HashSet, VecDeque},
@@ -9,45 +16,36 @@ use std::{
 
 use holdfast_barrier::view::{Check, StoreError, Txn};
 use holdfast_base::Timestamp;
-use serde::{Deserialize, Serialize};
 use tokio::{task::JoinSet, time::MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
+use self::{index::Index, shares::Shares};
 use super::{
     Error, Leases,
-    due::{self, Due},
+    due::Due,
     record::{self, Intent, Record},
 };
 
 /// How often the index is looked at.
 const TICK: Duration = Duration::from_secs(1);
 
-/// How often, in ticks, the buckets before the last one are looked at, and the time is stored.
-const SLOW: u64 = 20;
-
-/// Entries of one mount that wait in memory; more are found again later.
-const LANE: usize = 1_000;
+/// Entries in memory that wait; more are found again later.
+const WAITING: usize = 50_000;
 
 /// Entries of one mount that are worked on at a time.
-const LANE_PARALLEL: usize = 8;
+const LANE_PARALLEL: usize = 64;
 
-/// Older buckets that are looked into in one tick, so that what is due now does not wait for what was due last week.
-const OLDER_AT_ONCE: i64 = 300;
+/// Entries that were due so long ago are dealt with whoever's they are.
+const LEFT_BEHIND: Duration = Duration::from_secs(30);
 
-/// Buckets that stay open after their time, for replicas whose clock is behind: ten minutes.
-const OPEN_BUCKETS: i64 = 10;
-
-/// Where the worker of any replica is: all buckets before `bucket` are empty, and it was `time` once.
-#[derive(Serialize, Deserialize)]
-struct Cursor {
-    bucket: i64,
-    time: Timestamp,
-}
+/// A condition on the share of an entry: it is still ours.
+pub(super) type Guard = Option<(String, Check)>;
 
 /// One entry of the index that is due.
 struct Task {
     path: String,
     due: Due,
+    guard: Guard,
 }
 
 /// The work of one mount (or of none).
@@ -61,9 +59,8 @@ struct Lane {
 struct Worker {
     lanes: HashMap<String, Lane>,
     known: HashSet<String>,
-    ticks: u64,
-    /// Next of the older buckets to be looked into.
-    older: Option<i64>,
+    index: Index,
+    shares: Shares,
 }
 
 impl Leases {
@@ -106,13 +103,14 @@ impl Leases {
 
     async fn deal(self: &Arc<Self>, task: &Task) {
         let outcome = match &task.due {
-            Due::Lease(id) => self.expire(id).await.map(drop),
-            Due::Intent(serial) => self.sweep(serial).await,
-            Due::Token(hash) => self.backends.expire_token(hash).await.map_err(Error::from),
-            Due::Tombstone(owner) => self.bury(owner).await.map_err(Error::from),
+            Due::Lease(id) => self.expire(id, &task.guard).await,
+            Due::Intent(serial) => self.sweep(serial, &task.guard).await,
+            Due::Token(hash) => self.backends.expire_token(hash).await.map(|()| false).map_err(Error::from),
+            Due::Tombstone(owner) => self.bury(owner).await.map(|()| false).map_err(Error::from),
         };
         let outcome = match outcome {
-            Ok(()) => self.settle(task).await,
+            Ok(true) => Ok(()),
+            Ok(false) => self.settle(task).await,
             Err(error) => Err(error),
         };
         match outcome {
@@ -151,46 +149,41 @@ impl Leases {
         self.view.commit(txn).await?;
         Ok(())
     }
+
+    /// What an entry is worked on together with: the uuid of a mount, or nothing.
+    async fn lane(&self, due: &Due) -> Result<String, StoreError> {
+        let mount = match due {
+            Due::Lease(id) => match self.backends.mount_of(id) {
+                Some(mount) => Some(mount),
+                None => self.record(id).await?.map(|(record, _)| record.mount_uuid),
+            },
+            Due::Intent(serial) => {
+                let intent = self.view.get_json::<Intent>(&record::intent_path(serial)).await?;
+                intent.map(|(intent, _)| intent.mount_uuid)
+            }
+            Due::Token(_) | Due::Tombstone(_) => None,
+        };
+        Ok(mount.unwrap_or_default())
+    }
 }
 
 // === impl Worker ===
 
 impl Worker {
-    /// Finds what is due: in the last two buckets each time, in older ones from time to time, some at a time.
+    /// Takes what is due into the lanes, as much as there is room for.
     async fn look(&mut self, leases: &Leases) -> Result<(), StoreError> {
         if leases.is_held() {
             return Ok(());
         }
-        if self.ticks.is_multiple_of(SLOW) && self.older.is_none() {
-            self.older = Some(self.keep_cursor(leases).await?);
-        }
-        self.ticks += 1;
+        self.shares.look(leases).await?;
+        self.index.look(leases).await?;
         let now = leases.now();
-        let current = due::bucket(now);
-        if let Some(first) = self.older {
-            let end = (current - 1).min(first.saturating_add(OLDER_AT_ONCE));
-            for bucket in first..end {
-                self.look_into(leases, bucket, now).await?;
-            }
-            self.older = (end < current - 1).then_some(end);
-        }
-        for bucket in [current - 1, current] {
-            self.look_into(leases, bucket, now).await?;
-        }
-        Ok(())
-    }
-
-    async fn look_into(&mut self, leases: &Leases, bucket: i64, now: Timestamp) -> Result<(), StoreError> {
-        let folder = due::folder(bucket);
-        for name in leases.view.list(&folder, "", 0).await? {
-            if due::time_of(&name).is_none_or(|time| time > now.as_millisecond()) {
-                break;
-            }
-            let path = format!("{folder}{name}");
+        while self.known.len() < WAITING {
+            let Some(path) = self.index.next(now) else { break };
             if self.known.contains(&path) {
                 continue;
             }
-            match self.enter(leases, path).await {
+            match self.enter(leases, path, now).await {
                 // One damaged record must not keep the others from being dealt with.
                 Err(error @ (StoreError::Corrupt { .. } | StoreError::Encode { .. })) => {
                     tracing::error!(%error, "what is due cannot be read");
@@ -201,54 +194,24 @@ impl Worker {
         Ok(())
     }
 
-    async fn enter(&mut self, leases: &Leases, path: String) -> Result<(), StoreError> {
-        let Some((due, _)) = leases.view.get_json::<Due>(&path).await? else { return Ok(()) };
-        let lane = match &due {
-            Due::Lease(id) => leases.record(id).await?.map(|(record, _)| record.mount_uuid),
-            Due::Intent(serial) => {
-                let intent = leases.view.get_json::<Intent>(&record::intent_path(serial)).await?;
-                intent.map(|(intent, _)| intent.mount_uuid)
-            }
-            Due::Token(_) | Due::Tombstone(_) => None,
+    async fn enter(&mut self, leases: &Leases, path: String, now: Timestamp) -> Result<(), StoreError> {
+        let (time, named) = Due::of_path(&path);
+        let guard = match self.shares.guard(&path) {
+            Some(guard) => guard,
+            None if time.saturating_add(LEFT_BEHIND.as_millis() as i64) <= now.as_millisecond() => None,
+            None => return Ok(()),
         };
-        let lane = self.lanes.entry(lane.unwrap_or_default()).or_default();
-        if lane.waiting.len() < LANE {
-            self.known.insert(path.clone());
-            lane.waiting.push_back(Task { path, due });
-        }
+        let due = match named {
+            Some(due) => due,
+            None => match leases.view.get_json::<Due>(&path).await? {
+                Some((due, _)) => due,
+                None => return Ok(()),
+            },
+        };
+        let lane = leases.lane(&due).await?;
+        self.known.insert(path.clone());
+        self.lanes.entry(lane).or_default().waiting.push_back(Task { path, due, guard });
         Ok(())
-    }
-
-    /// Reads the first bucket that may hold something, moves it on, and stores the time.
-    async fn keep_cursor(&self, leases: &Leases) -> Result<i64, StoreError> {
-        let stored = leases.view.get_json::<Cursor>("cursor").await?;
-        if let Some((cursor, _)) = &stored {
-            leases.time.at_least(cursor.time);
-        }
-        let now = leases.now();
-        let (start, check) = match &stored {
-            Some((cursor, revision)) => (cursor.bucket, Check::At(*revision)),
-            None => (0, Check::Absent),
-        };
-        let (mut bucket, open) = (start, due::bucket(now) - OPEN_BUCKETS);
-        if open.saturating_sub(start) > OLDER_AT_ONCE {
-            bucket = first_bucket(leases).await?.clamp(start, open);
-        }
-        while bucket < open && leases.view.list(&due::folder(bucket), "", 1).await?.is_empty() {
-            bucket += 1;
-        }
-        let seen = stored.map(|(cursor, _)| cursor.time);
-        if bucket > start || seen.is_none_or(|seen| record::until(seen, now) >= TICK * 60) {
-            let time = seen.map_or(now, |seen| seen.max(now));
-            let mut txn = Txn::new();
-            txn.check(leases.view.path("cursor"), check);
-            txn.put_json(leases.view.path("cursor"), &Cursor { bucket, time })?;
-            match leases.view.commit(txn).await {
-                Ok(_) | Err(StoreError::Conflict) => {}
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(bucket)
     }
 
     /// Starts what may run.
@@ -273,10 +236,4 @@ impl Worker {
             lane.running -= 1;
         }
     }
-}
-
-/// The first bucket there is. Reads the whole index, so it is asked only at the very first start and after a long stop.
-async fn first_bucket(leases: &Leases) -> Result<i64, StoreError> {
-    let folders = leases.view.list("due/", "", 0).await?;
-    Ok(folders.first().and_then(|folder| folder.trim_end_matches('/').parse().ok()).unwrap_or(i64::MAX))
 }

@@ -64,3 +64,13 @@ pub(super) async fn large_values_come_back(subject: Subject) {
     put(storage, "l/1", "small").await;
     assert_eq!(super::value(storage, "l/1").await.unwrap(), "small");
 }
+
+pub(super) async fn keys_are_counted(subject: Subject) {
+    let storage = &*subject.storage;
+    for key in ["a/1", "a/2", "a/b/3", "b/1"] {
+        commit(storage, vec![Op::put(key, "v")]).await;
+    }
+    assert_eq!(storage.count(Range::prefix("a/")).await.unwrap(), 3);
+    assert_eq!(storage.count(Range::prefix("a/").limit(1)).await.unwrap(), 3);
+    assert_eq!(storage.count(Range::prefix("c/")).await.unwrap(), 0);
+}

@@ -263,6 +263,9 @@ impl World {
         while let Some(folder) = folders.pop() {
             for name in self.store.list(&folder, "", 0).await.unwrap() {
                 let path = format!("{folder}{name}");
+                if path == "lease/owner/" {
+                    continue;
+                }
                 if name.ends_with('/') {
                     folders.push(path);
                 } else if path != "lease/cursor" {
