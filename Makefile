@@ -32,6 +32,9 @@ test: ## every test: formatting, lints, unit, integration, csi-sanity, chart, en
 audit-soak: ## 100,000 mixed requests with kills in between: each has its audit entries, and the chain holds
 	HOLDFAST_AUDIT_REQUESTS=100000 cargo test -p holdfast-server --test main audit::every -- --nocapture
 
+lease-storm: ## 100,000 leases renewed at once and ended at once, with an optimised build (LEASES=n)
+	HOLDFAST_STORM=$(or $(LEASES),100000) cargo test --release -p holdfast-server --test main storm:: -- --nocapture
+
 chaos: ## seeded runs under faults, judged for linearizability (RUNS=n SEED=s MODE=cached|barrier SECONDS=of-faults)
 	@e2e/cluster/tools.sh unit
 	@cargo build -q -p holdfast-server --bin holdfast && cargo build -q -p holdfast-chaos
@@ -72,4 +75,4 @@ cluster-tools:
 release: ## optimised binaries
 	cargo build --release $(SHIPPED)
 
-.PHONY: path-of-holdfast help demo demo-down demo-shell test chaos audit-soak csi-soak build fmt lint docs crds fuzz deny cluster-tools release
+.PHONY: path-of-holdfast help demo demo-down demo-shell test lease-storm chaos audit-soak csi-soak build fmt lint docs crds fuzz deny cluster-tools release

@@ -41,6 +41,11 @@ if [ ! -x "$CACHE/bin/kubernetes" ] && ! command -v kube-apiserver >/dev/null; t
   V=k8s.io/component-base/version
   (cd "$HERE/kubernetes" && CGO_ENABLED=0 go build -buildvcs=false -ldflags "-s -w -X $V.gitVersion=$KUBERNETES -X $V.gitMajor=1 -X $V.gitMinor=35 -X $V.gitTreeState=clean" -o "$CACHE/bin/kubernetes" .)
 fi
+if [ ! -x "$CACHE/bin/etcd-3.4" ] && command -v apt-get >/dev/null; then # a test wants one that is refused
+  step "fetching Debian's etcd"
+  (T=$(mktemp -d); trap 'rm -rf "$T"' EXIT; cd "$T"; apt-get download etcd-server >/dev/null 2>&1 || { apt-get update -q >/dev/null 2>&1; apt-get download etcd-server >/dev/null 2>&1; }
+   dpkg -x etcd-server_*.deb . && install -m 755 usr/bin/etcd "$CACHE/bin/etcd-3.4") || { echo "could not fetch etcd-server from Debian" >&2; exit 1; }
+fi
 build csi-sanity github.com/kubernetes-csi/csi-test/v5/cmd/csi-sanity@$CSI_SANITY
 [ "$WHAT" = cluster ] || exit 0
 build kind sigs.k8s.io/kind@$KIND

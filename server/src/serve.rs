@@ -144,8 +144,12 @@ async fn make_core(
 
 /// How this replica is known to others, talks to them, and reads.
 async fn barrier_options(config: &Config, storage: &StorageConfig, api_addr: &str) -> anyhow::Result<Options> {
-    let always_ask = config.cluster.read_mode == ReadMode::Barrier;
-    let mut options = Options { instance: place(config), always_ask, ..Options::default() };
+    let old = matches!(storage, StorageConfig::Etcd(etcd) if etcd.allow_old);
+    if old {
+        tracing::warn!("allow_old_etcd: nothing is read from memory, and each transaction goes to etcd by itself");
+    }
+    let always_ask = old || config.cluster.read_mode == ReadMode::Barrier;
+    let mut options = Options { instance: place(config), always_ask, one_by_one: old, ..Options::default() };
     let mut labels = vec![("api_addr", api_addr), ("version", env!("CARGO_PKG_VERSION"))];
     let peers = config.peers();
     if let Some(PeerAddresses { bind, advertised }) = &peers {

@@ -82,6 +82,7 @@ fn etcd_config(config: &EtcdConfig) -> anyhow::Result<holdfast_storage_etcd::Con
         cert_pem: read("tls_cert_file", &config.cert_file)?,
         key_pem: read("tls_key_file", &config.key_file)?.map(SecretString::new),
         prefix: config.prefix.clone(),
+        allow_old: config.allow_old,
         credentials: match (&config.username, &config.password) {
             (Some(username), Some(password)) => {
                 Some(Credentials { username: username.clone(), password: password.duplicate() })

@@ -14,7 +14,8 @@ use crate::fixture::{SOON, Server, data, etcd::Etcd, folder, unseal};
 
 const WRITERS: usize = 4;
 
-async fn acknowledged_writes_survive(folder: &std::path::Path, storage: &str) {
+/// Also for stores that other modules bring.
+pub async fn acknowledged_writes_survive(folder: &std::path::Path, storage: &str) {
     let server = Server::start(folder, storage).await;
     let (client, made) = server.initialize(1, 1).await;
     client.write("sys/mounts/kv", json!({"type": "kv", "options": {"version": "1"}})).await.unwrap();
@@ -32,7 +33,7 @@ async fn acknowledged_writes_survive(folder: &std::path::Path, storage: &str) {
             })
         })
         .collect();
-    let deadline = Instant::now() + SOON;
+    let deadline = Instant::now() + SOON * 4;
     while written.load(Ordering::Relaxed) < 200 {
         assert!(Instant::now() < deadline, "writes are too slow:\n{}", server.errors());
         tokio::time::sleep(Duration::from_millis(5)).await;

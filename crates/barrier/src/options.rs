@@ -19,6 +19,8 @@ pub struct Options {
     pub labels: BTreeMap<String, String>,
     /// Never read from memory without asking the store first, whatever the clocks say.
     pub always_ask: bool,
+    /// Never send more than one transaction to the store at a time in one of its own.
+    pub one_by_one: bool,
     /// The way to other replicas. Without one this replica reads from memory only when it is alone.
     pub peers: Option<Arc<dyn PeerNet>>,
     /// The same store over a connection of its own, for heartbeats: they must not wait behind much data. Default: the one of
@@ -44,6 +46,7 @@ impl Default for Options {
             cache_bytes: 24 * 1024 * 1024,
             labels: BTreeMap::new(),
             always_ask: false,
+            one_by_one: false,
             peers: None,
             pulse: None,
         }

@@ -160,7 +160,7 @@ impl Session {
             confirmed: AtomicU64::new(0),
             gate: Gate::new(),
             peers,
-            queue: Queue::default(),
+            queue: Queue::new(ground.options.one_by_one),
             closing: AtomicBool::new(false),
             answered: AtomicI64::new(0),
             encryptions: AtomicU64::new(0),

@@ -1,8 +1,7 @@
 //! How many requests are worked on at a time: what is more is refused when its head arrives, before it waits for anything.
 //!
-//! A refusal costs next to nothing, and says when to come back: after a time that grows with the number of those who were
-//! sent away and with how long the work of those before them takes, different for each, so that they do not all come back
-//! together. Renewals and logins, of which clients of a whole cluster may send their own at the same moment, have limits of
+//! A refusal costs next to nothing, and says when to come back: after a time drawn for each from a span that grows with the
+//! number of those who are sent away for each one that is served, so that they do not all come back together. Renewals and logins, of which clients of a whole cluster may send their own at the same moment, have limits of
 //! their own below that of all requests; what takes credentials back is always let in.
 
 use std::{collections::HashMap, net::IpAddr, sync::Arc};
@@ -92,16 +91,17 @@ enum Kind {
     Other,
 }
 
-/// How fast work is done, and how many wait outside.
+/// How fast work is done, and how far those who are sent away are to be spread.
 #[derive(Debug, Default)]
 struct Pace {
-    /// Second in which `done` is counted.
+    /// Second in which the next two are counted.
     second: u64,
     done: u64,
+    sent_away: u64,
     /// Done in the last full second in which something was.
     rate: u64,
-    /// Sent away and not yet let in.
-    outside: u64,
+    /// Seconds of the span: it doubles while many are sent away again, and shrinks when few are.
+    span: u64,
 }
 
 /// Longest time that somebody is sent away for, in seconds.
@@ -142,7 +142,6 @@ impl Admission {
         match state.fault(&self.limits, kind, client) {
             None => {
                 state.take(kind, client);
-                state.pace.let_in();
                 Ok(Some(Permit { admission: self.clone(), kind, client }))
             }
             Some(reason) => {
@@ -208,15 +207,19 @@ impl State {
 
 impl Pace {
     fn turn(&mut self, second: u64) {
-        if second != self.second {
-            if self.done > 0 {
-                self.rate = self.done;
-            }
-            // Who has not come back by then does not come.
-            let passed = second.saturating_sub(self.second);
-            self.outside = if passed >= LONGEST { 0 } else { self.outside };
-            (self.second, self.done) = (second, 0);
+        if second == self.second {
+            return;
         }
+        if self.done > 0 {
+            self.rate = self.done;
+        }
+        self.span = match () {
+            () if second.saturating_sub(self.second) > LONGEST => 0,
+            () if self.sent_away * 2 > self.done => (self.span * 2).clamp(1, LONGEST),
+            () if self.sent_away * 10 <= self.done => self.span / 2,
+            () => self.span,
+        };
+        (self.second, self.done, self.sent_away) = (second, 0, 0);
     }
 
     fn done(&mut self, second: u64) {
@@ -224,15 +227,11 @@ impl Pace {
         self.done += 1;
     }
 
-    fn let_in(&mut self) {
-        self.outside = self.outside.saturating_sub(1);
-    }
-
     /// Seconds over which those outside are to be spread.
     fn send_away(&mut self, second: u64) -> u64 {
         self.turn(second);
-        self.outside += 1;
-        (self.outside / self.rate.max(SLOWEST)).clamp(1, LONGEST)
+        self.sent_away += 1;
+        self.span.max(self.sent_away / self.rate.max(SLOWEST)).clamp(1, LONGEST)
     }
 }
 

@@ -39,6 +39,7 @@ impl StandIn {
                 "storage {kind:?} becomes etcd at {endpoints} (HOLDFAST_ETCD_ENDPOINTS) below {prefix}; nothing is read from {kind}"
             ));
             return StorageConfig::Etcd(Box::new(EtcdConfig {
+                allow_old: false,
                 endpoints: endpoints.split(',').map(|endpoint| endpoint.trim().to_owned()).collect(),
                 ca_file: get("HOLDFAST_ETCD_CACERT").map(PathBuf::from),
                 cert_file: get("HOLDFAST_ETCD_CERT").map(PathBuf::from),

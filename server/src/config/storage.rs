@@ -37,6 +37,8 @@ pub struct EtcdConfig {
     pub key_file: Option<PathBuf>,
     /// All keys begin with this.
     pub prefix: String,
+    /// Take an etcd with known faults, and do without what they break.
+    pub allow_old: bool,
     /// User of etcd's own authentication.
     pub username: Option<String>,
     /// Its password.
@@ -103,6 +105,7 @@ impl EtcdConfig {
             cert_file,
             key_file,
             prefix,
+            allow_old: stanza.bool("allow_old_etcd")?.unwrap_or(false),
             username: stanza.string("username")?,
             password: stanza.string("password")?.map(|password| std::sync::Arc::new(SecretString::new(password))),
         })

@@ -78,6 +78,7 @@ pub enum PendingChange {
 pub struct Queue {
     state: Mutex<State>,
     arrived: Notify,
+    one_by_one: bool,
 }
 
 #[derive(Default)]
@@ -89,6 +90,11 @@ struct State {
 }
 
 impl Queue {
+    /// An empty one; `one_by_one`: a batch is a single transaction.
+    pub fn new(one_by_one: bool) -> Self {
+        Self { one_by_one, ..Self::default() }
+    }
+
     /// Adds a transaction at the end; false if the queue is closed.
     pub fn push(&self, pending: Pending) -> bool {
         let mut state = self.state.lock();
@@ -107,7 +113,7 @@ impl Queue {
             let arrived = self.arrived.notified();
             let (batch, more) = {
                 let mut state = self.state.lock();
-                let batch = take_batch(&mut state.waiting);
+                let batch = take_batch(&mut state.waiting, if self.one_by_one { 1 } else { MAX_INNER });
                 state.in_flight += usize::from(!batch.is_empty());
                 (batch, !state.waiting.is_empty())
             };
@@ -168,13 +174,13 @@ impl PendingWrite {
 }
 
 /// Takes what fits from the front; what meets something taken stays, in order.
-fn take_batch(waiting: &mut VecDeque<Pending>) -> Vec<Pending> {
+fn take_batch(waiting: &mut VecDeque<Pending>, most: usize) -> Vec<Pending> {
     let mut batch = Vec::new();
     let (mut bytes, mut ops) = (0, 0);
     let rule = !switched!("mutant.no-conflict-rule");
     let (mut read, mut written) = (HashSet::new(), HashSet::new());
     let mut at = 0;
-    while at < waiting.len().min(SEARCH) && batch.len() < MAX_INNER {
+    while at < waiting.len().min(SEARCH) && batch.len() < most {
         let candidate = &waiting[at];
         if candidate.reply.is_closed() {
             // Nobody waits any more, and nothing was sent.
@@ -222,7 +228,7 @@ mod tests {
         let mut queue = queue;
         let mut sizes = Vec::new();
         while !queue.is_empty() {
-            sizes.push(take_batch(&mut queue).len());
+            sizes.push(take_batch(&mut queue, MAX_INNER).len());
         }
         sizes
     }
@@ -256,6 +262,6 @@ mod tests {
         let (gone, waiter) = pending(&[], &["x"]);
         drop(waiter);
         let mut queue = VecDeque::from([gone]);
-        assert!(take_batch(&mut queue).is_empty() && queue.is_empty());
+        assert!(take_batch(&mut queue, MAX_INNER).is_empty() && queue.is_empty());
     }
 }
