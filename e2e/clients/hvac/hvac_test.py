@@ -386,7 +386,7 @@ class UserPass(Login):
         client, auth = self.login("ADA", "right")
         self.assertEqual((auth["lease_duration"], auth["metadata"]), (10, {"username": "ada"}))
         self.assertEqual(auth["policies"], ["default", "reader"])
-        self.assertEqual(client.auth.token.lookup_self()["data"]["display_name"], "userpass-ada")
+        self.assertEqual(client.auth.token.lookup_self()["data"]["display_name"], "people-ada")
         for name, password in (("ada", "wrong"), ("nobody", "right")):
             with self.assertRaisesRegex(exceptions.InvalidRequest, "invalid username or password"):
                 self.login(name, password)
