@@ -153,6 +153,20 @@ async fn a_torn_last_line_is_no_alarm() {
 }
 
 #[tokio::test]
+async fn both_places_of_a_line_that_stands_twice_are_named() {
+    let mut world = World::new();
+    world.epoch(1, 3).await;
+    world.epoch(2, 3).await;
+    let mut all = lines(&world.file());
+    let start = all.iter().rposition(|line| line.contains("\"type\":\"start\"")).unwrap();
+    all.insert(0, all[start].clone());
+    write(&world.file(), &all);
+    let report = world.verify(&[world.file()]);
+    let twice = report.findings.iter().filter(|finding| finding.kind == Kind::Repeated);
+    assert_eq!(twice.map(|finding| finding.line).collect::<Vec<_>>(), [1, start + 2], "{report:#?}");
+}
+
+#[tokio::test]
 async fn a_cut_end_is_found_by_what_the_server_stored() {
     let mut world = World::new();
     world.epoch(1, 30).await;

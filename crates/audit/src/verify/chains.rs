@@ -180,11 +180,21 @@ impl<'a> Check<'a> {
             return true;
         }
         match seen.get(&line.seq) {
-            Some(hash) if *hash == line.hash => self.find(Kind::Repeated, at, line.seq, "the line stands twice"),
+            Some(hash) if *hash == line.hash => self.repeated(at, line),
             Some(_) => self.find(Kind::Inserted, at, line.seq, "another line with this number stands before it"),
             None => self.find(Kind::Moved, at, line.seq, "the line was written before the line above it"),
         }
         false
+    }
+
+    /// Which of two equal lines was put there, they do not tell: both places are named.
+    fn repeated(&mut self, at: usize, line: &Chained) {
+        let first = self.places.get(&(&line.id, line.seq)).map_or(at, |(first, _)| *first);
+        for (here, there) in [(first, at), (at, first)] {
+            let there = &self.log.lines[there];
+            let text = format!("the line stands twice: also as {} line {}", self.log.files[there.file], there.number);
+            self.find(Kind::Repeated, here, line.seq, text);
+        }
     }
 
     /// Is this a checkpoint that holds?
