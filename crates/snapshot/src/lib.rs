@@ -153,6 +153,19 @@ mod tests {
     }
 
     #[test]
+    fn what_stands_behind_the_last_file_is_checked_too() {
+        let bytes = archive("seal");
+        assert!(read(&bytes[..bytes.len() - 1], 4096).is_err(), "cut");
+        // gzip's checksum and length (RFC 1952 section 2.3.1).
+        for bit in 0..64 {
+            let mut changed = bytes.clone();
+            let at = changed.len() - 1 - bit / 8;
+            changed[at] ^= 1 << (bit % 8);
+            assert!(read(&changed, 4096).is_err(), "bit {bit}");
+        }
+    }
+
+    #[test]
     fn what_is_cut_off_or_changed_is_refused() {
         let bytes = archive("seal");
         assert!(read(&bytes[..bytes.len() / 2], 4096).is_err());

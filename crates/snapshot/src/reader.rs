@@ -63,9 +63,12 @@ impl Reader {
         Ok(entries)
     }
 
-    /// Nothing more comes.
-    pub fn finish(self) -> Result<(), Error> {
-        if self.done { Ok(()) } else { Err(Error::Format("the end is missing")) }
+    /// Nothing more comes. Also what stands behind the last file must be as it was written: gzip's checksum tells.
+    pub fn finish(mut self) -> Result<(), Error> {
+        if !self.done {
+            return Err(Error::Format("the end is missing"));
+        }
+        self.unpacker.try_finish().map_err(|_| Error::Format("the end is damaged"))
     }
 
     /// `None`: more bytes are needed. The inner one: a file that says nothing by itself.
