@@ -1,27 +1,28 @@
 #!/bin/bash
 # Drives one optimised server on a real etcd through the workloads that Vault servers are compared under, with the limits
 # of this machine in the same run, and prints Markdown. Only ratios within one run mean anything.
-#   run.sh [--seconds 8] [--connections "32 256"] [--members 1] [--replicas 1] [--tls] [--audit]
-#          [--workloads "kv1_read …"] [--storage etcd|file|inmem]
+#   run.sh [--seconds 8] [--connections "32 256"] [--members 1] [--replicas 1] [--read-mode cached|barrier] [--tls] [--audit]
+#          [--one-by-one] [--workloads "kv1_read …"] [--storage etcd|file|inmem] [--keep FOLDER]
+# --one-by-one: each transaction travels by itself; nothing is read from memory. --keep: logs, and the servers' process ids.
 set -euo pipefail
 HERE=$(cd "$(dirname "$0")" && pwd); cd "$HERE/.."; . e2e/cluster/env.sh
-SECONDS_EACH=8 CONNECTIONS="32 256" MEMBERS=1 REPLICAS=1 TLS= AUDIT= STORAGE=etcd
+SECONDS_EACH=8 CONNECTIONS="32 256" MEMBERS=1 REPLICAS=1 READ_MODE=cached ONE_BY_ONE= TLS= AUDIT= STORAGE=etcd KEEP=
 WORKLOADS="kv1_read kv2_read token_lookup kv1_write kv2_write token_create approle_login"
-usage() { sed -n '2,5s/^# *//p' "$HERE/run.sh" >&2; exit 2; }
+usage() { sed -n '2,6s/^# *//p' "$HERE/run.sh" >&2; exit 2; }
 while [ $# -gt 0 ]; do
   case $1 in
-    --tls) TLS=1 ;; --audit) AUDIT=1 ;;
-    --seconds|--connections|--members|--replicas|--workloads|--storage) [ $# -gt 1 ] || usage
+    --tls) TLS=1 ;; --audit) AUDIT=1 ;; --one-by-one) ONE_BY_ONE=1 READ_MODE=barrier ;;
+    --seconds|--connections|--members|--replicas|--read-mode|--workloads|--storage|--keep) [ $# -gt 1 ] || usage
       case $1 in --seconds) SECONDS_EACH=$2 ;; --connections) CONNECTIONS=$2 ;; --members) MEMBERS=$2 ;; --replicas) REPLICAS=$2 ;;
-        --workloads) WORKLOADS=$2 ;; --storage) STORAGE=$2 ;; esac; shift ;;
+        --read-mode) READ_MODE=$2 ;; --workloads) WORKLOADS=$2 ;; --storage) STORAGE=$2 ;; --keep) KEEP=$2 ;; esac; shift ;;
     *) usage ;;
   esac; shift
 done
 for tool in wrk curl jq; do command -v $tool >/dev/null || { echo "bench/run.sh needs $tool: apt-get install $tool" >&2; exit 1; }; done
 BIN=$CARGO_TARGET_DIR/$(rustc -vV | sed -n 's/^host: //p')/release
 [ -n "${NO_BUILD:-}" ] || cargo build --release -p holdfast-server -p holdfast-bench >&2
-W=$(mktemp -d); PIDS=()
-finish() { [ ${#PIDS[@]} = 0 ] || kill "${PIDS[@]}" 2>/dev/null || true; wait 2>/dev/null || true; rm -rf "$W"; }
+W=${KEEP:-$(mktemp -d)}; mkdir -p "$W"; PIDS=()
+finish() { [ ${#PIDS[@]} = 0 ] || kill "${PIDS[@]}" 2>/dev/null || true; wait 2>/dev/null || true; [ -n "$KEEP" ] || rm -rf "$W"; }
 trap finish EXIT
 port() { python3 -c 'import socket; s=socket.socket(); s.bind(("127.0.0.1",0)); print(s.getsockname()[1])'; }
 until_ok() { for _ in $(seq 200); do "$@" >/dev/null 2>&1 && return; sleep 0.05; done; echo "gave up: $*" >&2; tail -5 "$W"/*.log >&2; exit 1; }
@@ -42,18 +43,27 @@ server() { # number → ADDRS, SERVER_PIDS
   local tls='tls_disable = true' scheme=http
   if [ -n "$TLS" ]; then scheme=https; tls="tls_cert_file = \"$W/tls.crt\"
   tls_key_file = \"$W/tls.key\""; fi
-  local storage="storage \"etcd\" { address = \"${ENDPOINTS:-}\" }"
+  local cluster='' peers; peers=$(port)
+  [ "$REPLICAS" = 1 ] || cluster="cluster_addr = \"https://127.0.0.1:$peers\""
+  local storage="storage \"etcd\" { address = \"${ENDPOINTS:-}\" ${ONE_BY_ONE:+allow_old_etcd = true} }"
   case $STORAGE in file) storage="storage \"file\" { path = \"$c/data\" }" ;; inmem) storage='storage "inmem" {}' ;; esac
-  printf '%s\nlistener "tcp" {\n  address = "127.0.0.1:%s"\n  %s\n}\nlog_level = "warn"\n' "$storage" "$p" "$tls" > "$c/config.hcl"
-  "$BIN/holdfast" server -config="$c/config.hcl" >"$W/server$1.log" 2>&1 & PIDS+=($!); SERVER_PIDS+=($!)
+  printf '%s\nlistener "tcp" {\n  address = "127.0.0.1:%s"\n  cluster_address = "127.0.0.1:%s"\n  %s\n}\nlog_level = "warn"\nread_mode = "%s"\n%s\n' \
+    "$storage" "$p" "$peers" "$tls" "$READ_MODE" "$cluster" > "$c/config.hcl"
+  "$BIN/holdfast" server -config="$c/config.hcl" >"$W/server$1.log" 2>&1 & PIDS+=($!); SERVER_PIDS+=($!); echo $! >> "$W/servers"
   ADDRS+=("$scheme://127.0.0.1:$p"); until_ok curl -skf "$scheme://127.0.0.1:$p/v1/sys/init"
 }
 call() { curl -sk -X "$1" -H "X-Vault-Token: ${TOKEN:-}" "${ADDRS[0]}/v1/$2" "${@:3}"; }
+now_ms() { date +%s%3N; }
+reads_as_told() { # the replica at $1 reads from memory, if it is to
+  [ "$READ_MODE" = barrier ] || curl -skf -H "X-Vault-Token: $TOKEN" "$1/v1/sys/ha-status" | jq -e '.data.nodes[] | select(.answers) | .reads_memory'
+}
 rss() { awk '/VmRSS/ {printf "%.0f", $2/1024}' "/proc/$1/status"; }
 set_up() {
-  local init key i
+  local init key i start; start=$(now_ms)
   init=$(call PUT sys/init -d '{"secret_shares":1,"secret_threshold":1}'); key=$(jq -r '.keys[0]' <<<"$init"); TOKEN=$(jq -r .root_token <<<"$init"); export TOKEN
-  for a in "${ADDRS[@]}"; do curl -sk -X PUT "$a/v1/sys/unseal" -d "{\"key\":\"$key\"}" >/dev/null; until_ok curl -skf "$a/v1/sys/health"; done
+  for a in "${ADDRS[@]}"; do curl -sk -X PUT "$a/v1/sys/unseal" -d "{\"key\":\"$key\"}" >/dev/null; until_ok curl -skf "$a/v1/sys/health"
+    [ "$a" != "${ADDRS[0]}" ] || INIT=$(($(now_ms) - start)); done
+  for a in "${ADDRS[@]}"; do until_ok reads_as_told "$a"; done
   sleep 1; IDLE=$(rss "${SERVER_PIDS[0]}")
   [ -z "$AUDIT" ] || call PUT sys/audit/file -d "{\"type\":\"file\",\"options\":{\"file_path\":\"$W/audit.log\"}}" >/dev/null
   call POST sys/mounts/bkv1 -d '{"type":"kv"}'; call POST sys/mounts/bkv2 -d '{"type":"kv","options":{"version":"2"}}'
@@ -77,8 +87,9 @@ ADDRS=() SERVER_PIDS=()
 for i in $(seq "$REPLICAS"); do server "$i"; done
 set_up
 LIMIT=$(port); "$BIN/limits" http "$LIMIT" & PIDS+=($!)
-printf '`bench/run.sh` on %s: storage %s, %s member(s), %s replica(s), TLS %s, audit %s, %s s a row; idle %s MB.\n\n' \
-  "$(uname -m), $(nproc) cores" "$STORAGE" "$MEMBERS" "$REPLICAS" "${TLS:+on}${TLS:-off}" "${AUDIT:+on}${AUDIT:-off}" "$SECONDS_EACH" "$IDLE" | sed 's/on1/on/g'
+printf '`bench/run.sh` on %s: storage %s, %s member(s), %s replica(s), reads %s, %s, TLS %s, audit %s, %s s a row; from `sys/init` to serving %s ms, idle %s MB.\n\n' \
+  "$(uname -m), $(nproc) cores" "$STORAGE" "$MEMBERS" "$REPLICAS" "$READ_MODE" "$([ -n "$ONE_BY_ONE" ] && echo 'one by one' || echo 'group commit')" \
+  "$([ -n "$TLS" ] && echo on || echo off)" "$([ -n "$AUDIT" ] && echo on || echo off)" "$SECONDS_EACH" "$INIT" "$IDLE"
 printf '| workload | connections | req/s | p50 ms | p99 ms | bad | of the limit |\n|---|---:|---:|---:|---:|---:|---:|\n'
 for c in $CONNECTIONS; do
   read -r best p50 p99 bad <<<"$(drive bare "$c" "http://127.0.0.1:$LIMIT")"
@@ -86,6 +97,10 @@ for c in $CONNECTIONS; do
   if [ "$STORAGE" = etcd ]; then
     read -r puts p50 p99 <<<"$("$BIN/limits" etcd "${ENDPOINTS%%,*}" --in-flight "$c" --nested "$((c / 2 > 64 ? 64 : c / 2))" --seconds "$SECONDS_EACH")"
     printf '| *raw etcd, nested puts* | %s | %s | %s | %s | 0 | |\n' "$c" "$puts" "$p50" "$p99"
+    for how in '' --one-by-one; do
+      read -r rate p50 p99 <<<"$("$BIN/limits" barrier "${ENDPOINTS%%,*}" --in-flight "$c" $how --seconds "$SECONDS_EACH")"
+      printf '| *barrier alone, read and put%s* | %s | %s | %s | %s | 0 | %s %% |\n' "${how:+, one by one}" "$c" "$rate" "$p50" "$p99" "$((100 * rate / puts))"
+    done
   fi
   for w in $WORKLOADS; do
     read -r rate p50 p99 bad <<<"$(drive "$w" "$c" "${ADDRS[@]}")"

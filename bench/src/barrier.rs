@@ -5,8 +5,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use holdfast_barrier::{Barrier, StoreError, View, one_request};
-use holdfast_base::{SystemClock, SystemEntropy};
+use holdfast_barrier::{Barrier, Options, StoreError, View, one_request};
+use holdfast_base::{SystemClock, SystemEntropy, id};
 use holdfast_secret::SecretBytes;
 use holdfast_storage_etcd::{Config, EtcdStorage};
 
@@ -20,6 +20,9 @@ pub struct Arguments {
     /// Requests that wait for an answer at any time.
     #[arg(long, default_value_t = 32)]
     in_flight: usize,
+    /// Each transaction goes to etcd by itself.
+    #[arg(long)]
+    one_by_one: bool,
     /// Only read.
     #[arg(long)]
     read: bool,
@@ -30,10 +33,12 @@ pub struct Arguments {
 
 /// Keeps `in_flight` requests at work, each a read and, unless only reads are wanted, a put of 300 bytes.
 pub async fn measure(arguments: Arguments) -> anyhow::Result<()> {
-    let Arguments { endpoint, in_flight, read, seconds } = arguments;
-    let config = Config { endpoints: vec![endpoint], prefix: "barrier/".to_owned(), ..Config::default() };
+    let Arguments { endpoint, in_flight, one_by_one, read, seconds } = arguments;
+    let prefix = format!("barrier/{}/", id::public_uuid(&SystemEntropy));
+    let config = Config { endpoints: vec![endpoint], prefix, ..Config::default() };
     let storage = Arc::new(EtcdStorage::connect(config).await?);
-    let barrier = Barrier::open(storage, Arc::new(SystemClock), Arc::new(SystemEntropy));
+    let options = Options { one_by_one, ..Options::default() };
+    let barrier = Barrier::open_with(storage, Arc::new(SystemClock), Arc::new(SystemEntropy), options);
     let root = SecretBytes::new([7; 32]);
     barrier.initialize(&root).await?;
     barrier.unseal(root).await?;
