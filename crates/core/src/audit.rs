@@ -106,6 +106,12 @@ impl Audit {
         if current.revision == Some(revision) && current.broken.is_empty() {
             return Ok(());
         }
+        drop(current);
+        Box::pin(self.follow()).await
+    }
+
+    /// Opens and closes devices as the table says.
+    async fn follow(&self) -> Result<(), StoreError> {
         let _reload = self.reload.lock().await;
         let (devices, revision) = self.devices().await?;
         let old = self.current.load_full();

@@ -49,7 +49,7 @@ pub struct Holder {
     /// Its hash; empty for the server itself and for batch tokens, which are not stored.
     pub hash: String,
     /// Its entry, after the use that this request is.
-    pub token: Token,
+    pub token: Arc<Token>,
     /// Its policies and those of its entity, compiled.
     pub policies: Arc<PolicySet>,
     /// The entity behind it.
@@ -105,7 +105,7 @@ pub struct Made {
 
 impl Holder {
     /// A token that came in, with what it may do.
-    pub fn new(id: SecretString, hash: String, token: Token, rights: Rights) -> Self {
+    pub fn new(id: SecretString, hash: String, token: Arc<Token>, rights: Rights) -> Self {
         let identity = rights.identity_policies();
         let all = (!identity.is_empty()).then(|| all_policies(&token.policies, identity));
         Self { id, hash, token, policies: rights.policies, standing: rights.standing, all }

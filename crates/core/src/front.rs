@@ -152,7 +152,8 @@ impl Core {
         if greeting.refusal.is_some() {
             self.metrics().rate_limit_violations.inc();
             if settings.quotas.config.enable_rate_limit_audit_logging {
-                pipeline::audit_refusal(&open, raw, greeting.refusal.as_ref()).await;
+                // In a box, as few are refused and all make room for it.
+                Box::pin(pipeline::audit_refusal(&open, raw, greeting.refusal.as_ref())).await;
             }
         }
         greeting
@@ -187,7 +188,7 @@ impl Open {
         let refusal = verdict.refused().then(|| quota::refusal(&path))?;
         self.config.metrics.rate_limit_violations.inc();
         if settings.quotas.config.enable_rate_limit_audit_logging {
-            pipeline::audit_refusal(self, raw, Some(&refusal)).await;
+            Box::pin(pipeline::audit_refusal(self, raw, Some(&refusal))).await;
         }
         Some(refusal)
     }

@@ -36,6 +36,7 @@ mod storage;
 mod sys;
 mod tidying;
 pub mod token;
+pub mod unbroken;
 
 pub use answer::{Answer, Pieces};
 pub use audit::{AuditConfig, ConfiguredDevice};
@@ -49,3 +50,4 @@ pub use metrics::Metrics;
 pub use process::{NoProcess, Process};
 pub use raw::{BodyStream, Doors, Raw, Verb};
 pub use registry::{Class, Registry};
+pub use unbroken::unbroken;

@@ -101,7 +101,7 @@ impl Mounts {
         let current = self.current.load_full();
         match self.stamp().await? {
             stamp if current.stamp == stamp => Ok(current),
-            stamp => self.rebuild(&current, stamp).await,
+            stamp => Box::pin(self.rebuild(&current, stamp)).await,
         }
     }
 

@@ -41,7 +41,7 @@ use crate::{
     lifecycle,
     mounts::Mounted,
     open::Open,
-    openapi,
+    openapi, unbroken,
 };
 
 /// An engine has this long; the client has given up by then.
@@ -56,7 +56,7 @@ impl Core {
         let flying = self.in_flight().enter(&raw, self.config().clock.now());
         let permit = raw.permit.take();
         let login = path.starts_with("auth/") && path.split('/').any(|segment| segment == "login");
-        let work = tokio::spawn(holdfast_barrier::one_request(async move {
+        let work = unbroken(holdfast_barrier::one_request(async move {
             let _held = (flying, permit);
             // In a box, as what few requests need would be part of the size of each.
             let early = match lifecycle::paths::concerns(&raw) {
@@ -91,7 +91,7 @@ impl Core {
 }
 
 /// Serves a request of an unsealed server. `server` is the server itself, which needs no token. The steps are in boxes, as
-/// a future is as large as all that it awaits together, and is moved when it is spawned.
+/// a future is as large as all that it awaits together, and is moved into the box of its request.
 pub(crate) async fn serve(open: &Arc<Open>, mut parsed: Parsed, server: Option<Arc<Holder>>) -> Answer {
     let ground = match Box::pin(Ground::read(open, &parsed)).await {
         Ok(ground) => ground,
@@ -122,29 +122,29 @@ pub(crate) async fn serve(open: &Arc<Open>, mut parsed: Parsed, server: Option<A
     answer
 }
 
-/// engine → lease → wrap.
-async fn carry_out(open: &Arc<Open>, parsed: &Parsed, admitted: Admitted) -> Result<Reply, Error> {
+/// engine → lease → wrap. The reply is in a box, as each step would move it on otherwise.
+async fn carry_out(open: &Arc<Open>, parsed: &Parsed, admitted: Admitted) -> Result<Box<Reply>, Error> {
     let lend = lend::Lend::of(open, parsed, &admitted);
     // A body that is still on its way takes as long as it takes; the listener knows the limit.
     let deadline = if parsed.stream.lock().is_some() { DEADLINE * 40 } else { DEADLINE };
     let (wrapping, known) = (wrap::wanted(parsed), admitted.holder.is_some());
-    let reply = match lend.found(open).await? {
-        Some(reply) => reply,
+    let reply = match Box::pin(lend.found(open)).await? {
+        Some(reply) => Box::new(reply),
         None => match tokio::time::timeout(deadline, engine(open, parsed, admitted)).await {
-            Ok(Ok(reply)) if reply.lends() => Box::pin(lend.lend(open, reply)).await?,
+            Ok(Ok(reply)) if reply.lends() => Box::new(Box::pin(lend.lend(open, *reply)).await?),
             Ok(reply) => reply?,
             Err(_) => return Err(holdfast_logical::Error::Unavailable("request deadline exceeded".to_owned()).into()),
         },
     };
     // What is open to all is no secret, and nobody may fill the store without a token or a login.
     match wrapping.filter(|_| known || reply.auth.is_some()) {
-        Some(ttl) => Box::pin(wrap::wrap(open, parsed, ttl, reply)).await,
+        Some(ttl) => Box::pin(wrap::wrap(open, parsed, ttl, *reply)).await.map(Box::new),
         None => Ok(reply),
     }
 }
 
 /// Runs the handler: the only step with code of plug-ins.
-async fn engine(open: &Arc<Open>, parsed: &Parsed, admitted: Admitted) -> Result<Reply, Error> {
+async fn engine(open: &Arc<Open>, parsed: &Parsed, admitted: Admitted) -> Result<Box<Reply>, Error> {
     let Admitted { request, handler, holder, sudo, mounted, .. } = admitted;
     let read = matches!(request.operation, Operation::Read | Operation::List | Operation::Scan);
     let common = Common::of(&request);
@@ -164,7 +164,7 @@ async fn engine(open: &Arc<Open>, parsed: &Parsed, admitted: Admitted) -> Result
             (noun.handle)(Call { open, request, holder, sudo, wrap_ttl, presented, stream }).await?
         }
     };
-    if read && reply.is_empty() { Err(Error::not_found()) } else { Ok(common.apply(reply)) }
+    if read && reply.is_empty() { Err(Error::not_found()) } else { Ok(Box::new(common.apply(reply))) }
 }
 
 /// May the request be a login? Those come without a token.

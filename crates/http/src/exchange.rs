@@ -6,7 +6,7 @@ use bytes::{Bytes, BytesMut};
 use futures::future::BoxFuture;
 use holdfast_api_types::header;
 use holdfast_base::{Entropy, id};
-use holdfast_core::{Answer, Cors, Doors, Greeting, Raw, Verb};
+use holdfast_core::{Answer, Cors, Doors, Greeting, Raw, Verb, unbroken, unbroken::Panicked};
 use holdfast_logical::Connection;
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Version,
@@ -239,23 +239,23 @@ impl Site {
         Ok(Connection { remote: Some(remote), port: address.port(), certificates })
     }
 
-    /// Runs the request to its end in a task of its own: a caller that hangs up, or the deadline, must not stop work
-    /// between a change outside and its record. The body counts until the work is done.
+    /// Runs the request to its end: a caller that hangs up, or the deadline, must not stop work between a change outside
+    /// and its record. The body counts until the work is done, and the drain waits for it.
     async fn run(self: &Arc<Self>, raw: Raw, charge: Charge) -> Answer {
         self.run_within(self.limits.request, raw, charge).await
     }
 
     async fn run_within(self: &Arc<Self>, limit: Duration, raw: Raw, charge: Charge) -> Answer {
         let handle = self.handle.clone();
-        let task = self.running.spawn(async move {
+        let work = unbroken(self.running.track_future(async move {
             let answer = handle.handle(raw).await;
             drop(charge);
             answer
-        });
-        match timeout(limit, task).await {
+        }));
+        match timeout(limit, work).await {
             Ok(Ok(answer)) => answer,
-            Ok(Err(error)) => {
-                error!(%error, "a request panicked");
+            Ok(Err(Panicked)) => {
+                error!("a request panicked");
                 holdfast_core::Error::internal("internal error").into()
             }
             Err(_) => Reject::new(504, "the request took too long; whether it was done is not known").answer(),

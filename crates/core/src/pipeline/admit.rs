@@ -55,7 +55,7 @@ type Found<'p> = (Handler, &'static Row, BTreeMap<&'static str, &'p str>);
 pub struct Ground {
     /// Namespaces and mounts.
     pub router: Arc<Router>,
-    token: Option<(String, Token)>,
+    token: Option<(String, Arc<Token>)>,
 }
 
 impl Ground {
@@ -185,7 +185,7 @@ async fn identify(
     open: &Arc<Open>,
     parsed: &Parsed,
     router: &Router,
-    found: Option<(String, Token)>,
+    found: Option<(String, Arc<Token>)>,
 ) -> Result<Arc<Holder>, Error> {
     let unwraps = matches!(parsed.local(), "sys/wrapping/unwrap" | "sys/wrapping/rewrap");
     let invalid = || match unwraps {
@@ -204,16 +204,16 @@ pub(crate) async fn entitled(
     namespace: &Namespace,
     router: &Router,
     remote: Option<IpAddr>,
-    found: Option<(String, Token)>,
+    found: Option<(String, Arc<Token>)>,
     invalid: impl Fn() -> Error,
-) -> Result<(String, Token, Rights), Error> {
+) -> Result<(String, Arc<Token>, Rights), Error> {
     let Some((hash, mut token)) = found else { return Err(invalid()) };
     let own = router.namespaces().of_token(&token, namespace).ok_or_else(&invalid)?;
     if !cidr::allows(&token.bound_cidrs, remote) {
         return Err(Error::denied());
     }
     if token.uses.is_some() {
-        token = Box::pin(open.tokens.take_use(&hash)).await?.ok_or_else(invalid)?;
+        token = Arc::new(Box::pin(open.tokens.take_use(&hash)).await?.ok_or_else(invalid)?);
     }
     let rights = open.rights(&own, &token).await?;
     Ok((hash, token, rights))
@@ -289,7 +289,7 @@ impl Holder {
     /// The server itself, for `initialize`.
     pub(crate) fn server(policies: Arc<holdfast_policy::PolicySet>, now: holdfast_logical::Timestamp) -> Self {
         let rights = Rights { policies, standing: None };
-        Self::new(SecretString::default(), String::new(), Token::server(now), rights)
+        Self::new(SecretString::default(), String::new(), Arc::new(Token::server(now)), rights)
     }
 
     fn caller(&self) -> Caller {

@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// Answers, or takes back.
-pub async fn finish(open: &Arc<Open>, trail: &Trail<'_>, outcome: Result<Reply, Error>) -> Answer {
+pub async fn finish(open: &Arc<Open>, trail: &Trail<'_>, outcome: Result<Box<Reply>, Error>) -> Answer {
     let audited = match &outcome {
         Ok(reply) => {
             let data = if open.audit.is_idle() { None } else { told_data(reply) };
@@ -75,7 +75,7 @@ pub fn body(id: &str, reply: &mut Reply, mount_type: &str) -> Result<SecretBytes
     Ok(SecretBytes::new(bytes))
 }
 
-fn answer(trail: &Trail<'_>, mut reply: Reply) -> Answer {
+fn answer(trail: &Trail<'_>, mut reply: Box<Reply>) -> Answer {
     if let Some(events) = reply.events.take() {
         return Answer::Events(events);
     }

@@ -13,7 +13,7 @@ use crate::{Answer, Error, call::Reply, open::Open};
 const USUAL: usize = 2 * 1024;
 
 /// Waits until the answer may leave.
-pub async fn release(open: &Arc<Open>, outcome: Result<Reply, Error>) -> Result<Reply, Error> {
+pub async fn release(open: &Arc<Open>, outcome: Result<Box<Reply>, Error>) -> Result<Box<Reply>, Error> {
     let bytes = size(&outcome);
     match holdfast_barrier::release(bytes).await {
         Ok(()) => outcome,
@@ -34,7 +34,7 @@ pub async fn bare(answer: Answer) -> Answer {
     }
 }
 
-fn size(outcome: &Result<Reply, Error>) -> usize {
+fn size(outcome: &Result<Box<Reply>, Error>) -> usize {
     let Ok(reply) = outcome else { return USUAL };
     let raw = reply.response.raw.as_ref().map_or(0, |raw| raw.body.len());
     USUAL + raw + reply.verbatim.as_ref().map_or(0, |(_, body)| body.len())

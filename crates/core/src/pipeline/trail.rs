@@ -73,6 +73,21 @@ impl<'p> Trail<'p> {
 
     /// Writes the request entry; on error nothing may be done.
     pub async fn request(&self, open: &Open, error: Option<&Error>) -> Result<(), Error> {
+        match open.audit.is_idle() {
+            true => Ok(()),
+            false => Box::pin(self.write_request(open, error)).await,
+        }
+    }
+
+    /// Writes the response entry; on error the answer must not leave.
+    pub async fn response(&self, open: &Open, told: Told<'_>, error: Option<&Error>) -> Result<(), Error> {
+        match open.audit.is_idle() {
+            true => Ok(()),
+            false => Box::pin(self.write_response(open, told, error)).await,
+        }
+    }
+
+    async fn write_request(&self, open: &Open, error: Option<&Error>) -> Result<(), Error> {
         let (text, reason) = (error.map(ToString::to_string), self.reason());
         let entry = audit::RequestEntry {
             time: open.config.clock.now(),
@@ -84,8 +99,7 @@ impl<'p> Trail<'p> {
         open.audit.request(&entry).await
     }
 
-    /// Writes the response entry; on error the answer must not leave.
-    pub async fn response(&self, open: &Open, told: Told<'_>, error: Option<&Error>) -> Result<(), Error> {
+    async fn write_response(&self, open: &Open, told: Told<'_>, error: Option<&Error>) -> Result<(), Error> {
         let (text, reason) = (error.map(ToString::to_string), self.reason());
         let entry = audit::ResponseEntry {
             time: open.config.clock.now(),

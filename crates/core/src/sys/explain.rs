@@ -106,7 +106,7 @@ fn operation(name: &str) -> Result<(Verb, Operation), Error> {
 async fn asked_about(call: &Call) -> Result<Token, Error> {
     let (open, fields) = (&call.open, &call.request.fields);
     if call.request.route == "policies/explain-self" {
-        return Ok(call.holder()?.token.clone());
+        return Ok(Token::clone(&call.holder()?.token));
     }
     let text = |name: &str| fields.string(name).filter(|text| !text.is_empty());
     let policies = PolicyName::list(fields.list("policies").unwrap_or_default());

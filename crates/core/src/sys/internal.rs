@@ -1,6 +1,8 @@
 //! `sys/internal/*`: what clients ask before they act, above all whether a kv mount is version 1 or 2, and the OpenAPI
 //! document of it all.
 
+use std::sync::Arc;
+
 use holdfast_logical::{Auth, Error as Logical, Field, Kind, Operation::Read, PathTable, Response, Row};
 use holdfast_policy::Place;
 use serde_json::{Map, Value, json};
@@ -103,7 +105,7 @@ async fn holder(call: &Call) -> Result<Option<Holder>, Error> {
         return Err(Error::denied());
     }
     if token.uses.is_some() {
-        token = call.open.tokens.take_use(&hash).await?.ok_or_else(Error::invalid_token)?;
+        token = Arc::new(call.open.tokens.take_use(&hash).await?.ok_or_else(Error::invalid_token)?);
     }
     let rights = call.open.rights(&own, &token).await?;
     Ok(Some(Holder::new(id.duplicate(), hash, token, rights)))

@@ -81,7 +81,7 @@ async fn open_once(call: &Call) -> Result<(Wrapped, SecretBytes), Error> {
             let token = tokens.take_use(&hash).await?.ok_or_else(invalid)?;
             (hash, token)
         }
-        None => (own.hash.clone(), own.token.clone()),
+        None => (own.hash.clone(), Token::clone(&own.token)),
     };
     let wrapped = token.wrapped.ok_or_else(invalid)?;
     let payload = tokens.payload(&hash).await?.ok_or_else(invalid)?;

@@ -1,5 +1,7 @@
 //! The paths below `auth/token/`.
 
+use std::sync::Arc;
+
 use holdfast_logical::{
     Auth, Field, Kind,
     Operation::{Create, Delete, List, Read, Update},
@@ -176,7 +178,7 @@ async fn lookup(call: &Call) -> Result<Reply, Error> {
             let id = SecretString::new(id);
             let found = tokens.find_in(call.namespace(), &id).await?;
             let (_, token, _) = found.ok_or_else(|| holdfast_logical::Error::Denied("bad token".to_owned()))?;
-            (id, token)
+            (id, Arc::new(token))
         }
         None => own,
     };

@@ -165,24 +165,25 @@ impl Tokens {
         namespace: &Namespace,
         id: &SecretString,
     ) -> Result<Option<(String, Token, Revision)>, StoreError> {
-        match self.is_of(namespace, id) {
-            true => Ok(self.find(id).await?.filter(|(_, token, _)| token.namespace == namespace.id)),
-            false => Ok(None),
+        if !self.is_of(namespace, id) {
+            return Ok(None);
         }
+        let found = self.find(id).await?.filter(|(_, token, _)| token.namespace == namespace.id);
+        Ok(found.map(|(hash, token, revision)| (hash, Token::clone(&token), revision)))
     }
 
     /// The token of an id of any namespace, if there is one that is not past its end. The hash of a batch token is
     /// empty: it is not stored.
-    pub async fn find(&self, id: &SecretString) -> Result<Option<(String, Token, Revision)>, StoreError> {
+    pub async fn find(&self, id: &SecretString) -> Result<Option<(String, Arc<Token>, Revision)>, StoreError> {
         if is_batch(id) {
             let Some(token) = self.batch.open(id) else { return Ok(None) };
-            return Ok(self.is_alive(&token).await?.then(|| (String::new(), token, 0)));
+            return Ok(self.is_alive(&token).await?.then(|| (String::new(), Arc::new(token), 0)));
         }
         if !self.keys.plausible(id.expose()) {
             return Ok(None);
         }
         let hash = self.hash(id);
-        Ok(self.get(&hash).await?.map(|(token, revision)| (hash, token, revision)))
+        Ok(self.shared(&hash).await?.map(|(token, revision)| (hash, token, revision)))
     }
 
     /// Is a batch token within its time, and are its parent and the mount that made it still there?
@@ -198,9 +199,13 @@ impl Tokens {
 
     /// The token of a hash, if there is one that is not past its end.
     pub async fn get(&self, hash: &str) -> Result<Option<(Token, Revision)>, StoreError> {
+        Ok(self.shared(hash).await?.map(|(token, revision)| (Token::clone(&token), revision)))
+    }
+
+    /// The same as it is decoded in the cache.
+    async fn shared(&self, hash: &str) -> Result<Option<(Arc<Token>, Revision)>, StoreError> {
         let found = self.view.shared_json::<Token>(&id_key(hash)).await?;
-        let alive = found.filter(|(token, _)| !token.is_expired(self.now()));
-        Ok(alive.map(|(token, revision)| (Token::clone(&token), revision)))
+        Ok(found.filter(|(token, _)| !token.is_expired(self.now())))
     }
 
     /// The token of an accessor in a namespace.

@@ -1,0 +1,86 @@
+//! Work that goes on when whoever waits for it goes away.
+//!
+//! A caller that hangs up must not stop a request between a change outside and its record. While the caller waits, the
+//! work runs in the caller's task, which costs nothing; only when it is given up does a task of its own carry it on.
+
+use std::{
+    panic::AssertUnwindSafe,
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+use futures::{FutureExt, future::BoxFuture};
+use tokio::runtime::Handle;
+
+/// The work panicked. The panic hook has told where.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Panicked;
+
+/// The work, and its end. Dropped before that, inside a runtime, the rest is done in a task.
+pub struct Unbroken<T: Send + 'static> {
+    rest: Option<BoxFuture<'static, Result<T, Panicked>>>,
+}
+
+/// Work that is begun at the first poll and then done to its end.
+pub fn unbroken<T: Send + 'static>(work: impl Future<Output = T> + Send + 'static) -> Unbroken<T> {
+    let work = AssertUnwindSafe(work).catch_unwind();
+    Unbroken { rest: Some(Box::pin(async { work.await.map_err(|_| Panicked) })) }
+}
+
+impl<T: Send + 'static> Future for Unbroken<T> {
+    type Output = Result<T, Panicked>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        // Polled after its end, it is over.
+        let Some(rest) = &mut self.rest else { return Poll::Pending };
+        let outcome = std::task::ready!(rest.as_mut().poll(context));
+        self.rest = None;
+        Poll::Ready(outcome)
+    }
+}
+
+impl<T: Send + 'static> Drop for Unbroken<T> {
+    fn drop(&mut self) {
+        if let (Some(rest), Ok(runtime)) = (self.rest.take(), Handle::try_current()) {
+            runtime.spawn(rest);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::sync::oneshot;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn it_is_done_by_whoever_waits() {
+        let here = tokio::task::try_id();
+        assert_eq!(unbroken(async { tokio::task::try_id() }).await, Ok(here));
+    }
+
+    #[tokio::test]
+    async fn it_goes_on_when_nobody_waits() {
+        let ((go, gone), (tell, told)) = (oneshot::channel(), oneshot::channel());
+        let mut work = Box::pin(unbroken(async move {
+            gone.await.unwrap();
+            tell.send(7).unwrap();
+        }));
+        assert!(futures::poll!(&mut work).is_pending());
+        drop(work);
+        go.send(()).unwrap();
+        assert_eq!(told.await, Ok(7));
+    }
+
+    #[tokio::test]
+    async fn it_begins_even_when_nobody_ever_waited() {
+        let (tell, told) = oneshot::channel();
+        drop(unbroken(async move { tell.send(7).unwrap() }));
+        assert_eq!(told.await, Ok(7));
+    }
+
+    #[tokio::test]
+    async fn a_panic_is_an_outcome() {
+        assert_eq!(unbroken(async { panic!("as the test wants it") }).await, Err::<(), _>(Panicked));
+    }
+}
