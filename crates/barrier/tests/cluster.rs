@@ -127,6 +127,28 @@ async fn an_evicted_replica_writes_only_under_a_new_id() {
     assert_eq!(two.integrity_violations(), 0);
 }
 
+/// Its batch was applied, the answer lost; before it could ask, it was evicted and all of its records were removed.
+#[tokio::test]
+async fn a_batch_whose_lane_is_gone_is_told_as_it_went() {
+    let store = Faulty::new();
+    let storage = store.inner.clone();
+    let one = open(Arc::new(store.clone()), "one").await;
+    put(&one, "a", "1").await.unwrap();
+    wait_until_cached(&storage).await;
+    store.cut_after(b"lane/");
+    let write = tokio::spawn({
+        let one = one.clone();
+        async move { create(&one, "b", "1").await }
+    });
+    let two = open(Arc::new(storage.clone()), "two").await;
+    until("the records of the first are gone", || async { (members(&storage), lanes(&storage)) == (1, 2) }).await;
+    assert_eq!(read(&two, "b").await.unwrap(), "1");
+    assert!(!write.is_finished());
+    store.cut_off(false);
+    let written = write.await.unwrap().unwrap();
+    assert_eq!(holdfast_barrier::Store::get(&*two, "b").await.unwrap().unwrap().revision, written);
+}
+
 /// Dead in state cached, under another name: nobody answers until it is evicted and its time is over.
 #[tokio::test]
 async fn a_silent_replica_of_another_name_is_waited_for() {

@@ -93,6 +93,8 @@ pub struct Faulty {
     pub inner: MemoryStorage,
     faults: Arc<Mutex<Vec<Fault>>>,
     cut: Arc<Mutex<bool>>,
+    /// See [`Faulty::cut_after`].
+    last: Arc<Mutex<Option<&'static [u8]>>>,
     /// Batches that are still under way.
     late: Arc<Mutex<Vec<holdfast_storage::Txn>>>,
     /// Calls refused while cut off.
@@ -106,6 +108,7 @@ impl Faulty {
             inner: MemoryStorage::new(),
             faults: Arc::default(),
             cut: Arc::default(),
+            last: Arc::default(),
             late: Arc::default(),
             refused: watch::Sender::new(0),
             lag: Arc::default(),
@@ -135,6 +138,22 @@ impl Faulty {
 
     pub fn cut_off(&self, cut: bool) {
         *self.cut.lock() = cut;
+    }
+
+    /// The next transaction that puts a key with this prefix is applied; its answer is lost, and so is everything after it.
+    pub fn cut_after(&self, prefix: &'static [u8]) {
+        *self.last.lock() = Some(prefix);
+    }
+
+    fn is_last(&self, txn: &holdfast_storage::Txn) -> bool {
+        let mut last = self.last.lock();
+        let puts =
+            |prefix: &[u8]| txn.then.iter().any(|op| matches!(op, Op::Put { key, .. } if key.starts_with(prefix)));
+        let is_last = last.is_some_and(puts);
+        if is_last {
+            *last = None;
+        }
+        is_last
     }
 
     /// Delivers what was delayed, and says how many batches that were.
@@ -171,6 +190,11 @@ impl Storage for Faulty {
 
     async fn txn(&self, txn: holdfast_storage::Txn) -> Result<TxnReply, Error> {
         self.reachable()?;
+        if self.is_last(&txn) {
+            self.cut_off(true);
+            self.inner.txn(txn).await?;
+            return Err(Error::Unknown("the answer was lost".to_owned()));
+        }
         let is_batch = txn.then.iter().any(|op| matches!(op, Op::Txn(_)));
         let fault = if is_batch { self.faults.lock().pop() } else { None };
         let lost = || Err(Error::Unknown("the answer was lost".to_owned()));

@@ -97,7 +97,7 @@ impl Lane {
                     session.show_conflicts(&reply);
                     return answer(batch, &reply);
                 }
-                Ok(reply) => match self.refused(session, &standing, &keys, &reply).await {
+                Ok(reply) => match self.refused(session, &standing, &keys, revision, &reply).await {
                     // A conflict is one over our membership, not over what was asked for.
                     Ok(None) | Err(StoreError::Conflict) => {
                         tokio::time::sleep(pause).await;
@@ -119,8 +119,10 @@ impl Lane {
                 }
                 error => {
                     tracing::warn!(%error, "the outcome of a batch is unknown; resolving it");
-                    if let Resolution::Committed(revision) = self.resolve(session, revision).await {
-                        return self.settle(session, batch, revision).await;
+                    match self.resolve(session, revision).await {
+                        Resolution::Cancelled => {}
+                        Resolution::Committed(revision) => return self.settle(session, batch, revision).await,
+                        Resolution::Forgotten => return refuse(batch, &forgotten()),
                     }
                     match error {
                         // Deletes are taken by a full store, but not in the company of a put.
@@ -182,6 +184,7 @@ impl Lane {
         session: &Session,
         standing: &Standing,
         keys: &Keys,
+        before: Revision,
         reply: &TxnReply,
     ) -> Result<Option<Revision>, StoreError> {
         let member = Standing::found(&reply.replies);
@@ -194,8 +197,8 @@ impl Lane {
             _ => None,
         };
         // The transport may have sent it twice.
-        if let Some(committed) = self.take_over(keys, lane) {
-            return Ok(Some(committed));
+        if let Resolution::Committed(revision) = self.resolved(session, keys, before, lane).await {
+            return Ok(Some(revision));
         }
         if member.as_ref().map(|item| item.mod_revision) != Some(standing.revision) {
             session.member_changed(standing, member).await?;
@@ -216,10 +219,16 @@ impl Lane {
             return None;
         }
         self.revision = Some(item.mod_revision);
+        let mine = self.is_mine(keys, &item);
         let record = record::decode::<LaneRecord>(&keys.mac, &self.key, &item.value)?;
-        let mine = record.seq == self.seq + 1 && record.cancelled.is_none();
         self.seq = self.seq.max(record.seq);
         mine.then_some(item.mod_revision)
+    }
+
+    /// The record is that of the batch just sent.
+    fn is_mine(&self, keys: &Keys, item: &KeyValue) -> bool {
+        let record = record::decode::<LaneRecord>(&keys.mac, &self.key, &item.value);
+        record.is_some_and(|record| record.seq == self.seq + 1 && record.cancelled.is_none())
     }
 
     /// Makes the lane's record. A revision of 0 is never compared: a batch that did could be applied after its cancellation.
@@ -284,6 +293,10 @@ fn answer(batch: Vec<Pending>, reply: &TxnReply) {
         let met = Refusal { error: StoreError::Conflict, seen: reply.revision };
         let _ = pending.reply.send(if done { Ok(reply.revision) } else { Err(met) });
     }
+}
+
+fn forgotten() -> StoreError {
+    StoreError::Unavailable("whether it was written is not known: the store has forgotten that time".to_owned())
 }
 
 fn refuse(batch: Vec<Pending>, error: &StoreError) {

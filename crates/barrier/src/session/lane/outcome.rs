@@ -1,7 +1,10 @@
 //! What became of a batch whose answer was lost.
 
+use std::time::Duration;
+
+use futures::StreamExt;
 use holdfast_failpoint::switched;
-use holdfast_storage::{Compare, Condition, Error, KeyValue, Op, Range, Txn};
+use holdfast_storage::{Compare, Condition, Error, Event, KeyValue, Op, Range, Txn, Update};
 
 use super::{FIRST_PAUSE, LONGEST_PAUSE, Lane};
 use crate::keys::Keys;
@@ -11,12 +14,17 @@ use crate::session::queue::{Pending, Refusal};
 use crate::session::standing::Standing;
 use crate::view::{Revision, StoreError};
 
+/// Longest wait for the history of a lane, at a time.
+const HISTORY_WITHIN: Duration = Duration::from_secs(5);
+
 /// What became of a batch whose answer was lost.
 pub(super) enum Resolution {
     /// It was not applied and never will be.
     Cancelled,
     /// It was applied by this revision.
     Committed(Revision),
+    /// Nobody knows any more.
+    Forgotten,
 }
 
 impl Lane {
@@ -29,7 +37,7 @@ impl Lane {
             let keys = session.keys.load_full();
             if switched!("mutant.resolve-by-reading") {
                 match session.storage.get(&self.key).await {
-                    Ok((found, _)) => return self.resolved(&keys, found),
+                    Ok((found, _)) => return self.resolved(session, &keys, revision, found).await,
                     Err(_) => continue,
                 }
             }
@@ -55,7 +63,10 @@ impl Lane {
                     self.revision = (!full).then_some(reply.revision);
                     return Resolution::Cancelled;
                 }
-                Ok(reply) => return self.resolved(&keys, Standing::found(&reply.replies)),
+                Ok(reply) => {
+                    let found = Standing::found(&reply.replies);
+                    return self.resolved(session, &keys, revision, found).await;
+                }
                 Err(Error::NoSpace) => full = true,
                 Err(error) => tracing::debug!(%error, "still unknown"),
             }
@@ -64,12 +75,52 @@ impl Lane {
         }
     }
 
-    /// The record was changed already: by the batch, or by an overwrite of ours whose answer was lost.
-    fn resolved(&mut self, keys: &Keys, found: Option<KeyValue>) -> Resolution {
+    /// The record is not the one of `before` any more: the batch changed it, or an overwrite of ours whose answer was lost. Or it
+    /// was removed by who took us for dead, whatever came before that.
+    pub(super) async fn resolved(
+        &mut self,
+        session: &Session,
+        keys: &Keys,
+        before: Revision,
+        found: Option<KeyValue>,
+    ) -> Resolution {
+        let is_gone = found.is_none();
         match self.take_over(keys, found) {
             Some(revision) => Resolution::Committed(revision),
+            None if is_gone => self.what_became(session, keys, before).await,
             None => Resolution::Cancelled,
         }
+    }
+
+    /// Whether the batch was what changed the record of `before`, by the history of its key.
+    async fn what_became(&self, session: &Session, keys: &Keys, before: Revision) -> Resolution {
+        let mut pause = FIRST_PAUSE;
+        loop {
+            match self.first_change(session, before).await {
+                Ok(Event::Put(item)) if self.is_mine(keys, &item) => return Resolution::Committed(item.mod_revision),
+                Ok(_) => return Resolution::Cancelled,
+                Err(Error::Compacted(_)) => return Resolution::Forgotten,
+                Err(error) => tracing::debug!(%error, "cannot read the history of a lane yet"),
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+    }
+
+    async fn first_change(&self, session: &Session, after: Revision) -> Result<Event, Error> {
+        let mut watch = session.storage.watch(&self.key, after + 1).await?;
+        let first = async {
+            while let Some(update) = watch.next().await {
+                if let Update::Revision { events, .. } = update?
+                    && let Some(event) = events.into_iter().next()
+                {
+                    return Ok(event);
+                }
+            }
+            Err(Error::Failed("it ended".to_owned()))
+        };
+        let late = |_| Err(Error::Failed("it did not come in time".to_owned()));
+        tokio::time::timeout(HISTORY_WITHIN, first).await.unwrap_or_else(late)
     }
 
     /// Answers a batch that was applied by `revision` although its answer was lost. Each transaction's compares saw the state
