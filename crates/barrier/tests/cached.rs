@@ -223,6 +223,22 @@ async fn a_record_deleted_by_hand_is_survived() {
     until_all_cached(&[&a, &b, &c]).await;
 }
 
+/// Others see that it asks the store before it knows that its record says so.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_says_that_it_asks_the_store_does_so_before_others_can_know() {
+    let Three { storage, b, at_b, .. } = three().await;
+    let record = format!("member/{}", b.status().unwrap().id);
+    at_b.cut_after(b"member/");
+    let mute = open(Arc::new(storage.clone()), "mute").await;
+    until("its record says that it asks the store", || async {
+        let (found, _) = storage.get(record.as_bytes()).await.unwrap();
+        found.unwrap().value.windows(9).any(|window| window == b"\"barrier\"")
+    })
+    .await;
+    assert!(!b.status().unwrap().reads_memory);
+    mute.seal().await;
+}
+
 /// A replica that cannot talk to others joins: all ask the store from then on.
 #[tokio::test(flavor = "multi_thread")]
 async fn one_that_cannot_talk_makes_all_ask_the_store() {

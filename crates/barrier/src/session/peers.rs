@@ -146,6 +146,11 @@ impl Peers {
         self.demoted.load(Ordering::SeqCst) == record
     }
 
+    /// From here on nothing is read from memory under this record.
+    pub fn give_up(&self, record: Revision) {
+        self.demoted.store(record, Ordering::SeqCst);
+    }
+
     /// Whether the last demotion is long enough ago, and we have kept up since.
     pub fn is_rested(&self, now: Duration) -> bool {
         let rest = self.rest.lock();

@@ -180,11 +180,15 @@ impl Session {
         !self.options.always_ask && !self.peers.is_demoted(standing.revision) && self.together(&self.roster.lock())
     }
 
-    /// Writes our state. Until the watch shows it nothing is read from memory on the strength of it.
+    /// Writes our state. Until the watch shows it nothing is read from memory on the strength of it; and whoever sees that we
+    /// do not read from memory may rely on that before the answer reaches us.
     async fn set_state(&self, state: State) -> Result<(), StoreError> {
         let _changing = self.changing.lock().await;
         let standing = self.standing.load_full();
         let keys = self.keys.load_full();
+        if state != State::Cached {
+            self.peers.give_up(standing.revision);
+        }
         let record = own_record(state, &self.options, self.peers.endpoint());
         let txn = Txn {
             compares: vec![Compare::new(standing.key.clone(), Condition::ModRevision(standing.revision))],
