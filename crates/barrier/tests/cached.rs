@@ -43,6 +43,13 @@ async fn delete_member(storage: &MemoryStorage, id: &str) {
     storage.txn(Txn { then, ..Txn::default() }).await.unwrap();
 }
 
+/// Members and lanes in the store.
+fn records(storage: &MemoryStorage) -> (usize, usize) {
+    let records = storage.dump();
+    let count = |prefix: &[u8]| records.iter().filter(|item| item.key.starts_with(prefix)).count();
+    (count(b"member/"), count(b"lane/"))
+}
+
 fn evictions(barriers: &[&Arc<Barrier>]) -> u64 {
     barriers.iter().filter_map(|barrier| barrier.status()).map(|status| status.evictions).sum()
 }
@@ -218,9 +225,46 @@ async fn a_record_deleted_by_hand_is_survived() {
         b.status().is_some_and(|status| status.id != old && status.rejoins == 1)
     })
     .await;
+    until("nothing is left of the old one", || async { records(&storage) == (3, 6) }).await;
     put(&b, "k", "2").await.unwrap();
     assert_eq!((read(&a, "k").await.unwrap(), read(&c, "k").await.unwrap()), ("2".to_owned(), "2".to_owned()));
     until_all_cached(&[&a, &b, &c]).await;
+}
+
+/// Its record is deleted by hand while it is cut off, so it reads from memory still; who joins then has not seen that it was there.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_joins_waits_for_one_whose_record_was_deleted_by_hand() {
+    let Three { hub, storage, a, b, c, at_b } = three().await;
+    put(&a, "k", "1").await.unwrap();
+    assert_eq!(read(&b, "k").await.unwrap(), "1");
+    at_b.lag(LONGEST_STALL);
+    at_b.cut_off(true);
+    hub.cut("b", "a");
+    hub.cut("b", "c");
+    hub.cut("b", "d");
+    delete_member(&storage, &b.status().unwrap().id).await;
+    let d = open_on(&hub, Arc::new(storage.clone()), "d").await;
+    put(&d, "k", "2").await.unwrap();
+    assert!(!b.status().unwrap().reads_memory, "it still answers what was before");
+    assert_eq!((read(&a, "k").await.unwrap(), read(&c, "k").await.unwrap()), ("2".to_owned(), "2".to_owned()));
+    until("nothing is left of it", || async { records(&storage) == (3, 6) }).await;
+}
+
+/// The same with a tombstone, and others who tell what they once heard of the evicted one.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_joins_waits_for_one_that_others_have_evicted() {
+    let Three { hub, storage, a, b, c, at_b } = three().await;
+    put(&a, "k", "1").await.unwrap();
+    assert_eq!(read(&b, "k").await.unwrap(), "1");
+    at_b.lag(LONGEST_STALL);
+    at_b.cut_off(true);
+    hub.cut("b", "a");
+    hub.cut("b", "c");
+    hub.cut("b", "d");
+    until("it is evicted", || async { evictions(&[&a, &c]) == 1 }).await;
+    let d = open_on(&hub, Arc::new(storage.clone()), "d").await;
+    put(&d, "k", "2").await.unwrap();
+    assert!(!b.status().unwrap().reads_memory, "it still answers what was before");
 }
 
 /// Others see that it asks the store before it knows that its record says so.

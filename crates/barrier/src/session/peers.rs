@@ -169,11 +169,11 @@ impl Peers {
 impl Session {
     /// Opens the gate as far as the roster, what was heard and the time let it.
     pub(super) fn look_at_gate(&self) {
-        self.open_gate(&mut self.roster.lock());
+        self.open_gate(&self.roster.lock());
     }
 
     /// The same by who has the roster locked: so that an older look does not overwrite a newer one.
-    fn open_gate(&self, roster: &mut Roster) {
+    fn open_gate(&self, roster: &Roster) {
         // The roster is of this revision or a later one.
         let applied = *self.applied.borrow();
         let shown = roster.shown_by_all(self.clock.boottime());
@@ -221,7 +221,7 @@ impl Session {
                     roster.hear(key, ack, now);
                 }
             }
-            self.open_gate(&mut roster);
+            self.open_gate(&roster);
         }
         if diverged {
             tracing::error!("another replica has seen other changes of the store; everything is read anew");

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use holdfast_failpoint::switched;
-use holdfast_storage::{Event, KeyValue};
+use holdfast_storage::{Error, Event, KeyValue, Range, Storage};
 
 use super::acks::{Ack, Acks};
 use super::status::PeerStatus;
@@ -70,12 +70,19 @@ pub(super) struct Dead {
 
 impl Roster {
     /// From the records in the store, without our own.
-    pub fn of(members: &[KeyValue], own: Option<&Bytes>, mac: &MacKey, now: Duration) -> Self {
+    pub fn of(members: &[KeyValue], own: &Bytes, mac: &MacKey, now: Duration) -> Self {
         let mut roster = Self::default();
-        for item in members.iter().filter(|item| Some(&item.key) != own) {
+        for item in members.iter().filter(|item| item.key != *own) {
             roster.apply(&Event::Put(item.clone()), mac, now);
         }
         roster
+    }
+
+    /// Lanes without a member: its record was deleted by hand, perhaps a moment ago, and it may read from memory still.
+    pub fn count_vanished(&mut self, owners: impl IntoIterator<Item = MemberId>, own: &Bytes, now: Duration) {
+        for key in owners.into_iter().map(|id| layout::member(&id)).filter(|key| key != own) {
+            self.peers.entry(key).or_insert_with(|| Peer::vanished(now));
+        }
     }
 
     /// Nobody else is here, not even evicted.
@@ -84,8 +91,7 @@ impl Roster {
     }
 
     /// The highest revision that everybody shows who may read from memory; the largest number if nobody does.
-    pub fn shown_by_all(&mut self, now: Duration) -> Revision {
-        self.peers.retain(|_, peer| !(peer.gone && peer.is_over(now)));
+    pub fn shown_by_all(&self, now: Duration) -> Revision {
         let shown = self.peers.iter().map(|(key, peer)| peer.shows(key, &self.acks, now));
         shown.min().unwrap_or(Revision::MAX)
     }
@@ -119,13 +125,14 @@ impl Roster {
                     if present.state == peer.state {
                         present.since = peer.since;
                     }
-                    if present.state == State::Evicted {
+                    if present.state == State::Evicted && present.revision == peer.revision {
                         present.cached_as = peer.cached_as;
                     }
                 }
                 None if counted && key != *own => {
                     let since = if peer.state == State::Cached { now } else { peer.since };
-                    self.peers.insert(key, Peer { state: State::Evicted, since, gone: true, ..peer });
+                    let left = Peer { state: State::Evicted, revision: 0, cached_as: 0, since, gone: true, ..peer };
+                    self.peers.insert(key, left);
                 }
                 None => {}
             }
@@ -188,6 +195,14 @@ impl Roster {
         self.peers.remove(key);
     }
 
+    /// Nothing is left of it in the store. Of what has a record the watch will tell that.
+    pub fn forget_vanished(&mut self, key: &Bytes) {
+        if self.peers.get(key).is_some_and(|peer| peer.gone) {
+            self.peers.remove(key);
+            self.acks.forget(key);
+        }
+    }
+
     /// One change of another member's record.
     pub fn apply(&mut self, event: &Event, mac: &MacKey, now: Duration) {
         match event {
@@ -217,7 +232,7 @@ impl Roster {
             Event::Delete { key, .. } => match self.peers.get_mut(key) {
                 // Somebody else who waited its time may delete a tombstone; then our wait ends too.
                 Some(peer) if peer.state == State::Cached => {
-                    (peer.state, peer.since, peer.gone) = (State::Evicted, now, true);
+                    (peer.state, peer.revision, peer.since, peer.gone) = (State::Evicted, 0, now, true);
                 }
                 _ => {
                     self.peers.remove(key);
@@ -246,10 +261,9 @@ impl Roster {
         dead
     }
 
-    /// Whose eviction need not be remembered any more.
+    /// Whose eviction need not be remembered any more. A record that is gone has revision 0.
     pub fn over(&self, now: Duration) -> Vec<Record> {
-        let over =
-            self.peers.iter().filter(|(_, peer)| peer.state == State::Evicted && !peer.gone && peer.is_over(now));
+        let over = self.peers.iter().filter(|(_, peer)| peer.is_over(now));
         over.map(|(key, peer)| (key.clone(), peer.revision)).collect()
     }
 
@@ -276,6 +290,11 @@ impl Roster {
 }
 
 impl Peer {
+    /// One whose record is gone, by hand: since when it read from memory is not known.
+    fn vanished(since: Duration) -> Self {
+        Self { state: State::Evicted, revision: 0, cached_as: 0, endpoint: None, since, gone: true, failures: 0 }
+    }
+
     /// Evicted for so long that no cached read of it can be in time.
     fn is_over(&self, now: Duration) -> bool {
         let wait = match switched!("mutant.short-wait-after-eviction") {
@@ -296,46 +315,26 @@ impl Peer {
             State::Barrier | State::Leaving => Revision::MAX,
             State::Cached => acks.shows(key, self.revision),
             State::Evicted if self.is_over(now) => Revision::MAX,
+            // Whether it gave up its cache before or after it took it last is not known, but what is applied only grows.
+            State::Evicted if self.cached_as == 0 => acks.of(key).map_or(0, |ack| ack.applied),
             State::Evicted => acks.shows(key, self.cached_as),
         }
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use holdfast_base::{SeededEntropy, Timestamp};
-
-    use super::*;
-    use crate::keyring::Keyring;
-
-    fn put(mac: &MacKey, state: State, revision: Revision) -> Event {
-        let key = layout::member(&[1; 16]);
-        let record =
-            MemberRecord { state, instance: "a".to_owned(), formats: (1, 1), labels: Default::default(), peer: None };
-        let value = record::encode(mac, &key, &record);
-        Event::Put(KeyValue { key, value, create_revision: 1, mod_revision: revision })
+/// Who has lanes but no record among these, which are all of a revision: only somebody's hand can have deleted it.
+pub(super) async fn vanished(
+    storage: &dyn Storage,
+    members: &[KeyValue],
+    revision: Revision,
+) -> Result<Vec<MemberId>, Error> {
+    if storage.exclusive() {
+        return Ok(Vec::new());
     }
-
-    #[test]
-    fn an_evicted_member_counts_until_its_time_is_over() {
-        let mac = MacKey::new(&Keyring::generate(&SeededEntropy::new(1), Timestamp::UNIX_EPOCH));
-        let mut roster = Roster::default();
-        let second = Duration::from_secs(1);
-        roster.apply(&put(&mac, State::Cached, 5), &mac, second);
-        assert!(roster.dead(false, second * 2).evict.is_empty());
-        assert_eq!(roster.dead(false, second * 3).evict, [(layout::member(&[1; 16]), 5)]);
-        roster.apply(&put(&mac, State::Evicted, 6), &mac, second * 4);
-        assert!(roster.over(second * 7).is_empty());
-        assert_eq!(roster.over(second * 8), [(layout::member(&[1; 16]), 6)]);
-    }
-
-    #[test]
-    fn a_record_that_vanishes_while_cached_counts_on() {
-        let mac = MacKey::new(&Keyring::generate(&SeededEntropy::new(1), Timestamp::UNIX_EPOCH));
-        let mut roster = Roster::default();
-        roster.apply(&put(&mac, State::Cached, 5), &mac, Duration::ZERO);
-        let key = layout::member(&[1; 16]);
-        roster.apply(&Event::Delete { key, mod_revision: 6 }, &mac, Duration::from_secs(1));
-        assert!(!roster.is_empty());
-    }
+    let lanes = storage.range(Range::prefix(layout::LANES).at(revision)).await?.items;
+    let owners = lanes.iter().filter_map(|item| layout::lane_owner(&item.key));
+    Ok(owners.filter(|id| !members.iter().any(|item| item.key == layout::member(id))).collect())
 }
+
+#[cfg(test)]
+mod tests;

@@ -13,7 +13,7 @@ use bytes::Bytes;
 use holdfast_failpoint::{failpoint, switched};
 use holdfast_storage::{Compare, Condition, Error, KeyValue, Op, OpReply, Range, Txn};
 
-use super::roster::Roster;
+use super::roster::{self, Roster};
 use super::{Ground, LANES, Session};
 use crate::keys::Keys;
 use crate::layout::{self, MemberId};
@@ -55,6 +55,7 @@ pub(super) async fn join(
     failpoint!("join.entered").await;
     // As of our own record, from which on the watch tells: nobody can come or vanish unseen in between.
     let members = ground.storage.range(Range::prefix(layout::MEMBERS).at(standing.joined)).await?.items;
+    let vanished = roster::vanished(ground.storage.as_ref(), &members, standing.joined).await?;
     let mut others = Vec::new();
     for item in members.into_iter().filter(|item| item.key != standing.key) {
         let record = record::decode::<MemberRecord>(&keys.mac, &item.key, &item.value);
@@ -68,7 +69,9 @@ pub(super) async fn join(
         others.push(item);
     }
     failpoint!("join.predecessors-removed").await;
-    let roster = Roster::of(&others, None, &keys.mac, ground.clock.boottime());
+    let now = ground.clock.boottime();
+    let mut roster = Roster::of(&others, &standing.key, &keys.mac, now);
+    roster.count_vanished(vanished, &standing.key, now);
     Ok((standing, roster))
 }
 
@@ -227,7 +230,15 @@ impl Session {
                 self.standing.store(Arc::new(Standing { state, revision, ..(*standing).clone() }));
                 Ok(())
             }
-            _ => self.join_anew(HUMBLE_FOR).await,
+            _ => {
+                self.join_anew(HUMBLE_FOR).await?;
+                if found.is_none()
+                    && let Err(error) = self.storage.txn(removal(&standing.key, 0)).await
+                {
+                    tracing::debug!(%error, "lanes of the old id are left to others");
+                }
+                Ok(())
+            }
         }
     }
 
@@ -272,8 +283,11 @@ impl Session {
                 let Some(stored) = self.evicted_record(&key).await? else { continue };
                 tracing::warn!("evicting a replica that is silent or does not give up its cache");
                 let compares = vec![mine.clone(), Compare::new(key.clone(), Condition::ModRevision(revision))];
-                let mark = if switched!("mutant.no-tombstone") { Op::delete(key) } else { Op::put(key, stored) };
-                let reply = self.storage.txn(Txn { compares, then: vec![mark], otherwise: Vec::new() }).await?;
+                let then = match switched!("mutant.no-tombstone") {
+                    true => removal(&key, revision).then,
+                    false => vec![Op::put(key, stored)],
+                };
+                let reply = self.storage.txn(Txn { compares, then, otherwise: Vec::new() }).await?;
                 self.peers.counters.evictions.fetch_add(u64::from(reply.succeeded), Ordering::Relaxed);
                 failpoint!("evict.written").await;
             }
@@ -282,7 +296,9 @@ impl Session {
         for (key, revision) in over.into_iter().chain(forgotten) {
             let mut txn = removal(&key, revision);
             txn.compares.push(mine.clone());
-            self.storage.txn(txn).await?;
+            if self.storage.txn(txn).await?.succeeded {
+                self.roster.lock().forget_vanished(&key);
+            }
             failpoint!("evict.tombstone-removed").await;
         }
         Ok(())

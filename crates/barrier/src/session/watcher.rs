@@ -12,7 +12,7 @@ use holdfast_storage::{Error, Event, Range, Update, Watch};
 
 use super::Session;
 use super::order::SEALED;
-use super::roster::Roster;
+use super::roster::{self, Roster};
 use super::witness::Witness;
 use crate::barrier::Changed;
 use crate::layout;
@@ -245,9 +245,11 @@ impl Session {
             .follow(&keyring.value, keyring.mod_revision, generation.mod_revision, succession)
             .map_err(|_| Error::Failed("the stored keyring does not open".to_owned()))?;
         let members = read(Range::prefix(layout::MEMBERS)).await?.items;
+        let vanished = roster::vanished(self.storage.as_ref(), &members, revision).await?;
         let own = self.standing.load();
         let now = self.clock.boottime();
-        let mut roster = Roster::of(&members, Some(&own.key), &next.mac, now);
+        let mut roster = Roster::of(&members, &own.key, &next.mac, now);
+        roster.count_vanished(vanished, &own.key, now);
         self.take_orders(&orders.into_iter().map(Event::Put).collect::<Vec<_>>());
         self.keys.store(Arc::new(next));
         {
