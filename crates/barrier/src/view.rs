@@ -77,6 +77,8 @@ pub enum StoreError {
     #[error("the store is out of space")]
     NoSpace,
     /// The store cannot be reached, or not in time. For a write this means: not committed, and it never will be.
+    /// Two kinds say that nobody knows: one that waited too long for other replicas, and one that was cut off with the write
+    /// in flight for longer than the store keeps its history.
     #[error("the store is unavailable: {0}")]
     Unavailable(String),
     /// What is stored does not decrypt or does not decode. Names the plain path, never the content.

@@ -25,6 +25,7 @@ pub const MUTATIONS: &[Mutation] = &[
     Mutation { name: "demoted-for-any-record", breaks: LEASE, switched: true },
     Mutation { name: "joiner-ignores-lanes-without-member", breaks: LEASE, switched: false },
     Mutation { name: "joiner-takes-old-acks-of-the-evicted", breaks: LEASE, switched: false },
+    Mutation { name: "reload-trusts-old-acks", breaks: LEASE, switched: false },
     Mutation { name: "record-lowered-before-the-flag", breaks: LEASE, switched: false },
     Mutation { name: "cached-before-its-record-is-applied", breaks: ENTRY, switched: false },
     Mutation { name: "cached-before-all-know-it", breaks: GATE, switched: false },
@@ -43,6 +44,8 @@ pub struct Gate {
     pub evicted: bool,
     /// Or its record deleted by hand.
     pub deleted: bool,
+    /// The first may lose its watch.
+    pub reloads: bool,
     /// One of these gives up its cache, and may take it up again.
     pub demoted: &'static [usize],
     /// These write; it matters only to one who is alone who wrote.
@@ -65,6 +68,8 @@ pub enum Step {
     Write { by: usize, key: usize },
     /// Its watch shows it the next revision.
     Apply { by: usize, revision: usize },
+    /// Its watch is lost: it reads everything anew, without its cache.
+    Reload { by: usize, at: usize },
     /// It hears what another knows.
     Hear { by: usize, from: usize },
     /// A new replica puts its record and reads those of others.
@@ -95,6 +100,12 @@ impl Gate {
             let mut next = state.clone();
             next.replicas[by].applied += 1;
             out.push((Step::Apply { by, revision: own.applied + 1 }, next));
+        }
+        if self.reloads && by == 0 && own.reloaded.1 == 0 {
+            let mut next = state.clone();
+            let demoted = if own.cached { own.record } else { own.demoted };
+            next.replicas[by] = Replica { applied: newest, reloaded: (own.applied, newest), demoted, ..own };
+            out.push((Step::Reload { by, at: newest }, next));
         }
         let (mark, revision) = state.stored(by);
         if revision != own.record {
@@ -143,7 +154,7 @@ impl Gate {
             let put = |who: &usize| state.log[*revision - 1] == Event::Put(*who, Mark::Barrier);
             state.up().any(|who| put(&who) && state.replicas[who].joined != *revision)
         };
-        let under_way = state.others(by).any(|who| state.is_demoted(who));
+        let under_way = state.others(by).any(|who| self.demoted.contains(&who) && state.is_demoted(who));
         let spent = under_way || (1..=state.log.len()).any(|revision| lowered(&revision));
         self.demoted.contains(&by) && state.replicas[by].cached && !spent
     }
@@ -197,7 +208,7 @@ impl Model for Gate {
                 self.hear(&mut next, by, from);
                 out.push((Step::Hear { by, from }, next));
             }
-            if by == 0 || by == N - 1 && self.joins {
+            if by == 0 || by == 2 && (self.joins || self.reloads) {
                 self.eviction(state, by, 1, out);
             }
         }
@@ -236,6 +247,7 @@ mod tests {
         joins: false,
         evicted: false,
         deleted: false,
+        reloads: false,
         demoted: &[],
         writers: &[0, 2],
         writes: 0,
@@ -244,16 +256,22 @@ mod tests {
         only_clients: false,
     };
     /// One that thinks to be alone, and one that joins.
-    const PAIR: Gate = Gate { joins: true, demoted: &[0], writes: 2, talks: true, ..NONE };
+    const ALONE: Gate = Gate { joins: true, writes: 4, talks: true, ..NONE };
+    /// The first gives up its cache too, and takes it up again.
+    const PAIR: Gate = Gate { joins: true, demoted: &[0], writes: 1, talks: true, ..NONE };
     /// Two, one of whom goes, and a third that joins.
     const JOIN: Gate = Gate { members: 2, joins: true, evicted: true, deleted: true, writes: 3, ..NONE };
     /// Three, one of whom is evicted, and one gives up its cache and takes it up again.
     const THREE: Gate = Gate { members: 3, evicted: true, demoted: &[1], writers: &[0], writes: 4, keys: 2, ..NONE };
 
+    /// The same, where one sees it only afterwards.
+    const RELOAD: Gate = Gate { deleted: true, reloads: true, writes: 2, ..THREE };
+
     /// Where a mutation shows.
     fn setting(wrong: &'static str) -> Gate {
         match wrong {
             "cached-before-all-know-it" | "demoted-for-any-record" => Gate { wrong, ..PAIR },
+            "reload-trusts-old-acks" => Gate { wrong, ..RELOAD },
             "record-lowered-before-the-flag" => Gate { wrong, ..THREE },
             _ => Gate { wrong, ..JOIN },
         }
@@ -261,6 +279,7 @@ mod tests {
 
     #[test]
     fn pair() {
+        holds("gate, alone and one that joins", &ALONE);
         holds("gate, one and one that joins", &PAIR);
     }
 
@@ -272,6 +291,11 @@ mod tests {
     #[test]
     fn three() {
         holds("gate, three", &THREE);
+    }
+
+    #[test]
+    fn reload() {
+        holds("gate, three and a lost watch", &RELOAD);
     }
 
     #[test]

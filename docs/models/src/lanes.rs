@@ -126,6 +126,19 @@ impl State {
         self.lane.0 != 0
     }
 
+    fn fly(&mut self, sent: Sent) {
+        self.in_flight.push(sent);
+        self.in_flight.sort_unstable();
+    }
+
+    /// The replica waits for the answer to this.
+    fn awaits(&self, sent: Sent) -> bool {
+        match sent {
+            Sent::Batch(batch) => self.phase == Phase::Sent && batch == self.batch,
+            Sent::Cancel { lane, .. } => self.phase == Phase::Resolving && lane == self.batch.lane,
+        }
+    }
+
     /// The outcome of the batch is that it has none.
     fn lost(&mut self) {
         self.reported_lost |= 1 << self.batch.number;
@@ -220,13 +233,8 @@ impl Lanes {
     }
 
     fn replica(&self, state: &State, out: &mut Vec<(Step, State)>) {
-        let mut next = state.clone();
-        match state.phase {
-            Phase::Idle if state.known_generation != state.generation => {
-                next.known_generation = state.generation;
-                out.push((Step::LearnTerm, next));
-            }
-            _ => {}
+        if state.phase == Phase::Idle && state.known_generation != state.generation {
+            out.push((Step::LearnTerm, State { known_generation: state.generation, ..state.clone() }));
         }
         match state.phase {
             Phase::Idle if state.waiting != 0 && state.batch.number < BATCHES => self.send(state, out),
@@ -277,21 +285,6 @@ impl Lanes {
                 next.fly(Sent::Batch(batch));
                 out.push((Step::Send { batch: batch.number, requests: inner, copies }, next.clone()));
             }
-        }
-    }
-}
-
-impl State {
-    fn fly(&mut self, sent: Sent) {
-        self.in_flight.push(sent);
-        self.in_flight.sort_unstable();
-    }
-
-    /// The replica waits for the answer to this.
-    fn awaits(&self, sent: Sent) -> bool {
-        match sent {
-            Sent::Batch(batch) => self.phase == Phase::Sent && batch == self.batch,
-            Sent::Cancel { lane, .. } => self.phase == Phase::Resolving && lane == self.batch.lane,
         }
     }
 }

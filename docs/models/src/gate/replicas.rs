@@ -50,6 +50,8 @@ pub struct Replica {
     pub answered: usize,
     /// Where it began; 0: it has not.
     pub joined: usize,
+    /// It has lost its watch after the first of these revisions, and read everything anew at the second; 0: it has not.
+    pub reloaded: (usize, usize),
     /// Its record, and whether that says `cached`.
     pub record: usize,
     pub cached: bool,
@@ -80,7 +82,16 @@ pub enum Seen {
 
 impl State {
     pub(super) fn of(members: usize) -> Self {
-        let none = Replica { applied: 0, answered: 0, joined: 0, record: 0, cached: false, demoted: 0, lease: false };
+        let none = Replica {
+            applied: 0,
+            answered: 0,
+            joined: 0,
+            reloaded: (0, 0),
+            record: 0,
+            cached: false,
+            demoted: 0,
+            lease: false,
+        };
         let mut replicas = [none; N];
         for (who, replica) in replicas.iter_mut().take(members).enumerate() {
             let record = who + 1;
@@ -136,6 +147,27 @@ impl State {
         (1..=until).rev().map(|revision| (self.log[revision - 1], revision)).find(|(event, _)| event.of(who))
     }
 
+    /// What the watch makes of it. As `Roster::apply`.
+    fn follow(&self, mut seen: Seen, who: usize, after: usize, until: usize) -> Seen {
+        for revision in after + 1..=until {
+            let event = self.log[revision - 1];
+            if event.of(who) {
+                seen = match (event, seen) {
+                    (Event::Put(_, Mark::Barrier), _) => Seen::Barrier,
+                    (Event::Put(_, Mark::Cached), _) => Seen::Cached(revision),
+                    (_, Seen::Cached(since)) => Seen::Evicted(since),
+                    (Event::Put(_, Mark::Evicted), _) => Seen::Evicted(0),
+                    _ => Seen::Nothing,
+                };
+            }
+        }
+        seen
+    }
+
+    fn writes(&self, revision: usize, key: usize) -> bool {
+        matches!(self.log[revision - 1], Event::Write { key: written, .. } if written == key)
+    }
+
     /// Its reads show everything up to here.
     pub(super) fn reads_up_to(&self, who: usize) -> usize {
         self.replicas[who].applied.max(self.replicas[who].answered)
@@ -174,29 +206,34 @@ impl Ack {
 }
 
 impl Gate {
-    /// The roster: `by` loaded it when it joined, and its watch has told since.
+    /// The roster: `by` loaded it when it joined, and its watch has told since; or it had to load it anew.
     pub(super) fn seen(&self, state: &State, by: usize, who: usize) -> Seen {
-        let Replica { joined, applied, .. } = state.replicas[by];
-        let mut seen = match state.last(who, joined) {
+        let Replica { joined, reloaded, applied, .. } = state.replicas[by];
+        let (lost, loaded) = reloaded;
+        let first = self.load(state, who, joined);
+        if loaded == 0 {
+            return state.follow(first, who, joined, applied);
+        }
+        let before = state.follow(first, who, joined, lost);
+        // As `Roster::succeed`.
+        let anew = match (before, self.load(state, who, loaded)) {
+            (Seen::Evicted(since), Seen::Evicted(_)) => Seen::Evicted(since),
+            (Seen::Cached(since), Seen::Evicted(_)) if self.wrong == "reload-trusts-old-acks" => Seen::Evicted(since),
+            (Seen::Cached(_) | Seen::Evicted(_), Seen::Nothing) => Seen::Evicted(0),
+            (_, anew) => anew,
+        };
+        state.follow(anew, who, loaded, applied)
+    }
+
+    /// What the records tell at a revision.
+    fn load(&self, state: &State, who: usize, at: usize) -> Seen {
+        match state.last(who, at) {
             Some((Event::Put(_, Mark::Barrier), _)) => Seen::Barrier,
             Some((Event::Put(_, Mark::Cached), revision)) => Seen::Cached(revision),
             Some((Event::Put(_, Mark::Evicted), _)) => Seen::Evicted(0),
             Some((Event::Deleted(_), _)) if self.wrong != "joiner-ignores-lanes-without-member" => Seen::Evicted(0),
             _ => Seen::Nothing,
-        };
-        for revision in joined + 1..=applied {
-            let event = state.log[revision - 1];
-            if event.of(who) {
-                seen = match (event, seen) {
-                    (Event::Put(_, Mark::Barrier), _) => Seen::Barrier,
-                    (Event::Put(_, Mark::Cached), _) => Seen::Cached(revision),
-                    (_, Seen::Cached(since)) => Seen::Evicted(since),
-                    (Event::Put(_, Mark::Evicted), _) => Seen::Evicted(0),
-                    _ => Seen::Nothing,
-                };
-            }
         }
-        seen
     }
 
     /// No cached read of an evicted one can be in time any more.
@@ -211,8 +248,8 @@ impl Gate {
             Seen::Nothing | Seen::Barrier => ALL,
             Seen::Cached(since) => ack.shows(since),
             Seen::Evicted(_) if self.is_over(state, who) => ALL,
-            // It may be cached since before what was heard of it, or after.
-            Seen::Evicted(0) if self.wrong != "joiner-takes-old-acks-of-the-evicted" => 0,
+            // Whether it gave up its cache before or after it took it last is not known, but what is applied only grows.
+            Seen::Evicted(0) if self.wrong != "joiner-takes-old-acks-of-the-evicted" => ack.applied,
             Seen::Evicted(since) => ack.shows(since),
         }
     }
@@ -285,11 +322,5 @@ impl Gate {
                 state.shown[key] = state.shown[key].max(revision);
             }
         }
-    }
-}
-
-impl State {
-    fn writes(&self, revision: usize, key: usize) -> bool {
-        matches!(self.log[revision - 1], Event::Write { key: written, .. } if written == key)
     }
 }
