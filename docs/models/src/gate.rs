@@ -54,8 +54,9 @@ pub struct Gate {
     pub writes: usize,
     /// To so many keys, 1 or 2.
     pub keys: usize,
-    /// What others said is known only once it was heard. Else at once, which opens the gate as early as can be.
-    pub talks: bool,
+    /// These know what others said only once they have heard it. The rest know it at once, which opens the gate as early as
+    /// can be.
+    pub late: &'static [usize],
     /// Judge by what clients see alone.
     pub only_clients: bool,
 }
@@ -203,7 +204,7 @@ impl Model for Gate {
         let first = out.len();
         for by in state.up() {
             self.own_steps(state, by, out);
-            for from in state.others(by).filter(|_| self.talks) {
+            for from in state.others(by).filter(|_| self.late.contains(&by)) {
                 let mut next = state.clone();
                 self.hear(&mut next, by, from);
                 out.push((Step::Hear { by, from }, next));
@@ -252,15 +253,17 @@ mod tests {
         writers: &[0, 2],
         writes: 0,
         keys: 1,
-        talks: false,
+        late: &[],
         only_clients: false,
     };
     /// One that thinks to be alone, and one that joins.
-    const ALONE: Gate = Gate { joins: true, writes: 4, talks: true, ..NONE };
+    const ALONE: Gate = Gate { joins: true, writes: 4, late: &[0, 2], ..NONE };
     /// The first gives up its cache too, and takes it up again.
-    const PAIR: Gate = Gate { joins: true, demoted: &[0], writes: 1, talks: true, ..NONE };
+    const PAIR: Gate = Gate { joins: true, demoted: &[0], writes: 1, late: &[0, 2], ..NONE };
     /// Two, one of whom goes, and a third that joins.
     const JOIN: Gate = Gate { members: 2, joins: true, evicted: true, deleted: true, writes: 3, ..NONE };
+    /// The third hears late what they know of each other.
+    const HEAR: Gate = Gate { late: &[2], writes: 1, ..JOIN };
     /// Three, one of whom is evicted, and one gives up its cache and takes it up again.
     const THREE: Gate = Gate { members: 3, evicted: true, demoted: &[1], writers: &[0], writes: 4, keys: 2, ..NONE };
 
@@ -272,6 +275,7 @@ mod tests {
         match wrong {
             "cached-before-all-know-it" | "demoted-for-any-record" => Gate { wrong, ..PAIR },
             "reload-trusts-old-acks" => Gate { wrong, ..RELOAD },
+            "joiner-takes-old-acks-of-the-evicted" => Gate { wrong, ..HEAR },
             "record-lowered-before-the-flag" => Gate { wrong, ..THREE },
             _ => Gate { wrong, ..JOIN },
         }
@@ -286,6 +290,7 @@ mod tests {
     #[test]
     fn join() {
         holds("gate, two and one that joins", &JOIN);
+        holds("gate, two and one that hears of them late", &HEAR);
     }
 
     #[test]

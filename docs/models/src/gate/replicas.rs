@@ -304,7 +304,7 @@ impl Gate {
     /// All is heard that is heard at once, all is shown that may be.
     pub(super) fn settle(&self, state: &mut State) {
         for by in state.up().collect::<Vec<_>>() {
-            for from in state.others(by).filter(|_| !self.talks).collect::<Vec<_>>() {
+            for from in state.others(by).filter(|_| !self.late.contains(&by)).collect::<Vec<_>>() {
                 self.hear(state, by, from);
             }
         }
