@@ -261,14 +261,14 @@ mod tests {
     /// The first gives up its cache too, and takes it up again.
     const PAIR: Gate = Gate { joins: true, demoted: &[0], writes: 1, late: &[0, 2], ..NONE };
     /// Two, one of whom goes, and a third that joins.
-    const JOIN: Gate = Gate { members: 2, joins: true, evicted: true, deleted: true, writes: 3, ..NONE };
+    const JOIN: Gate = Gate { members: 2, joins: true, evicted: true, deleted: true, writes: 2, ..NONE };
     /// The third hears late what they know of each other.
     const HEAR: Gate = Gate { late: &[2], writes: 1, ..JOIN };
     /// Three, one of whom is evicted, and one gives up its cache and takes it up again.
     const THREE: Gate = Gate { members: 3, evicted: true, demoted: &[1], writers: &[0], writes: 4, keys: 2, ..NONE };
 
     /// The same, where one sees it only afterwards.
-    const RELOAD: Gate = Gate { deleted: true, reloads: true, writes: 2, ..THREE };
+    const RELOAD: Gate = Gate { deleted: true, reloads: true, writes: 1, ..THREE };
 
     /// Where a mutation shows.
     fn setting(wrong: &'static str) -> Gate {
