@@ -35,11 +35,13 @@ audit-soak: ## 100,000 mixed requests with kills in between: each has its audit 
 lease-storm: ## 100,000 leases renewed at once and ended at once, with an optimised build (LEASES=n)
 	HOLDFAST_STORM=$(or $(LEASES),100000) cargo test --release -p holdfast-server --test main storm:: -- --nocapture
 
-chaos: ## seeded runs under faults, judged for linearizability (RUNS=n SEED=s MODE=cached|barrier SECONDS=of-faults)
+chaos: ## seeded runs under faults, judged for linearizability (RUNS=n SEED=s MODE=cached|barrier SECONDS=of-faults MUTANT=name)
 	@e2e/cluster/tools.sh unit
-	@cargo build -q -p holdfast-server --bin holdfast && cargo build -q -p holdfast-chaos
-	@$(BIN)/chaos --runs $(or $(RUNS),1) $(if $(SEED),--seed $(SEED)) --mode $(or $(MODE),cached) --seconds $(or $(SECONDS),15) \
-	  --holdfast $(BIN)/holdfast --etcd $(HOLDFAST_CACHE)/bin/etcd
+	@$(if $(MUTANT),grep -rqF 'switched!("mutant.$(MUTANT)")' crates/barrier/src crates/core/src || { echo "there is no mutant $(MUTANT)"; exit 2; })
+	@cargo build -q -p holdfast-server --bin holdfast $(if $(MUTANT),--features failpoints) && cargo build -q -p holdfast-chaos
+	@$(if $(MUTANT),switches=$$(mktemp -d) && trap 'rm -r "$$switches"' EXIT && touch "$$switches/mutant.$(MUTANT)" &&) \
+	  $(BIN)/chaos --runs $(or $(RUNS),1) $(if $(SEED),--seed $(SEED)) --mode $(or $(MODE),cached) --seconds $(or $(SECONDS),15) \
+	  --holdfast $(BIN)/holdfast --etcd $(HOLDFAST_CACHE)/bin/etcd $(if $(MUTANT),--variable "HOLDFAST_FAILPOINTS=$$switches")
 
 csi-soak: ## CSI volumes on the cluster of make test: two minutes without a server, PODS=200 on one node, with figures
 	HOLDFAST_CSI_PODS=$(or $(PODS),200) cargo test -p holdfast-e2e --test main -- --nocapture --test-threads=1 exclusive::nodes::d_soak

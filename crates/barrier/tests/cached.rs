@@ -3,55 +3,22 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use holdfast_barrier::{Barrier, Mode, StoreError};
+use holdfast_barrier::{Mode, StoreError};
 use holdfast_storage::{Error, MemoryStorage, Op, Range, Storage, Txn};
 
-use crate::support::{Faulty, Hub, create, open, open_on, put, read, until, until_all_cached};
+use crate::hub::{Hub, Three, delete_member, evictions, open_on, three, until_all_cached};
+use crate::support::{create, open, put, read, until};
 
 /// A wait that nothing but an eviction can explain; far longer than what a busy machine does to a round trip.
 const STALL: Duration = Duration::from_secs(2);
 /// The longest stall by a dead replica is 4.4 s; the rest is for slow machines.
 const LONGEST_STALL: Duration = Duration::from_secs(12);
 
-struct Three {
-    hub: Arc<Hub>,
-    storage: MemoryStorage,
-    a: Arc<Barrier>,
-    b: Arc<Barrier>,
-    c: Arc<Barrier>,
-    /// The store as `b` sees it.
-    at_b: Faulty,
-}
-
-async fn three_with(at_b: Faulty) -> Three {
-    let (hub, storage) = (Arc::new(Hub::default()), at_b.inner.clone());
-    let a = open_on(&hub, Arc::new(storage.clone()), "a").await;
-    put(&a, "old", "1").await.unwrap();
-    let b = open_on(&hub, Arc::new(at_b.clone()), "b").await;
-    let c = open_on(&hub, Arc::new(storage.clone()), "c").await;
-    Three { hub, storage, a, b, c, at_b }
-}
-
-async fn three() -> Three {
-    let three = three_with(Faulty::new()).await;
-    until_all_cached(&[&three.a, &three.b, &three.c]).await;
-    three
-}
-
-async fn delete_member(storage: &MemoryStorage, id: &str) {
-    let then = vec![Op::delete(format!("member/{id}"))];
-    storage.txn(Txn { then, ..Txn::default() }).await.unwrap();
-}
-
 /// Members and lanes in the store.
 fn records(storage: &MemoryStorage) -> (usize, usize) {
     let records = storage.dump();
     let count = |prefix: &[u8]| records.iter().filter(|item| item.key.starts_with(prefix)).count();
     (count(b"member/"), count(b"lane/"))
-}
-
-fn evictions(barriers: &[&Arc<Barrier>]) -> u64 {
-    barriers.iter().filter_map(|barrier| barrier.status()).map(|status| status.evictions).sum()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -234,7 +201,7 @@ async fn a_record_deleted_by_hand_is_survived() {
 /// Its record is deleted by hand while it is cut off, so it reads from memory still; who joins then has not seen that it was there.
 #[tokio::test(flavor = "multi_thread")]
 async fn who_joins_waits_for_one_whose_record_was_deleted_by_hand() {
-    let Three { hub, storage, a, b, c, at_b } = three().await;
+    let Three { hub, storage, a, b, c, at_b, .. } = three().await;
     put(&a, "k", "1").await.unwrap();
     assert_eq!(read(&b, "k").await.unwrap(), "1");
     at_b.lag(LONGEST_STALL);
@@ -253,7 +220,7 @@ async fn who_joins_waits_for_one_whose_record_was_deleted_by_hand() {
 /// The same with a tombstone, and others who tell what they once heard of the evicted one.
 #[tokio::test(flavor = "multi_thread")]
 async fn who_joins_waits_for_one_that_others_have_evicted() {
-    let Three { hub, storage, a, b, c, at_b } = three().await;
+    let Three { hub, storage, a, b, c, at_b, .. } = three().await;
     put(&a, "k", "1").await.unwrap();
     assert_eq!(read(&b, "k").await.unwrap(), "1");
     at_b.lag(LONGEST_STALL);

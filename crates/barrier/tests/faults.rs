@@ -56,6 +56,37 @@ async fn a_refused_batch_that_arrives_late_is_not_applied() {
     assert_eq!(read(&barrier, "a").await, None);
 }
 
+/// A full store takes no overwrite, so the lane's record was deleted to end a batch. The next batch makes it again first: one that
+/// compared its absence could still be applied after a second such deletion, which changes nothing.
+#[tokio::test]
+async fn a_refused_batch_on_a_lane_that_was_deleted_is_not_applied_late() {
+    let storage = Faulty::new();
+    let barrier = open(Arc::new(storage.clone()), "one").await;
+    storage.fill(true);
+    while storage.inner.dump().iter().any(|item| item.key.starts_with(b"lane/")) {
+        assert!(matches!(put(&barrier, "a", "0").await, Err(StoreError::NoSpace)));
+    }
+    storage.fill(false);
+    storage.plan(&[Fault::FillsUp]);
+    assert!(matches!(put(&barrier, "a", "1").await, Err(StoreError::NoSpace)));
+    assert_eq!(storage.deliver().await, 1);
+    assert_eq!(read(&barrier, "a").await, None);
+    storage.fill(false);
+    put(&barrier, "a", "2").await.unwrap();
+    assert_eq!((read(&barrier, "a").await.unwrap(), barrier.integrity_violations()), ("2".to_owned(), 0));
+}
+
+/// The watch is behind for longer than a heartbeat takes to come, whose answer names the revision that is missing.
+#[tokio::test]
+async fn a_heartbeat_does_not_stand_for_what_the_watch_has_not_told() {
+    let storage = Faulty::lagging(Duration::from_millis(900));
+    let barrier = open(Arc::new(storage.clone()), "one").await;
+    for number in 0..3 {
+        put(&barrier, "a", &number.to_string()).await.unwrap();
+        assert_eq!(read(&barrier, "a").await.unwrap(), number.to_string());
+    }
+}
+
 #[tokio::test]
 async fn a_watch_that_lags_does_not_hide_own_writes() {
     let storage = Faulty::lagging(Duration::from_millis(15));

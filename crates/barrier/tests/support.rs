@@ -1,13 +1,10 @@
 //! A barrier to test with, and a store that can be told to fail.
 
-use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use bytes::Bytes;
 use futures::StreamExt;
-use holdfast_barrier::peer::{Endpoint, Inbox, PROTOCOL, PeerError, PeerLink, PeerNet};
 use holdfast_barrier::{Barrier, Check, Options, Store, StoreError, Txn};
 use holdfast_base::{SystemClock, SystemEntropy};
 use holdfast_secret::SecretBytes;
@@ -85,9 +82,12 @@ pub enum Fault {
     NoSpace,
     /// Says that it is full, and keeps it until [`Faulty::deliver`].
     NoSpaceDelayed,
+    /// The same, and is full from then on.
+    FillsUp,
 }
 
-/// A store in memory with faults. Only batches fail, recognised by the transactions within; or everything, if cut off.
+/// A store in memory with faults. Only batches fail, recognised by the transactions within; or everything, if cut off; or what
+/// puts something, if full.
 #[derive(Clone)]
 pub struct Faulty {
     pub inner: MemoryStorage,
@@ -100,18 +100,33 @@ pub struct Faulty {
     /// Calls refused while cut off.
     refused: watch::Sender<usize>,
     lag: Arc<Mutex<Duration>>,
+    full: Arc<Mutex<bool>>,
+    /// Transactions answered without a fault.
+    answered: watch::Sender<usize>,
+    held: watch::Sender<bool>,
+    /// Answers to reads that are held back.
+    holding: watch::Sender<usize>,
 }
 
 impl Faulty {
     pub fn new() -> Self {
+        Self::over(MemoryStorage::new())
+    }
+
+    /// The way of one replica to a store that others reach by other ways.
+    pub fn over(inner: MemoryStorage) -> Self {
         Self {
-            inner: MemoryStorage::new(),
+            inner,
             faults: Arc::default(),
             cut: Arc::default(),
             last: Arc::default(),
             late: Arc::default(),
             refused: watch::Sender::new(0),
             lag: Arc::default(),
+            full: Arc::default(),
+            answered: watch::Sender::new(0),
+            held: watch::Sender::new(false),
+            holding: watch::Sender::new(0),
         }
     }
 
@@ -172,6 +187,28 @@ impl Faulty {
         self.refused.subscribe().wait_for(|refused| *refused >= calls).await.unwrap();
     }
 
+    /// From here on it takes no put, or all again.
+    pub fn fill(&self, full: bool) {
+        *self.full.lock() = full;
+    }
+
+    /// Waits until a transaction from now on was answered: of who is idle, a heartbeat.
+    pub async fn next_answer(&self) {
+        let mut answered = self.answered.subscribe();
+        let before = *answered.borrow_and_update();
+        answered.wait_for(|count| *count > before).await.unwrap();
+    }
+
+    /// Reads from here on are of now, and answered when this is taken back.
+    pub fn hold_answers(&self, held: bool) {
+        self.held.send_replace(held);
+    }
+
+    /// Waits until an answer is held back.
+    pub async fn holds_one(&self) {
+        self.holding.subscribe().wait_for(|count| *count > 0).await.unwrap();
+    }
+
     fn reachable(&self) -> Result<(), Error> {
         if !*self.cut.lock() {
             return Ok(());
@@ -185,7 +222,12 @@ impl Faulty {
 impl Storage for Faulty {
     async fn range(&self, range: Range) -> Result<Page, Error> {
         self.reachable()?;
-        self.inner.range(range).await
+        let page = self.inner.range(range).await;
+        if *self.held.borrow() {
+            self.holding.send_modify(|count| *count += 1);
+            self.held.subscribe().wait_for(|held| !held).await.unwrap();
+        }
+        page
     }
 
     async fn txn(&self, txn: holdfast_storage::Txn) -> Result<TxnReply, Error> {
@@ -199,7 +241,12 @@ impl Storage for Faulty {
         let fault = if is_batch { self.faults.lock().pop() } else { None };
         let lost = || Err(Error::Unknown("the answer was lost".to_owned()));
         match fault {
-            None => self.inner.txn(txn).await,
+            None if *self.full.lock() && puts(&txn) => Err(Error::NoSpace),
+            None => {
+                let reply = self.inner.txn(txn).await;
+                self.answered.send_modify(|count| *count += 1);
+                reply
+            }
             Some(Fault::LoseAnswer) => {
                 self.inner.txn(txn).await?;
                 lost()
@@ -211,6 +258,11 @@ impl Storage for Faulty {
             }
             Some(Fault::NoSpaceDelayed) => {
                 self.late.lock().push(txn);
+                Err(Error::NoSpace)
+            }
+            Some(Fault::FillsUp) => {
+                self.late.lock().push(txn);
+                self.fill(true);
                 Err(Error::NoSpace)
             }
             Some(Fault::TooLarge) => Err(Error::TooLarge("planned".to_owned())),
@@ -237,111 +289,10 @@ impl Storage for Faulty {
     }
 }
 
-/// The talk of replicas without sockets: pairs can be cut.
-#[derive(Debug, Default)]
-pub struct Hub(Mutex<HubState>);
-
-#[derive(Default)]
-struct HubState {
-    inboxes: HashMap<String, (String, Arc<dyn Inbox>)>,
-    cut: HashSet<(String, String)>,
-    drawn: u64,
-}
-
-#[derive(Debug)]
-struct Line {
-    hub: Arc<Hub>,
-    name: String,
-}
-
-struct OpenLine {
-    hub: Arc<Hub>,
-    endpoint: Endpoint,
-}
-
-impl std::fmt::Debug for HubState {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("HubState").field("cut", &self.cut).finish_non_exhaustive()
-    }
-}
-
-impl Hub {
-    /// From here on the two do not reach each other.
-    pub fn cut(&self, one: &str, other: &str) {
-        let mut state = self.0.lock();
-        state.cut.insert((one.to_owned(), other.to_owned()));
-        state.cut.insert((other.to_owned(), one.to_owned()));
-    }
-
-    /// All reach all.
-    pub fn mend(&self) {
-        self.0.lock().cut.clear();
-    }
-
-    /// As if the process had died: it is not reached any more.
-    pub fn hang_up(&self, name: &str) {
-        self.0.lock().inboxes.remove(name);
-    }
-}
-
-#[async_trait]
-impl PeerNet for Line {
-    async fn open(&self, secret: &SecretBytes, inbox: Arc<dyn Inbox>) -> std::io::Result<Arc<dyn PeerLink>> {
-        assert_eq!(secret.len(), 32);
-        let mut state = self.hub.0.lock();
-        state.drawn += 1;
-        let key = format!("{}#{}", self.name, state.drawn);
-        state.inboxes.insert(self.name.clone(), (key.clone(), inbox));
-        let endpoint = Endpoint { address: self.name.clone(), key, protocols: (PROTOCOL, PROTOCOL) };
-        Ok(Arc::new(OpenLine { hub: self.hub.clone(), endpoint }))
-    }
-}
-
-#[async_trait]
-impl PeerLink for OpenLine {
-    fn endpoint(&self) -> Endpoint {
-        self.endpoint.clone()
-    }
-
-    async fn call(&self, to: &Endpoint, message: Bytes) -> Result<Bytes, PeerError> {
-        tokio::task::yield_now().await;
-        let address = to.address.clone();
-        let inbox = {
-            let state = self.hub.0.lock();
-            let cut = state.cut.contains(&(self.endpoint.address.clone(), address.clone()));
-            state.inboxes.get(&address).filter(|_| !cut).cloned()
-        };
-        match inbox {
-            None => Err(PeerError::Unreachable { address, reason: "cut".to_owned() }),
-            Some((key, _)) if key != to.key => Err(PeerError::Stranger { address }),
-            Some((_, inbox)) => Ok(inbox.receive(&self.endpoint.key, &message)),
-        }
-    }
-
-    fn close(&self) {
-        let mut state = self.hub.0.lock();
-        if state.inboxes.get(&self.endpoint.address).is_some_and(|(key, _)| *key == self.endpoint.key) {
-            state.inboxes.remove(&self.endpoint.address);
-        }
-    }
-}
-
-/// An open barrier that talks to others over the hub.
-pub async fn open_on(hub: &Arc<Hub>, storage: Arc<dyn Storage>, name: &str) -> Arc<Barrier> {
-    let line = Line { hub: hub.clone(), name: name.to_owned() };
-    let options = Options { instance: name.to_owned(), peers: Some(Arc::new(line)), ..Options::default() };
-    let barrier = Barrier::open_with(storage, Arc::new(SystemClock), Arc::new(SystemEntropy), options);
-    if !barrier.initialized().await.unwrap() {
-        barrier.initialize(&root()).await.unwrap();
-    }
-    barrier.unseal(root()).await.unwrap();
-    barrier
-}
-
-/// Waits until all of these read from memory.
-pub async fn until_all_cached(barriers: &[&Arc<Barrier>]) {
-    until("all read from memory", || async {
-        barriers.iter().all(|barrier| barrier.status().is_some_and(|status| status.reads_memory))
+fn puts(txn: &holdfast_storage::Txn) -> bool {
+    txn.then.iter().any(|op| match op {
+        Op::Put { .. } => true,
+        Op::Txn(inner) => puts(inner),
+        Op::Delete { .. } | Op::Get { .. } => false,
     })
-    .await;
 }

@@ -16,9 +16,13 @@
 //! | empty, or anything else | nothing but that `switched!` is true |
 //!
 //! Whoever comes by an armed failpoint leaves the file `<name>.hit` beside it first, so a test can wait for that.
+//!
+//! A switch whose name begins with `mutant.` makes a protocol wrong; `mutants` proves that a test catches each.
 
 #[cfg(feature = "enabled")]
 mod armed;
+#[cfg(feature = "enabled")]
+pub mod mutants;
 
 #[cfg(feature = "enabled")]
 pub use armed::{is_switched, pass};
