@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use holdfast_barrier::view::{Check, Revision, StoreError, Txn};
-use holdfast_failpoint::failpoint;
+use holdfast_failpoint::{failpoint, switched};
 use holdfast_logical::Namespace;
 
 use super::{
@@ -74,7 +74,8 @@ impl Leases {
         if let Err(error) = &revoked {
             tracing::warn!(lease = intent.id, %error, "an abandoned credential could not be revoked yet");
         }
-        if self.sweep_later(&mut intent, claim, revoked.is_ok()).await?.is_none() {
+        let at_once = switched!("mutant.forget-abandoned-intent") && revoked.is_ok();
+        if at_once || self.sweep_later(&mut intent, claim, revoked.is_ok()).await?.is_none() {
             self.forget(&intent, claim).await?;
         }
         Ok(true)

@@ -4,4 +4,5 @@ mod bound;
 mod crash;
 mod due;
 mod life;
+mod mutants;
 mod world;

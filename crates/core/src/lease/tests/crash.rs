@@ -107,6 +107,30 @@ async fn a_maker_that_was_paused_takes_back_what_it_made_too_late() {
     assert_eq!(world.stored().await, Vec::<String>::new());
 }
 
+/// It dies before it can take back what it made too late: only a later sweep can.
+#[tokio::test]
+async fn a_maker_that_was_paused_and_dies_leaves_nothing() {
+    let world = Arc::new(World::new().await);
+    let offer = world.offer("db");
+    let (paused, create) = (world.clone(), offer.create);
+    let offer = Issue {
+        create: Box::new(|| {
+            Box::pin(async move {
+                paused.pass(2 * MINUTE).await;
+                create().await?;
+                panic!("killed");
+            })
+        }),
+        ..offer
+    };
+    let outcome = world.leases.issue(offer, world.context("db")).await;
+    assert!(outcome.is_err());
+    assert!(!world.outside("db").revocations.lock().is_empty(), "it was revoked before it was made");
+    assert_eq!(world.users(), 1);
+    world.pass(DAY + HOUR).await;
+    assert_eq!((world.users(), world.stored().await.len()), (0, 0));
+}
+
 #[tokio::test]
 async fn a_token_that_is_revoked_while_a_credential_is_made_gets_none() {
     let world = Arc::new(World::new().await);
