@@ -194,9 +194,7 @@ impl Barrier {
     /// From here on the root key before the present one opens nothing. Call it when the present one is known to be in
     /// people's hands, or wrapped by a seal, and every replica has had the time to follow.
     pub async fn forget_predecessor(&self) -> Result<(), StoreError> {
-        let op = Op::delete(SUCCESSION);
-        self.storage.txn(StorageTxn { then: vec![op], ..StorageTxn::default() }).await?;
-        Ok(())
+        self.session()?.forget_predecessor().await
     }
 
     /// Whether it was opened by the root key before the present one: the shares of a rekey may have reached nobody.

@@ -2,9 +2,12 @@
 
 use std::sync::Arc;
 
+use holdfast_barrier::{Barrier, Options, Pulse};
+use holdfast_base::{SystemClock, SystemEntropy};
+use holdfast_secret::SecretBytes;
 use holdfast_storage::{MemoryStorage, Storage};
 
-use crate::support::{Faulty, create, open, put, read, until};
+use crate::support::{Faulty, create, open, put, read, root, until};
 
 fn members(storage: &MemoryStorage) -> usize {
     storage.dump().iter().filter(|item| item.key.starts_with(b"member/")).count()
@@ -147,6 +150,64 @@ async fn a_batch_whose_lane_is_gone_is_told_as_it_went() {
     store.cut_off(false);
     let written = write.await.unwrap().unwrap();
     assert_eq!(holdfast_barrier::Store::get(&*two, "b").await.unwrap().unwrap().revision, written);
+}
+
+/// One that was evicted and does not know it, as its heartbeats go nowhere; its id; the one that evicted it.
+async fn evicted() -> (Arc<Barrier>, String, Arc<Barrier>) {
+    let (store, pulse) = (Faulty::new(), Faulty::new());
+    pulse.cut_off(true);
+    let options = Options { instance: "one".to_owned(), pulse: Some(Pulse(Arc::new(pulse))), ..Options::default() };
+    let clock = Arc::new(SystemClock);
+    let one = Barrier::open_with(Arc::new(store.clone()), clock, Arc::new(SystemEntropy), options);
+    one.initialize(&root()).await.unwrap();
+    one.unseal(root()).await.unwrap();
+    let old = one.status().unwrap().id;
+    wait_until_cached(&store.inner).await;
+    store.cut_off(true);
+    let two = open(Arc::new(store.inner.clone()), "two").await;
+    until("it is evicted", || async { two.status().unwrap().evictions == 1 }).await;
+    store.cut_off(false);
+    assert_eq!(one.status().unwrap().id, old);
+    (one, old, two)
+}
+
+#[tokio::test]
+async fn an_evicted_replica_rotates_only_under_a_new_id() {
+    let (one, old, two) = evicted().await;
+    assert_eq!(one.rotate().await.unwrap(), 2);
+    let status = one.status().unwrap();
+    assert!(status.id != old && status.rejoins == 1, "{status:?}");
+    put(&two, "a", "1").await.unwrap();
+    assert_eq!((read(&one, "a").await.unwrap().as_str(), two.key_status().unwrap().term), ("1", 2));
+}
+
+#[tokio::test]
+async fn an_evicted_replica_rekeys_only_under_a_new_id() {
+    let (one, old, two) = evicted().await;
+    let new = SecretBytes::new([9; 32]);
+    one.rekey(&new, Vec::new()).await.unwrap();
+    let status = one.status().unwrap();
+    assert!(status.id != old && status.rejoins == 1, "{status:?}");
+    put(&two, "a", "1").await.unwrap();
+    assert!(two.is_root_key(&new).unwrap());
+}
+
+#[tokio::test]
+async fn an_evicted_replica_forgets_a_root_key_only_under_a_new_id() {
+    let (one, old, two) = evicted().await;
+    two.rekey(&SecretBytes::new([9; 32]), Vec::new()).await.unwrap();
+    one.forget_predecessor().await.unwrap();
+    let status = one.status().unwrap();
+    assert!(status.id != old && status.rejoins == 1, "{status:?}");
+}
+
+#[tokio::test]
+async fn an_evicted_replica_orders_to_seal_only_under_a_new_id() {
+    let (one, old, two) = evicted().await;
+    one.order_seal(b"x".to_vec()).await.unwrap();
+    let status = one.status().unwrap();
+    assert!(status.id != old && status.rejoins == 1, "{status:?}");
+    assert!(put(&two, "a", "1").await.is_err());
 }
 
 /// Dead in state cached, under another name: nobody answers until it is evicted and its time is over.

@@ -48,9 +48,9 @@ async fn a_new_root_key_opens_and_the_old_one_does_not() {
     assert!(barrier.is_root_key(&new).unwrap() && !barrier.is_root_key(&root()).unwrap());
     put(&barrier, "b", "2").await.unwrap();
     barrier.rotate().await.unwrap();
+    barrier.forget_predecessor().await.unwrap();
     barrier.seal().await;
     let again = sealed(Arc::new(storage), "one");
-    again.forget_predecessor().await.unwrap();
     assert!(matches!(again.unseal(root()).await, Err(UnsealError::WrongKey)));
     again.unseal(new).await.unwrap();
     assert_eq!(read(&again, "a").await.unwrap(), "1");

@@ -200,7 +200,7 @@ impl Lane {
         if let Resolution::Committed(revision) = self.resolved(session, keys, before, lane).await {
             return Ok(Some(revision));
         }
-        if member.as_ref().map(|item| item.mod_revision) != Some(standing.revision) {
+        if !standing.is_as(member.as_ref()) {
             session.member_changed(standing, member).await?;
         }
         if generation != keys.generation {
@@ -248,7 +248,7 @@ impl Lane {
             return Ok(reply.revision);
         }
         let member = Standing::found(&reply.replies);
-        if member.as_ref().map(|item| item.mod_revision) != Some(standing.revision) {
+        if !standing.is_as(member.as_ref()) {
             session.member_changed(standing, member).await?;
         }
         if let Some(OpReply::Get(Some(item))) = reply.replies.get(1) {

@@ -10,6 +10,7 @@ use std::sync::atomic::Ordering;
 use holdfast_storage::{Compare, Condition, Error, Event, Op, Range, Txn};
 
 use super::Session;
+use super::standing::Standing;
 use crate::layout;
 use crate::record::{self, Generation, MemberRecord, State};
 use crate::view::StoreError;
@@ -36,18 +37,22 @@ pub struct Member {
 impl Session {
     /// Leaves the order, together with other changes, if these compares hold.
     pub async fn order_seal(&self, note: Vec<u8>, more: Vec<Op>, if_so: Vec<Compare>) -> Result<(), StoreError> {
-        let _changing = self.changing.lock().await;
         for _ in 0..ATTEMPTS {
-            let keys = self.keys.load_full();
+            let changing = self.changing.lock().await;
+            let (keys, standing) = (self.keys.load_full(), self.standing.load_full());
             let generation = Generation { term: keys.keyring.active(), level: LEVEL };
             let mut then = vec![
                 Op::put(layout::GENERATION, record::encode(&keys.mac, layout::GENERATION, &generation)),
                 Op::put(layout::clear(SEALED), note.clone()),
             ];
             then.extend(more.iter().cloned());
-            let mut compares = vec![Compare::new(layout::GENERATION, Condition::ModRevision(keys.generation))];
+            let generation = Compare::new(layout::GENERATION, Condition::ModRevision(keys.generation));
+            let mut compares = vec![standing.fence(), generation];
             compares.extend(if_so.iter().cloned());
-            match self.storage.txn(Txn { compares, then, otherwise: Vec::new() }).await {
+            let otherwise = vec![Op::get(standing.key.clone())];
+            let sent = self.storage.txn(Txn { compares, then, otherwise }).await;
+            drop(changing);
+            match sent {
                 Ok(reply) if reply.succeeded => {
                     // All who read from memory have obeyed when this returns; the others ask before they read. It is an
                     // order also if that cannot be seen from here.
@@ -56,8 +61,14 @@ impl Session {
                     }
                     return Ok(());
                 }
-                // A rotation came between: wait until it is applied here.
-                Ok(reply) => self.wait_applied(reply.revision).await?,
+                Ok(reply) => {
+                    let found = Standing::found(&reply.replies);
+                    if !standing.is_as(found.as_ref()) {
+                        self.member_changed(&standing, found).await?;
+                    }
+                    // Perhaps a rotation came between: wait until it is applied here.
+                    self.wait_applied(reply.revision).await?;
+                }
                 Err(Error::Unknown(_)) => {}
                 Err(error) => return Err(error.into()),
             }

@@ -1,13 +1,15 @@
-//! A new key term, and a new root key: each one transaction that every batch compares.
+//! A new key term, and a new root key: each one transaction that every batch compares, fenced as every batch is.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use holdfast_failpoint::failpoint;
 use holdfast_secret::SecretBytes;
-use holdfast_storage::{Compare, Condition, Error, Op, Txn};
+use holdfast_storage::{Compare, Condition, Error, KeyValue, Op, OpReply, Txn};
 
 use super::Session;
+use super::standing::Standing;
 use crate::keyring::Keyring;
 use crate::keys::{Keys, seal_succession};
 use crate::layout;
@@ -18,6 +20,16 @@ use crate::xaes::{KEY, NONCE};
 const LEVEL: u8 = 1;
 const ATTEMPTS: usize = 20;
 const PAUSE: Duration = Duration::from_millis(200);
+/// Times that we join anew for one change.
+const REJOINS: usize = 3;
+
+/// What became of a fenced transaction.
+enum Fenced {
+    /// It is applied.
+    Done,
+    /// Our record is not what we know: it was not applied, and never will be. What is there now.
+    Outdated(Arc<Standing>, Option<KeyValue>),
+}
 
 impl Session {
     /// Draws a new term. Nothing is committed under an older one after this returns.
@@ -27,18 +39,25 @@ impl Session {
 
     /// As [`Session::rotate`], but only if this term still encrypts: of several replicas one does it.
     pub async fn rotate_from(&self, term: Option<u32>) -> Result<u32, StoreError> {
-        let _changing = self.changing.lock().await;
-        let keys = self.keys.load_full();
-        if term.is_some_and(|term| term != keys.keyring.active()) {
-            return Err(StoreError::Conflict);
+        for _ in 0..REJOINS {
+            let changing = self.changing.lock().await;
+            let keys = self.keys.load_full();
+            if term.is_some_and(|term| term != keys.keyring.active()) {
+                return Err(StoreError::Conflict);
+            }
+            let mut next = keys.keyring.duplicate();
+            let term = next.add_term(&*self.entropy, self.clock.now());
+            let stored = next.seal(&keys.root, &*self.entropy).map_err(StoreError::from)?;
+            failpoint!("rotate.before-store").await;
+            let outcome = self.replace(&keys, &next, stored, Vec::new()).await?;
+            failpoint!("rotate.stored").await;
+            drop(changing);
+            match outcome {
+                Fenced::Done => return Ok(term),
+                Fenced::Outdated(standing, found) => self.member_changed(&standing, found).await?,
+            }
         }
-        let mut next = keys.keyring.duplicate();
-        let term = next.add_term(&*self.entropy, self.clock.now());
-        let stored = next.seal(&keys.root, &*self.entropy).map_err(StoreError::from)?;
-        failpoint!("rotate.before-store").await;
-        self.replace(&keys, &next, stored, Vec::new()).await?;
-        failpoint!("rotate.stored").await;
-        Ok(term)
+        Err(StoreError::Conflict)
     }
 
     /// Seals the keyring under another root key, together with records outside the barrier that belong to it.
@@ -49,27 +68,64 @@ impl Session {
         older: Option<&[u8; KEY]>,
         clear: Vec<(String, Vec<u8>)>,
     ) -> Result<(), StoreError> {
-        let _changing = self.changing.lock().await;
-        let keys = self.keys.load_full();
-        let stored = keys.keyring.seal(root, &*self.entropy).map_err(StoreError::from)?;
-        // What cannot be opened again must not replace what can.
-        Keyring::open(root, &stored).map_err(StoreError::from)?;
-        let mut succession = Vec::new();
-        for old in [Some(&*keys.root), older].into_iter().flatten() {
-            let mut nonce = [0u8; NONCE];
-            self.entropy.fill(&mut nonce);
-            succession.extend(seal_succession(old, root, &nonce).map_err(StoreError::from)?);
+        for _ in 0..REJOINS {
+            let changing = self.changing.lock().await;
+            let keys = self.keys.load_full();
+            let stored = keys.keyring.seal(root, &*self.entropy).map_err(StoreError::from)?;
+            // What cannot be opened again must not replace what can.
+            Keyring::open(root, &stored).map_err(StoreError::from)?;
+            let mut succession = Vec::new();
+            for old in [Some(&*keys.root), older].into_iter().flatten() {
+                let mut nonce = [0u8; NONCE];
+                self.entropy.fill(&mut nonce);
+                succession.extend(seal_succession(old, root, &nonce).map_err(StoreError::from)?);
+            }
+            let mut more = vec![Op::put(layout::SUCCESSION, succession)];
+            more.extend(clear.iter().map(|(name, bytes)| Op::put(layout::clear(name), bytes.clone())));
+            failpoint!("rekey.before-store").await;
+            let outcome = self.replace(&keys, &keys.keyring, stored, more).await?;
+            failpoint!("rekey.stored").await;
+            drop(changing);
+            match outcome {
+                Fenced::Done => return Ok(()),
+                Fenced::Outdated(standing, found) => self.member_changed(&standing, found).await?,
+            }
         }
-        let mut more = vec![Op::put(layout::SUCCESSION, succession)];
-        more.extend(clear.into_iter().map(|(name, bytes)| Op::put(layout::clear(&name), bytes)));
-        failpoint!("rekey.before-store").await;
-        self.replace(&keys, &keys.keyring, stored, more).await?;
-        failpoint!("rekey.stored").await;
-        Ok(())
+        Err(StoreError::Conflict)
     }
 
-    /// Writes a keyring and a new generation; returns when this replica uses it.
-    async fn replace(&self, keys: &Keys, next: &Keyring, stored: Vec<u8>, more: Vec<Op>) -> Result<(), StoreError> {
+    /// From here on the root key before the present one opens nothing.
+    pub async fn forget_predecessor(&self) -> Result<(), StoreError> {
+        for _ in 0..REJOINS {
+            let (Some(item), _) = self.storage.get(layout::SUCCESSION).await? else { return Ok(()) };
+            let changing = self.changing.lock().await;
+            let standing = self.standing.load_full();
+            let txn = Txn {
+                compares: vec![
+                    standing.fence(),
+                    // Not one that another rekey has left meanwhile.
+                    Compare::new(layout::SUCCESSION, Condition::ModRevision(item.mod_revision)),
+                ],
+                then: vec![Op::delete(layout::SUCCESSION)],
+                otherwise: vec![Op::get(standing.key.clone())],
+            };
+            let reply = self.storage.txn(txn).await?;
+            drop(changing);
+            if reply.succeeded {
+                return Ok(());
+            }
+            let found = Standing::found(&reply.replies);
+            if standing.is_as(found.as_ref()) {
+                return Err(StoreError::Conflict);
+            }
+            self.member_changed(&standing, found).await?;
+        }
+        Err(StoreError::Conflict)
+    }
+
+    /// Writes a keyring and a new generation; when it is done, this replica uses it. [`Session::changing`] is held: our
+    /// record is not changed by ourselves meanwhile.
+    async fn replace(&self, keys: &Keys, next: &Keyring, stored: Vec<u8>, more: Vec<Op>) -> Result<Fenced, StoreError> {
         let standing = self.standing.load_full();
         let generation = Generation { term: next.active(), level: LEVEL };
         let mut then = vec![
@@ -79,28 +135,30 @@ impl Session {
         then.extend(more);
         let txn = Txn {
             compares: vec![
+                standing.fence(),
                 Compare::new(layout::KEYRING, Condition::ModRevision(keys.keyring_revision)),
                 Compare::new(layout::GENERATION, Condition::ModRevision(keys.generation)),
-                Compare::new(standing.key.clone(), Condition::Exists),
             ],
             then,
-            otherwise: Vec::new(),
+            otherwise: vec![Op::get(standing.key.clone()), Op::get(layout::KEYRING)],
         };
         // Only one of many sendings can be applied, as each compares the keyring's revision.
         let mut last = StoreError::Conflict;
         for _ in 0..ATTEMPTS {
             match self.storage.txn(txn.clone()).await {
-                Ok(reply) if reply.succeeded => {
-                    self.wait_applied(reply.revision).await?;
-                    return self.see(reply.revision).await;
-                }
-                Ok(_) => {
-                    let (item, revision) = self.storage.get(layout::KEYRING).await?;
-                    if item.is_some_and(|item| item.value == stored) {
-                        self.wait_applied(revision).await?;
-                        return self.see(revision).await;
+                Ok(reply) => {
+                    let is_ours = |item: &KeyValue| item.value == stored;
+                    let earlier = matches!(reply.replies.get(1), Some(OpReply::Get(Some(item))) if is_ours(item));
+                    if reply.succeeded || earlier {
+                        self.wait_applied(reply.revision).await?;
+                        self.see(reply.revision).await?;
+                        return Ok(Fenced::Done);
                     }
-                    return Err(StoreError::Conflict);
+                    let found = Standing::found(&reply.replies);
+                    return match standing.is_as(found.as_ref()) {
+                        true => Err(StoreError::Conflict),
+                        false => Ok(Fenced::Outdated(standing, found)),
+                    };
                 }
                 Err(error @ (Error::Unknown(_) | Error::NoSpace)) => last = error.into(),
                 Err(error) => return Err(error.into()),

@@ -347,6 +347,11 @@ impl Standing {
         Compare::new(self.key.clone(), condition)
     }
 
+    /// Whether our record, as `found` in the store, is the one that is fenced on.
+    pub fn is_as(&self, found: Option<&KeyValue>) -> bool {
+        found.is_some_and(|item| item.mod_revision == self.revision)
+    }
+
     /// The read of our own record out of a failed batch or heartbeat.
     pub fn found(replies: &[OpReply]) -> Option<KeyValue> {
         match replies.first() {
