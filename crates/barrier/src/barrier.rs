@@ -15,7 +15,7 @@ use holdfast_failpoint::failpoint;
 use holdfast_secret::SecretBytes;
 use holdfast_storage::{Compare, Condition, Op, OpReply, Range, Storage, Txn as StorageTxn};
 
-use tokio::sync::broadcast;
+use tokio::sync::{broadcast, watch};
 use zeroize::Zeroizing;
 
 use crate::error::{InitError, UnsealError};
@@ -220,7 +220,12 @@ impl Barrier {
     /// Changes of stored values that were not made by any replica, seen since the unseal. More than 0 is an attack, or a restore
     /// under a running server.
     pub fn integrity_violations(&self) -> u64 {
-        self.open.load().as_ref().map_or(0, |session| session.violations())
+        self.open.load().as_ref().map_or(0, |session| *session.violations().borrow())
+    }
+
+    /// The same, as it grows. It ends when the barrier is sealed; `None` if it is.
+    pub fn watch_violations(&self) -> Option<watch::Receiver<u64>> {
+        self.open.load().as_ref().map(|session| session.violations())
     }
 
     /// Whether the store has confirmed this member within `window`. Not so when sealed, when the store does not answer, and

@@ -227,7 +227,7 @@ impl Session {
     }
 
     /// Changes of the store by somebody else, seen since it was opened.
-    pub fn violations(&self) -> u64 {
+    pub fn violations(&self) -> watch::Receiver<u64> {
         self.integrity.violations()
     }
 

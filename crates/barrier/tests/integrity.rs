@@ -1,12 +1,13 @@
 //! Somebody who can write to the store puts things back, moves and deletes them.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
-use holdfast_barrier::{Barrier, Store, StoreError};
+use holdfast_barrier::{Barrier, Changed, Store, StoreError};
 use holdfast_storage::{KeyValue, MemoryStorage, Op, Storage, Txn};
 
-use crate::support::{open, open_memory, put, read, until};
+use crate::support::{Faulty, open, open_memory, put, read, until};
 
 fn data(storage: &MemoryStorage) -> KeyValue {
     storage.dump().into_iter().find(|item| item.key.starts_with(b"data/")).unwrap()
@@ -60,6 +61,27 @@ async fn neither_is_it_with_its_old_lane_record() {
     is_refused(&barrier, "token").await;
     put(&barrier, "other", "1").await.unwrap();
     assert_eq!(read(&barrier, "other").await.unwrap(), "1");
+    is_refused(&barrier, "token").await;
+}
+
+/// The watch leaves out a change: nothing tells so until the lane that made it is used again.
+#[tokio::test]
+async fn a_lane_that_jumps_makes_everything_be_read_anew() {
+    let (writer, storage) = open_memory().await;
+    let way = Faulty::over(storage);
+    let reader = open(Arc::new(way.clone()), "two").await;
+    put(&writer, "k", "1").await.unwrap();
+    assert_eq!(read(&reader, "k").await.unwrap(), "1");
+    let mut changes = reader.changes();
+    way.lose(1);
+    put(&writer, "k", "2").await.unwrap();
+    for number in 0..4 {
+        put(&writer, "other", &number.to_string()).await.unwrap();
+    }
+    let anew = async { while !matches!(changes.recv().await.unwrap(), Changed::Everything) {} };
+    tokio::time::timeout(Duration::from_secs(20), anew).await.expect("it goes on with what it has");
+    assert_eq!(read(&reader, "k").await.unwrap(), "2");
+    assert_eq!(reader.integrity_violations(), 0);
 }
 
 #[tokio::test]

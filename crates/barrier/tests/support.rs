@@ -8,7 +8,7 @@ use futures::StreamExt;
 use holdfast_barrier::{Barrier, Check, Options, Store, StoreError, Txn};
 use holdfast_base::{SystemClock, SystemEntropy};
 use holdfast_secret::SecretBytes;
-use holdfast_storage::{Error, MemoryStorage, Op, Page, Range, Revision, Storage, TxnReply, Watch};
+use holdfast_storage::{Error, MemoryStorage, Op, Page, Range, Revision, Storage, TxnReply, Update, Watch};
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
@@ -100,6 +100,8 @@ pub struct Faulty {
     /// Calls refused while cut off.
     refused: watch::Sender<usize>,
     lag: Arc<Mutex<Duration>>,
+    /// Revisions that watches will not tell.
+    lose: Arc<Mutex<usize>>,
     full: Arc<Mutex<bool>>,
     /// Transactions answered without a fault.
     answered: watch::Sender<usize>,
@@ -123,6 +125,7 @@ impl Faulty {
             late: Arc::default(),
             refused: watch::Sender::new(0),
             lag: Arc::default(),
+            lose: Arc::default(),
             full: Arc::default(),
             answered: watch::Sender::new(0),
             held: watch::Sender::new(false),
@@ -140,6 +143,11 @@ impl Faulty {
     /// From here on watches tell everything so much later.
     pub fn lag(&self, lag: Duration) {
         *self.lag.lock() = lag;
+    }
+
+    /// Watches leave out so many revisions.
+    pub fn lose(&self, revisions: usize) {
+        *self.lose.lock() = revisions;
     }
 
     /// The next batch meets the first of these, and so on.
@@ -273,8 +281,14 @@ impl Storage for Faulty {
     async fn watch(&self, prefix: &[u8], from: Revision) -> Result<Watch, Error> {
         self.reachable()?;
         let watch = self.inner.watch(prefix, from).await?;
-        let (lag, ask) = (self.lag.clone(), watch.asker());
-        let late = watch.then(move |update| {
+        let (lag, lose, ask) = (self.lag.clone(), self.lose.clone(), watch.asker());
+        let told = watch.filter(move |update| {
+            let mut left = lose.lock();
+            let lost = *left > 0 && matches!(update, Ok(Update::Revision { .. }));
+            *left -= usize::from(lost);
+            std::future::ready(!lost)
+        });
+        let late = told.then(move |update| {
             let lag = *lag.lock();
             async move {
                 tokio::time::sleep(lag).await;

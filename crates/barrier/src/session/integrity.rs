@@ -4,13 +4,16 @@
 //! put carries that batch's id in its header, every key deleted is named in the record. Old ciphertext put back by whoever can
 //! write to etcd fits none: the key is quarantined, its reads fail, until we write it again. What was changed while no replica
 //! ran is not seen by this, only what moved from its place or does not decrypt.
+//!
+//! A lane that goes on further than where it was means that something was missed, one that goes back that an old record was put
+//! back, by hand or with all the rest: in both cases nothing that memory shows is trusted any more.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use holdfast_storage::{Event, KeyValue};
 use parking_lot::Mutex;
+use tokio::sync::watch;
 
 use super::lane::delete_mark;
 use crate::cache::Known;
@@ -28,7 +31,7 @@ const REMEMBERED: usize = 10_000;
 #[derive(Default)]
 pub(super) struct Integrity {
     state: Mutex<State>,
-    violations: AtomicU64,
+    violations: watch::Sender<u64>,
 }
 
 #[derive(Default)]
@@ -37,6 +40,8 @@ struct State {
     lanes: HashMap<Bytes, u64>,
     /// Revision of the foreign change by key.
     foreign: HashMap<Bytes, Foreign>,
+    /// A lane does not go on where it was.
+    jumped: bool,
 }
 
 #[derive(Clone, Copy)]
@@ -52,8 +57,8 @@ struct Batch {
 }
 
 impl Integrity {
-    /// Looks at a revision before readers can see it.
-    pub fn check(&self, keys: &Keys, revision: Revision, events: &[Event]) {
+    /// Looks at a revision before readers can see it. False: a lane does not go on where it was.
+    pub fn check(&self, keys: &Keys, revision: Revision, events: &[Event]) -> bool {
         let mut state = self.state.lock();
         let batch = state.batch(keys, events);
         for event in events.iter().filter(|event| event.key().starts_with(DATA)) {
@@ -61,7 +66,7 @@ impl Integrity {
                 state.foreign.remove(event.key());
                 continue;
             }
-            self.violations.fetch_add(1, Ordering::Relaxed);
+            self.violations.send_modify(|count| *count += 1);
             tracing::error!(revision, "a stored value was changed by somebody else; it is not served");
             if state.foreign.len() < REMEMBERED {
                 let foreign = match event {
@@ -71,6 +76,7 @@ impl Integrity {
                 state.foreign.insert(event.key().clone(), foreign);
             }
         }
+        !std::mem::take(&mut state.jumped)
     }
 
     /// Whether what is known of a key is somebody else's work.
@@ -87,8 +93,8 @@ impl Integrity {
     }
 
     /// Changes by somebody else seen so far.
-    pub fn violations(&self) -> u64 {
-        self.violations.load(Ordering::Relaxed)
+    pub fn violations(&self) -> watch::Receiver<u64> {
+        self.violations.subscribe()
     }
 
     /// Revisions were missed: the lanes are wherever they are.
@@ -120,9 +126,12 @@ impl State {
         let last = self.lanes.get(&item.key).copied();
         // A lane that is made, or made again, starts where it says.
         let made = item.create_revision == item.mod_revision;
-        if !made && last.is_some_and(|last| record.seq != last + 1) {
+        if let Some(last) = last.filter(|last| !made && record.seq != last + 1) {
             tracing::error!("a lane record does not follow the one before it");
-            return None;
+            self.jumped = true;
+            if record.seq <= last {
+                return None;
+            }
         }
         self.lanes.insert(item.key.clone(), record.seq);
         let (member, lane) = layout::lane_parts(&item.key)?;

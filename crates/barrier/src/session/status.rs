@@ -132,7 +132,7 @@ impl Session {
             gate_waited: Duration::from_micros(self.gate.waited.load(Ordering::Relaxed)),
             gate_refused: self.gate.refused.load(Ordering::Relaxed),
             gate_waiting: self.gate.waiting(),
-            violations: self.violations(),
+            violations: *self.violations().borrow(),
             divergences: self.digest.divergences(),
         }
     }

@@ -1,7 +1,8 @@
 //! The one watch that feeds everything: keys, roster, cache.
 //!
 //! A revision is applied whole and in order. Whatever is doubtful (history compacted, a broken stream that cannot be resumed, a
-//! store that is behind what we have seen) ends in a new load: everything is dropped and read anew at one revision.
+//! lane that does not go on where it was, a store that is behind what we have seen) ends in a new load: everything is dropped and
+//! read anew at one revision.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -121,7 +122,9 @@ impl Session {
         self.take_orders(events);
         self.apply_keys(events)?;
         self.apply_members(events);
-        self.integrity.check(&self.keys.load(), revision, events);
+        if !self.integrity.check(&self.keys.load(), revision, events) {
+            return Err(End::Lost("changes are missing, or a lane's record was put back"));
+        }
         self.witness.lock().note(events);
         if self.peers.talk() {
             self.digest.add(&self.keys.load().mac, revision, events);
