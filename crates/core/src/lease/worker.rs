@@ -29,8 +29,11 @@ use super::{
 /// How often the index is looked at.
 const TICK: Duration = Duration::from_secs(1);
 
-/// Entries in memory that wait; more are found again later.
-const WAITING: usize = 50_000;
+/// Entries of one mount that wait in memory; more are found again later. What hangs does not take the room of others.
+const WAITING: usize = 30_000;
+
+/// Entries looked at in a row.
+const STRETCH: usize = 4_096;
 
 /// Entries of one mount that are worked on at a time.
 const LANE_PARALLEL: usize = 64;
@@ -57,6 +60,8 @@ struct Lane {
 
 #[derive(Default)]
 struct Worker {
+    /// Most that may wait in a lane.
+    room: usize,
     lanes: HashMap<String, Lane>,
     known: HashSet<String>,
     index: Index,
@@ -66,7 +71,12 @@ struct Worker {
 impl Leases {
     /// Expires leases, tokens and intents until `shutdown`; then finishes what was begun. Store failures are retried.
     pub async fn run(self: Arc<Self>, shutdown: CancellationToken) {
-        let mut worker = Worker::default();
+        self.run_with(WAITING, shutdown).await;
+    }
+
+    /// The same, with so many entries of a mount in memory at most, beside those that are worked on.
+    pub(super) async fn run_with(self: Arc<Self>, room: usize, shutdown: CancellationToken) {
+        let mut worker = Worker::with(room);
         let mut running = JoinSet::<(String, String)>::new();
         let mut ticks = tokio::time::interval(TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -92,7 +102,7 @@ impl Leases {
     /// Deals with everything that is due now, and returns when it is done.
     #[cfg(test)]
     pub(super) async fn drain(self: &Arc<Self>) {
-        let (mut worker, mut running) = (Worker::default(), JoinSet::new());
+        let (mut worker, mut running) = (Worker::with(WAITING), JoinSet::new());
         let _ = worker.look(self).await;
         worker.start(self, &mut running);
         while let Some(Ok((lane, path))) = running.join_next().await {
@@ -170,7 +180,11 @@ impl Leases {
 // === impl Worker ===
 
 impl Worker {
-    /// Takes what is due into the lanes, as much as there is room for.
+    fn with(room: usize) -> Self {
+        Self { room, ..Self::default() }
+    }
+
+    /// Takes what is due into the lanes, as much as there is room for in each.
     async fn look(&mut self, leases: &Leases) -> Result<(), StoreError> {
         if leases.is_held() {
             return Ok(());
@@ -178,12 +192,16 @@ impl Worker {
         self.shares.look(leases).await?;
         self.index.look(leases).await?;
         let now = leases.now();
-        while self.known.len() < WAITING {
-            let Some(path) = self.index.next(now) else { break };
+        let mut seen = 0_usize;
+        while let Some((minute, path)) = self.index.next(now) {
+            seen += 1;
+            if seen.is_multiple_of(STRETCH) {
+                tokio::task::yield_now().await;
+            }
             if self.known.contains(&path) {
                 continue;
             }
-            match self.enter(leases, path, now).await {
+            match self.enter(leases, minute, path, now).await {
                 // One damaged record must not keep the others from being dealt with.
                 Err(error @ (StoreError::Corrupt { .. } | StoreError::Encode { .. })) => {
                     tracing::error!(%error, "what is due cannot be read");
@@ -194,7 +212,7 @@ impl Worker {
         Ok(())
     }
 
-    async fn enter(&mut self, leases: &Leases, path: String, now: Timestamp) -> Result<(), StoreError> {
+    async fn enter(&mut self, leases: &Leases, minute: i64, path: String, now: Timestamp) -> Result<(), StoreError> {
         let (time, named) = Due::of_path(&path);
         let guard = match self.shares.guard(&path) {
             Some(guard) => guard,
@@ -208,9 +226,13 @@ impl Worker {
                 None => return Ok(()),
             },
         };
-        let lane = leases.lane(&due).await?;
+        let lane = self.lanes.entry(leases.lane(&due).await?).or_default();
+        if lane.waiting.len() >= self.room {
+            self.index.pass_over(minute);
+            return Ok(());
+        }
         self.known.insert(path.clone());
-        self.lanes.entry(lane).or_default().waiting.push_back(Task { path, due, guard });
+        lane.waiting.push_back(Task { path, due, guard });
         Ok(())
     }
 

@@ -89,6 +89,38 @@ async fn a_database_that_hangs_does_not_delay_the_others() {
     running.await.unwrap();
 }
 
+/// More of a mount hangs than there is room for; what comes after it in the index is dealt with all the same, and what found
+/// no room is found again.
+#[tokio::test(start_paused = true)]
+async fn what_hangs_does_not_take_the_room_of_others() {
+    const ROOM: usize = 10;
+    let world = World::new().await;
+    for _ in 0..150 {
+        world.issue("db").await;
+    }
+    world.clock.advance(Duration::from_secs(1));
+    let other = world.issue("other").await.lease_id;
+    world.outside("db").set_silent();
+    world.clock.advance(HOUR);
+    let shutdown = CancellationToken::new();
+    let running = tokio::spawn(world.leases.clone().run_with(ROOM, shutdown.clone()));
+    let begun = tokio::time::Instant::now();
+    while world.leases.lookup(&other).await.is_ok() {
+        assert!(begun.elapsed() < Duration::from_secs(5), "the other mount waits for the one that hangs");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    assert_eq!(world.users(), 150);
+    world.outside("db").silent.store(false, std::sync::atomic::Ordering::SeqCst);
+    let step = Duration::from_secs(10);
+    while world.users() > 0 {
+        assert!(begun.elapsed() < HOUR, "{} are left", world.users());
+        world.clock.advance(step);
+        tokio::time::sleep(step).await;
+    }
+    shutdown.cancel();
+    running.await.unwrap();
+}
+
 #[tokio::test]
 async fn two_replicas_share_the_work_and_lose_nothing() {
     let world = World::new().await;

@@ -45,6 +45,8 @@ struct Minute {
     names: VecDeque<String>,
     size: usize,
     listed: u64,
+    /// Some were taken and passed over: there was no room for them.
+    passed_over: bool,
 }
 
 /// What is known of the index.
@@ -81,24 +83,31 @@ impl Index {
 
     async fn list(&mut self, leases: &Leases, bucket: i64) -> Result<(), StoreError> {
         let minute = self.minutes.entry(bucket).or_default();
-        let many = minute.size > FEW && !minute.names.is_empty();
+        let many = minute.size > FEW && (minute.passed_over || !minute.names.is_empty());
         if many && self.ticks < minute.listed + RARELY {
             return Ok(());
         }
         minute.names = leases.view.list(&due::folder(bucket), "", 0).await?.into();
-        (minute.size, minute.listed) = (minute.names.len(), self.ticks);
+        (minute.size, minute.listed, minute.passed_over) = (minute.names.len(), self.ticks, false);
         Ok(())
     }
 
-    /// The path of the next entry whose time has come.
-    pub fn next(&mut self, now: Timestamp) -> Option<String> {
+    /// The minute and the path of the next entry whose time has come.
+    pub fn next(&mut self, now: Timestamp) -> Option<(i64, String)> {
         for (bucket, minute) in &mut self.minutes {
             let is_due = |name: &String| Due::of_path(name).0 <= now.as_millisecond();
             if let Some(name) = minute.names.pop_front_if(|name| is_due(name)) {
-                return Some(format!("{}{name}", due::folder(*bucket)));
+                return Some((*bucket, format!("{}{name}", due::folder(*bucket))));
             }
         }
         None
+    }
+
+    /// There is no room for an entry of this minute: the next list brings it back.
+    pub fn pass_over(&mut self, bucket: i64) {
+        if let Some(minute) = self.minutes.get_mut(&bucket) {
+            minute.passed_over = true;
+        }
     }
 }
 
