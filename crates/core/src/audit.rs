@@ -6,6 +6,7 @@
 mod chains;
 mod devices;
 mod early;
+mod foreign;
 mod headers;
 mod observe;
 

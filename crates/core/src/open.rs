@@ -157,6 +157,8 @@ impl Open {
         let open = self.clone();
         tokio::spawn(async move { open.follow_audit().await });
         let open = self.clone();
+        tokio::spawn(async move { open.follow_violations().await });
+        let open = self.clone();
         tokio::spawn(async move {
             for round in 0u64.. {
                 open.tick().await;

@@ -11,6 +11,7 @@ use std::{
 use async_trait::async_trait;
 use holdfast_audit::{Device, DeviceSpec, OpenError, Record, Sink, SinkError};
 use holdfast_core::{AuditConfig, ConfiguredDevice, Error, Raw, Verb};
+use holdfast_storage::{Op, Storage, Txn};
 use serde_json::{Value, json};
 
 use crate::bench::{self, Bench, Make, outside};
@@ -76,6 +77,31 @@ async fn denied_and_malformed_requests_are_written_and_secrets_are_not() {
     assert_eq!(paths, ["probe/data/denied", "probe/data/y/", "probe/data/z"], "{errors:?}");
     let hash = bench.write("sys/audit-hash/file", json!({"input": "canary"})).await.data.unwrap().to_map();
     assert!(text.contains(hash["hash"].as_str().unwrap()));
+}
+
+#[tokio::test]
+async fn what_somebody_else_did_to_the_store_is_written() {
+    let bench = Bench::open().await;
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("audit.log");
+    enable(&bench, &file).await;
+    let before = bench.storage.dump();
+    bench.write("sys/policies/acl/a", json!({"policy": "path \"x\" { capabilities = [\"read\"] }"})).await;
+    let new = bench
+        .storage
+        .dump()
+        .into_iter()
+        .find(|item| item.key.starts_with(b"data/") && before.iter().all(|old| old.key != item.key));
+    let new = new.unwrap();
+    let then = vec![Op::put(new.key, new.value)];
+    bench.storage.txn(Txn { then, ..Txn::default() }).await.unwrap();
+    let told = || -> Vec<Value> {
+        lines(&file).into_iter().filter(|line| line["request"]["path"] == "sys/storage/integrity").collect()
+    };
+    bench::until(async || !told().is_empty()).await;
+    let entries = told();
+    assert_eq!((entries.len(), &entries[0]["type"]), (1, &json!("request")));
+    assert!(entries[0]["error"].as_str().unwrap().starts_with("integrity: 1 stored values"), "{entries:?}");
 }
 
 #[tokio::test]
