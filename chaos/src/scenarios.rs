@@ -94,21 +94,23 @@ pub async fn store_goes_back(cluster: &mut Cluster, checker: &Path, late: bool) 
     crate::run::report(cluster, plan, &history, strange, checker).await
 }
 
-/// Puts the stored bytes of a revoked token back. How long it took until a replica reported it, at the slowest.
+/// Puts the stored bytes of a revoked token back. It works at no replica at any time; how long it took until each had reported
+/// every value that was put back, and refused the token after that.
 pub async fn revoked_token_put_back(cluster: &mut Cluster) -> anyhow::Result<Duration> {
-    let client = cluster.patient(0)?;
+    let clients = (0..REPLICAS).map(|replica| cluster.patient(replica)).collect::<anyhow::Result<Vec<_>>>()?;
     let before = cluster.etcd.range("holdfast/data/").await?;
     let body = json!({"policies": ["default"], "ttl": "10m"});
-    let made = client.envelope(post("auth/token/create", body)).await?.and_then(|answer| answer.auth);
+    let made = clients[0].envelope(post("auth/token/create", body)).await?.and_then(|answer| answer.auth);
     let token = SecretString::new(made.context("no token")?.client_token.as_str());
     let is_new = |item: &Stored| before.iter().all(|old| old.key != item.key);
     let bytes: Vec<Stored> = cluster.etcd.range("holdfast/data/").await?.into_iter().filter(is_new).collect();
     ensure!(!bytes.is_empty(), "a token leaves nothing in the store");
-    for replica in 0..REPLICAS {
-        let status = look_up(&cluster.patient(replica)?, &token).await?;
+    for (replica, client) in clients.iter().enumerate() {
+        let status = look_up(client, &token).await?;
         ensure!(status == 200, "the token does not work at replica {replica}: {status}");
     }
-    client.call(post("auth/token/revoke", json!({"token": token.expose()}))).await?.into_success("revoke")?;
+    clients[0].call(post("auth/token/revoke", json!({"token": token.expose()}))).await?.into_success("revoke")?;
+    refused_by_all(&clients, &token).await?;
     let reported = |cluster: &Cluster| -> Vec<usize> {
         cluster.replicas.iter().map(|replica| replica.process.said().matches(REPORT).count()).collect()
     };
@@ -120,14 +122,19 @@ pub async fn revoked_token_put_back(cluster: &mut Cluster) -> anyhow::Result<Dur
     let deadline = start + SOON;
     while reported(cluster).iter().zip(&earlier).any(|(now, before)| now < &(before + bytes.len())) {
         ensure!(Instant::now() < deadline, "not every replica reports what was put back: {:?}", reported(cluster));
+        refused_by_all(&clients, &token).await?;
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
-    let took = start.elapsed();
-    for replica in 0..REPLICAS {
-        let status = look_up(&cluster.patient(replica)?, &token).await?;
-        ensure!(status >= 400, "a revoked token works again at replica {replica}: {status}");
+    refused_by_all(&clients, &token).await?;
+    Ok(start.elapsed())
+}
+
+async fn refused_by_all(clients: &[Client], token: &SecretString) -> anyhow::Result<()> {
+    for (replica, client) in clients.iter().enumerate() {
+        let status = look_up(client, token).await?;
+        ensure!(status >= 400, "a revoked token works at replica {replica}: {status}");
     }
-    Ok(took)
+    Ok(())
 }
 
 async fn look_up(client: &Client, token: &SecretString) -> anyhow::Result<u16> {
