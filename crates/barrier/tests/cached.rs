@@ -250,6 +250,24 @@ async fn who_says_that_it_asks_the_store_does_so_before_others_can_know() {
     mute.seal().await;
 }
 
+/// A record comes back under which nobody goes on, although somebody is where it says: nobody waits for it longer than for one
+/// that is dead.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_record_that_is_put_back_is_evicted() {
+    let Three { storage, a, b, c, .. } = three().await;
+    let id = b.status().unwrap().id;
+    let old = storage.get(format!("member/{id}").as_bytes()).await.unwrap().0.unwrap();
+    delete_member(&storage, &id).await;
+    until("it goes on under a new id", || async { b.status().is_some_and(|status| status.id != id) }).await;
+    until_all_cached(&[&a, &b, &c]).await;
+    storage.txn(Txn { then: vec![Op::put(old.key, old.value)], ..Txn::default() }).await.unwrap();
+    let start = Instant::now();
+    put(&a, "k", "1").await.unwrap();
+    assert!(start.elapsed() < LONGEST_STALL, "{:?}", start.elapsed());
+    assert_eq!((read(&b, "k").await.unwrap(), read(&c, "k").await.unwrap()), ("1".to_owned(), "1".to_owned()));
+    until_all_cached(&[&a, &b, &c]).await;
+}
+
 /// A replica that cannot talk to others joins: all ask the store from then on.
 #[tokio::test(flavor = "multi_thread")]
 async fn one_that_cannot_talk_makes_all_ask_the_store() {

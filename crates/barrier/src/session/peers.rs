@@ -90,7 +90,7 @@ impl Post {
 impl Inbox for Post {
     fn receive(&self, fingerprint: &str, message: &[u8]) -> Bytes {
         let session = self.0.get().and_then(Weak::upgrade);
-        let known = session.and_then(|session| session.receive(fingerprint, message).map(|()| session.message()));
+        let known = session.and_then(|session| session.receive(fingerprint, message).map(|_| session.message()));
         known.unwrap_or_default()
     }
 }
@@ -202,9 +202,11 @@ impl Session {
         message.encode()
     }
 
-    /// A message, or an answer to one, of who shows this fingerprint. `None`: he has no record that we have seen.
-    fn receive(&self, fingerprint: &str, bytes: &[u8]) -> Option<()> {
+    /// A message, or an answer to one, of who shows this fingerprint: by which member. `None`: he has no record that we have
+    /// seen.
+    fn receive(&self, fingerprint: &str, bytes: &[u8]) -> Option<Bytes> {
         let message = Message::decode(bytes)?;
+        let from = Message::member(&message.from)?;
         let now = self.clock.boottime();
         let own = self.standing.load_full();
         let (mut wanted, mut diverged) = (false, false);
@@ -231,7 +233,7 @@ impl Session {
         if wanted {
             self.demote(own.revision, "others had to wait for it");
         }
-        Some(())
+        Some(from)
     }
 
     /// Reads nothing from memory any more under this record of ours.
@@ -317,9 +319,9 @@ async fn talk(session: Arc<Session>, link: Arc<dyn PeerLink>, key: Bytes, endpoi
         let answer = tokio::time::timeout(limit, link.call(&endpoint, session.message())).await;
         connected = match answer {
             Ok(Ok(answer)) => {
-                // It lives, even if it has not seen our record yet.
-                session.receive(&endpoint.key, &answer);
-                true
+                // It lives, even if it has not seen our record yet. But it may go on under another id: then nobody is there
+                // under this one, of which a store that went back still has a record.
+                session.receive(&endpoint.key, &answer).is_none_or(|from| from == key)
             }
             Ok(Err(error)) => {
                 tracing::debug!(%error, "a replica was not reached");
