@@ -54,6 +54,8 @@ impl Session {
             drop(changing);
             match sent {
                 Ok(reply) if reply.succeeded => {
+                    // What is read here from now on shows it, too.
+                    self.answered.fetch_max(reply.revision, Ordering::SeqCst);
                     // All who read from memory have obeyed when this returns; the others ask before they read. It is an
                     // order also if that cannot be seen from here.
                     if let Err(error) = self.gate.pass(reply.revision, 0).await {
