@@ -12,6 +12,7 @@ mod lifecycle;
 mod lockout;
 mod mounts;
 mod namespaces;
+mod paths;
 mod policies;
 mod quotas;
 mod server;

@@ -60,7 +60,81 @@ fn digit(byte: u8) -> Option<u8> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    /// A path in its one form.
+    fn canonical() -> impl Strategy<Value = String> {
+        let segment =
+            "[a-zA-Z0-9_ ~%+.\u{e9}\u{4e16}-]{1,6}".prop_filter("relative", |text| !matches!(&**text, "." | ".."));
+        let end = prop::sample::select(vec!["", "/"]);
+        (prop::collection::vec(segment, 1..5), end).prop_map(|(segments, end)| segments.join("/") + end)
+    }
+
+    /// How the characters of a path are written: plain or escaped, with small or capital digits, slashes once or more.
+    fn choices() -> impl Strategy<Value = Vec<u8>> {
+        prop::collection::vec(any::<u8>(), 1..40)
+    }
+
+    fn spell(text: &str, choices: &[u8]) -> String {
+        let mut choices = choices.iter().cycle().copied();
+        let mut spelled = String::new();
+        for character in text.chars() {
+            let choice = choices.next().unwrap_or_default();
+            let times = if character == '/' { 1 + choice / 4 % 3 } else { 1 };
+            for time in 0..times {
+                match choice.rotate_right(u32::from(time)) % 4 {
+                    0 => spelled.push_str(&escaped(character.encode_utf8(&mut [0; 4])).to_lowercase()),
+                    1 => spelled.push_str(&escaped(character.encode_utf8(&mut [0; 4]))),
+                    _ if character == '%' => spelled.push_str("%25"),
+                    _ => spelled.push(character),
+                }
+            }
+        }
+        spelled
+    }
+
+    /// With every byte escaped, so that what was decoded is not taken for an escape again.
+    fn escaped(text: &str) -> String {
+        text.bytes().map(|byte| format!("%{byte:02X}")).collect()
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(4000))]
+
+        #[test]
+        fn every_spelling_of_a_path_is_that_path(path in canonical(), choices in choices()) {
+            let spelled = spell(&path, &choices);
+            prop_assert_eq!(decode(&spelled).map_err(|reject| reject.message), Ok(path), "{}", spelled);
+        }
+
+        #[test]
+        fn cve_2026_3605_no_spelling_of_a_relative_path_is_let_through(
+            path in canonical(), dots in prop::sample::select(vec![".", ".."]), at: prop::sample::Index, choices in choices(),
+        ) {
+            let mut segments: Vec<&str> = path.split('/').collect();
+            segments.insert(at.index(segments.len() + 1), dots);
+            let spelled = spell(&segments.join("/"), &choices);
+            prop_assert_eq!(decode(&spelled).map_err(|reject| reject.status), Err(400), "{}", spelled);
+        }
+
+        #[test]
+        fn what_is_let_through_has_one_form(encoded in "(/|%2[fF]|\\.|%2[eE]|[ab%]|%25|%[0-9a-f]{2}|\\PC){0,16}") {
+            match decode(&encoded) {
+                Err(reject) => prop_assert_eq!(reject.status, 400, "{}", encoded),
+                Ok(path) => {
+                    prop_assert!(!path.contains("//") && !path.starts_with('/'), "{:?}", path);
+                    prop_assert!(path.split('/').all(|segment| !matches!(segment, "." | "..")), "{:?}", path);
+                    prop_assert!(!path.chars().any(char::is_control), "{:?}", path);
+                    prop_assert_eq!(&decode(&escaped(&path)).unwrap(), &path);
+                    if !path.contains('%') {
+                        prop_assert_eq!(&decode(&path).unwrap(), &path);
+                    }
+                }
+            }
+        }
+    }
 
     #[test]
     fn a_path_is_decoded_once() {
