@@ -14,6 +14,9 @@ fresh() { # generated files are those that are checked in
   diff -r "$out" crds && diff -r "$out" charts/holdfast/files/crds || { echo "run make crds and commit" >&2; return 1; }
 }
 merged() { ! git grep -nE '^(<<<<<<<|>>>>>>>)( |$)' || { echo "a merge is not finished" >&2; return 1; }; }
+fuzzed() { # a workspace of its own, which nothing else here compiles; not optimised, so that dependencies are shared
+  (cd fuzz && CARGO_PROFILE_DEV_OPT_LEVEL=0 cargo check -q)
+}
 shipped() { # what we ship has no failpoints: without the feature neither names nor the variable are in it
   ! grep -qaE 'HOLDFAST_FAILPOINTS|lease\.create\.outside-done' "$(make -s path-of-holdfast)" || { echo "holdfast is built with failpoints" >&2; return 1; }
 }
@@ -30,6 +33,7 @@ if [ "$WHAT" != cluster ]; then
   stage "no conflict markers" merged
   stage "formatting" cargo fmt --all --check
   stage "lints" cargo clippy --workspace --all-targets -- -D warnings
+  stage "fuzz targets compile" fuzzed
   stage "unit and integration tests, csi-sanity" cargo test --workspace --exclude holdfast-e2e
   stage "hvac's own tests" "$HERE/clients/hvac-suite.sh"
   stage "arrows between crates" cargo test -p holdfast-e2e --test main arrows

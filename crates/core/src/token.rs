@@ -16,8 +16,6 @@ mod roles;
 mod store;
 mod tidy;
 
-#[cfg(feature = "fuzzing")]
-pub use self::id::IdKeys;
 pub(crate) use self::id::{hmac, is_formed};
 pub use self::{
     api::NOUNS,
@@ -26,3 +24,5 @@ pub use self::{
     renew::{Lifetime, auth_info},
     store::{Created, Keys, NewToken, Tokens},
 };
+#[cfg(feature = "fuzzing")]
+pub use self::{batch::BatchKey, id::IdKeys};
