@@ -3,7 +3,7 @@
 
 use std::{ffi::OsString, path::Path, process::ExitCode};
 
-use holdfast_server::{arguments, serve};
+use holdfast_server::{arguments, process, serve};
 
 /// Clients choose features by this; it is the version whose behaviour the protocol follows.
 const VAULT_VERSION: &str = "1.14.8";
@@ -42,6 +42,7 @@ fn server(words: impl IntoIterator<Item = String>) -> ExitCode {
         Ok(arguments) => arguments,
         Err(error) => return fail(&error.to_string()),
     };
+    process::private_files();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return fail(&format!("no threads: {error}")),

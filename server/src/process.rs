@@ -2,8 +2,16 @@
 
 use std::path::{Path, PathBuf};
 
-use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
+use rustix::{
+    fs::Mode,
+    process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit, umask},
+};
 use tracing::warn;
+
+/// Whatever the process makes is its user's alone, whatever it was started with (CVE-2021-38553). Before there are threads.
+pub fn private_files() {
+    umask(Mode::RWXG | Mode::RWXO);
+}
 
 /// Turns off core dumps, and reading of the memory by other processes of the same user. What the system refuses is a
 /// warning: a server that cannot do this is still better than none.

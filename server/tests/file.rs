@@ -1,5 +1,7 @@
 //! Storage in a file: what was written is there after a restart, and only with the right shares.
 
+use std::os::unix::fs::PermissionsExt;
+
 use serde_json::json;
 
 use crate::fixture::{Server, data, folder, put, unseal};
@@ -60,6 +62,35 @@ async fn wrong_shares_do_not_unseal_and_the_right_ones_still_do() {
     let status = unseal(&client, &made.keys[1..]).await;
     assert_eq!(status["sealed"], false);
     assert!(client.read("sys/mounts").await.unwrap().is_some());
+}
+
+/// Folder, database, pid file, audit log: nobody else reads or writes them, whatever the umask was; and a database that
+/// somebody else could have written is not served.
+#[tokio::test]
+async fn cve_2021_38553_cve_2020_15113_files_are_the_servers_alone() {
+    let folder = folder();
+    let (pid, audit) = (folder.path().join("run.pid"), folder.path().join("audit.log"));
+    let configuration = format!(
+        "{}pid_file = {pid:?}\naudit \"file\" \"main\" {{\n options {{ file_path = {audit:?} }}\n}}\n",
+        storage(folder.path())
+    );
+    let server = Server::start(folder.path(), &configuration).await;
+    server.initialize(3, 2).await;
+    let data = folder.path().join("data");
+    let made = [data.clone(), data.join("holdfast.redb"), data.join("holdfast.redb.owner"), pid, audit];
+    for path in made {
+        let mode = std::fs::metadata(&path).unwrap().permissions().mode();
+        assert_eq!(mode & 0o077, 0, "{} {mode:o}", path.display());
+    }
+    assert!(server.stop().success());
+
+    let database = data.join("holdfast.redb");
+    std::fs::set_permissions(&database, std::fs::Permissions::from_mode(0o666)).unwrap();
+    let file = folder.path().join("config.hcl");
+    let mut server = Server::spawn(folder.path(), 0, &[&format!("-config={}", file.display())]);
+    assert_eq!(server.wait().code(), Some(1));
+    let errors = server.errors();
+    assert!(errors.contains("may be written by others (mode 0666)") && errors.contains("chmod 600"), "{errors}");
 }
 
 fn hex(text: &str) -> Vec<u8> {

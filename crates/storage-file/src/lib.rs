@@ -5,13 +5,17 @@
 
 mod rows;
 
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::{
+    fs::{OpenOptions, Permissions},
+    os::unix::fs::{OpenOptionsExt, PermissionsExt},
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use async_trait::async_trait;
 use holdfast_storage::{Change, Error, History, Page, Range, Revision, Storage, Txn, TxnReply, Watch, check, evaluate};
 use parking_lot::Mutex;
-use redb::{Database, DatabaseError, ReadableDatabase, ReadableTable};
+use redb::{Database, DatabaseError, ReadableDatabase, ReadableTable, backends::FileBackend};
 
 use crate::rows::{LIVE, META, REVISION, Reading, Writing, failed};
 
@@ -31,6 +35,17 @@ pub enum OpenError {
         path: PathBuf,
         /// What that process said of itself.
         owner: String,
+    },
+    /// Others may write to it.
+    #[error(
+        "{path} may be written by others (mode {mode:04o}): make sure that nobody has, then chmod 600 {path}",
+        path = .path.display()
+    )]
+    Open {
+        /// The file.
+        path: PathBuf,
+        /// Its mode.
+        mode: u32,
     },
     /// It cannot be read or written, or is not ours.
     #[error("cannot open {path}: {reason}", path = .path.display())]
@@ -57,15 +72,19 @@ struct File {
 }
 
 impl FileStorage {
-    /// Opens or makes the file. Its folder must exist. Blocks for the time of some disk accesses.
+    /// Opens or makes the file, for its owner alone (CVE-2021-38553, CVE-2020-15113): one that others may write to is
+    /// refused, one that they may only read is closed to them. Its folder must exist. Blocks for the time of some disk
+    /// accesses.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, OpenError> {
         let path = path.as_ref();
         let unusable = |reason: String| OpenError::Unusable { path: path.to_owned(), reason };
         let owner = owner_file(path);
-        let database = Database::create(path).map_err(|error| match error {
+        let wrong = |error| match error {
             DatabaseError::DatabaseAlreadyOpen => OpenError::InUse { path: path.to_owned(), owner: read_owner(&owner) },
             other => unusable(other.to_string()),
-        })?;
+        };
+        let backend = FileBackend::new(private(path)?).map_err(wrong)?;
+        let database = Database::builder().create_with_backend(backend).map_err(wrong)?;
         let revision = prepare(&database).map_err(|error| unusable(error.to_string()))?;
         // Only for the message above; the lock is redb's.
         let _ = std::fs::write(&owner, format!("pid {}", std::process::id()));
@@ -162,6 +181,22 @@ impl Drop for File {
         // It only names who has the file open; one left behind is overwritten.
         let _ = std::fs::remove_file(&self.owner);
     }
+}
+
+/// The file, opened or made, with the mode 0600.
+fn private(path: &Path) -> Result<std::fs::File, OpenError> {
+    let unusable = |error: std::io::Error| OpenError::Unusable { path: path.to_owned(), reason: error.to_string() };
+    let mut options = OpenOptions::new();
+    let options = options.read(true).write(true).create(true).truncate(false).mode(0o600);
+    let file = options.open(path).map_err(unusable)?;
+    let mode = file.metadata().map_err(unusable)?.permissions().mode() & 0o7777;
+    if mode & 0o022 != 0 {
+        return Err(OpenError::Open { path: path.to_owned(), mode });
+    }
+    if mode & 0o077 != 0 {
+        file.set_permissions(Permissions::from_mode(0o600)).map_err(unusable)?;
+    }
+    Ok(file)
 }
 
 /// Makes the tables; returns the revision.

@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test crate; the lints know only test functions")]
 
-use std::sync::Arc;
+use std::{fs::Permissions, os::unix::fs::PermissionsExt, sync::Arc};
 
 use holdfast_storage::conformance::{Subject, run};
 use holdfast_storage::{Op, Storage, Txn};
@@ -54,4 +54,32 @@ async fn a_second_process_is_told_who_has_it() {
 fn a_missing_folder_is_named() {
     let error = FileStorage::open("/nonexistent/store").err().unwrap();
     assert!(error.to_string().contains("/nonexistent/store"), "{error}");
+}
+
+#[test]
+fn cve_2021_38553_the_file_is_its_owners_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("store");
+    let mode = || std::fs::metadata(&path).unwrap().permissions().mode() & 0o777;
+    drop(FileStorage::open(&path).unwrap());
+    assert_eq!(mode(), 0o600, "as it was made");
+    // One that was there before, as a server without this check left it.
+    std::fs::set_permissions(&path, Permissions::from_mode(0o644)).unwrap();
+    drop(FileStorage::open(&path).unwrap());
+    assert_eq!(mode(), 0o600, "as it was found");
+}
+
+#[test]
+fn cve_2020_15113_a_file_that_others_may_write_to_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("store");
+    drop(FileStorage::open(&path).unwrap());
+    for mode in [0o660, 0o620, 0o602, 0o606, 0o666, 0o777] {
+        std::fs::set_permissions(&path, Permissions::from_mode(mode)).unwrap();
+        let error = FileStorage::open(&path).err().unwrap();
+        assert!(matches!(error, OpenError::Open { mode: told, .. } if told == mode), "{mode:o}: {error}");
+        assert!(error.to_string().contains("chmod 600"), "{error}");
+    }
+    std::fs::set_permissions(&path, Permissions::from_mode(0o600)).unwrap();
+    drop(FileStorage::open(&path).unwrap());
 }
