@@ -129,3 +129,55 @@ fn listener(listener: &ListenerConfig) -> Value {
     };
     json!({ "type": kind, "config": { "address": address, "tls_disable": listener.tls.is_none() } })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    /// Everything in a configuration that is secret, or may be: keys, passwords, what the first start writes.
+    const SECRETS: &str = r#"
+storage "etcd" {
+  address = "https://etcd:2379"
+  username = "canary-username"
+  password = "canary-password"
+}
+seal "static" {
+  current_key_id = "new"
+  current_key = "canary-current-0123456789abcdef"
+  previous_key_id = "old"
+  previous_key = "canary-previous-0123456789abcde"
+}
+listener "tcp" {
+  address = "127.0.0.1:8200"
+  tls_disable = true
+  custom_response_headers { "default" = { "X-Key" = ["canary-header"] } }
+}
+audit "socket" "remote" { options { address = "canary-user:canary-secret@log:514" } }
+initialize "users" {
+  request "user" {
+    operation = "update"
+    path = "auth/userpass/users/canary-user"
+    data { password = "canary-initial" inner { key = "canary-inner" } }
+  }
+}
+cluster_name = "shown"
+"#;
+
+    #[test]
+    fn cve_2020_13223_the_configuration_is_told_without_its_secrets() {
+        let mut config = Config::default();
+        config.add(Path::new("test.hcl"), &holdfast_hcl::parse(SECRETS).unwrap()).unwrap();
+        assert!(!config.warnings.iter().any(|warning| warning.contains("canary")), "{:?}", config.warnings);
+        let around = Around::new(Arc::new(Metrics::new()), &config, "https://here:8200", "info");
+        let told = Value::Object(around.configuration()).to_string();
+        assert!(told.contains("shown") && told.contains("https://here:8200") && told.contains("etcd"), "{told}");
+        assert!(!told.contains("canary"), "{told}");
+        // Nor do keys and passwords print by themselves.
+        let printed = format!("{:?} {:?}", config.storage, config.seal);
+        for secret in ["canary-password", "canary-current", "canary-previous"] {
+            assert!(!printed.contains(secret), "{printed}");
+        }
+    }
+}

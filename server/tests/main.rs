@@ -6,6 +6,7 @@ mod fixture;
 
 mod agent;
 mod audit;
+mod canary;
 mod chaos;
 mod cli;
 mod clients;
@@ -28,4 +29,5 @@ mod shutdown;
 mod startup;
 mod storm;
 mod tls;
+mod updates;
 mod wire;

@@ -7,6 +7,7 @@ use holdfast_base::{Entropy, SystemClock, SystemEntropy};
 use holdfast_core::{
     Answer, Class, Core, CoreConfig, Metrics, NoProcess, OPEN_AUDIT, Raw, SYSTEM_TTL, Verb, reference::Section,
 };
+use holdfast_logical::{Auth, Row};
 use holdfast_seal::ShamirSeal;
 use holdfast_secret::SecretString;
 use holdfast_server::{reference, registry::registry};
@@ -92,6 +93,59 @@ async fn the_reference_says_what_is_served() {
         "docs/reference/api.md is not up to date from line {:?}; refresh it with HOLDFAST_UPDATE=1 cargo test -p holdfast-server reference",
         first.map(|line| line + 1)
     );
+}
+
+/// Every path that is served without a token, by operation. CVE-2021-42135, CVE-2023-0665: what is not in this list needs a
+/// policy; a new path that anybody may call is a decision, made here.
+const ANYBODY: &[&str] = &[
+    "auth/approle/login update",
+    "auth/cert/login update",
+    "auth/jwt/login update",
+    "auth/jwt/oidc/auth_url update",
+    "auth/jwt/oidc/callback read,update",
+    "auth/jwt/oidc/poll update",
+    "auth/kubernetes/login update",
+    "auth/oidc/login update",
+    "auth/oidc/oidc/auth_url update",
+    "auth/oidc/oidc/callback read,update",
+    "auth/oidc/oidc/poll update",
+    "auth/userpass/login/:username update",
+    "identity/oidc/.well-known/keys read",
+    "identity/oidc/.well-known/openid-configuration read",
+    "sys/decode-token update",
+    "sys/health read",
+    "sys/init read,update",
+    "sys/internal/specs/openapi read",
+    "sys/internal/ui/mounts read",
+    "sys/internal/ui/mounts/*path read",
+    "sys/internal/ui/namespaces read",
+    "sys/leader read",
+    "sys/replication/dr/status read",
+    "sys/replication/performance/status read",
+    "sys/replication/status read",
+    "sys/seal-status read",
+    "sys/unseal update",
+    "sys/wrapping/lookup read,update",
+];
+
+#[tokio::test]
+async fn cve_2023_0665_who_needs_no_token_is_this_list() {
+    let mut found = Vec::new();
+    for section in everything().await {
+        for row in section.rows.iter().filter(|row| row.auth == Auth::None) {
+            let prefix = if section.kind == "system" { "sys/" } else { section.path.as_str() };
+            found.push(format!("{prefix}{} {}", row.pattern, operations(row)));
+        }
+    }
+    found.sort();
+    found.dedup();
+    let list = found.iter().map(|line| format!("    \"{line}\",\n")).collect::<String>();
+    assert_eq!(found, ANYBODY, "what anybody may call has changed; if that is meant, the list is\n{list}");
+}
+
+fn operations(row: &Row) -> String {
+    let names = row.operations.iter().map(|operation| operation.as_str());
+    names.collect::<Vec<_>>().join(",")
 }
 
 #[tokio::test]

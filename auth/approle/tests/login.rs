@@ -1,4 +1,7 @@
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use futures::future::join_all;
 use holdfast_logical::{Error, Operation, TokenKind};
@@ -50,6 +53,36 @@ async fn wrong_ids_are_all_answered_alike() {
     mount.login(&secret_id).await.unwrap();
     mount.login(&format!("{secret_id}\n")).await.unwrap();
     assert_eq!(mount.refused("login", json!({"role_id": " ", "secret_id": secret_id})).await, "missing role_id");
+}
+
+/// Mean and variance of the mean, without the slowest quarter, which is the machine's doing.
+fn moments(mut times: Vec<f64>) -> (f64, f64) {
+    times.sort_by(f64::total_cmp);
+    times.truncate(times.len() * 3 / 4);
+    let count = times.len() as f64;
+    let mean = times.iter().sum::<f64>() / count;
+    let variance = times.iter().map(|time| (time - mean).powi(2)).sum::<f64>() / (count - 1.0);
+    (mean, variance / count)
+}
+
+/// Whether a role id exists cannot be told by the time of the refusal, beyond what a look into the store takes.
+#[tokio::test]
+async fn cve_2025_6011_an_unknown_role_id_takes_about_as_long_as_a_wrong_secret_id() {
+    let mount = Mount::with_role(json!({})).await;
+    mount.secret_id(json!({})).await;
+    let mut times = [Vec::new(), Vec::new()];
+    // Turn by turn, so that whatever else the machine does, it does to both.
+    for _ in 0..2000 {
+        for (times, role_id) in times.iter_mut().zip(["r", "nobody"]) {
+            let start = Instant::now();
+            mount.no_login(role_id, "wrong").await;
+            times.push(start.elapsed().as_secs_f64());
+        }
+    }
+    let [(known, a), (unknown, b)] = times.map(moments);
+    let t = (known - unknown) / (a + b).sqrt();
+    // Both are far below what a network adds; a hash of the wrong kind in one of them would take milliseconds.
+    assert!(t.abs() < 4.5 || (known - unknown).abs() < 0.000_5, "t {t}: {known} s and {unknown} s");
 }
 
 #[tokio::test]

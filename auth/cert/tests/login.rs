@@ -134,3 +134,29 @@ async fn cve_2026_39388_a_token_is_renewed_with_the_certificate_of_its_login_onl
     assert!(renew(&[&client.der]).await.unwrap_err().to_string().contains("does not exist"));
     assert_eq!(mount.get("config").await["disable_binding"], Value::Bool(false));
 }
+
+/// CVE-2025-11621, CVE-2025-59048: two tenants that trust the same CA share nothing that was found out about a certificate,
+/// nor do two roles of one mount.
+#[tokio::test]
+async fn cve_2025_11621_cve_2025_59048_mounts_and_roles_with_the_same_ca_share_no_result() {
+    let ca = Authority::new("ca");
+    let (ada, bob) = (ca.issue(params("ada", 1)), ca.issue(params("bob", 2)));
+    let (ours, theirs) = (Mount::of(&ca.pem).await, Mount::of(&ca.pem).await);
+    ours.role(json!({"allowed_common_names": "ada", "token_policies": "ours"})).await;
+    theirs.role(json!({"allowed_common_names": "bob", "token_policies": "theirs"})).await;
+    theirs
+        .write("certs/wide", json!({"certificate": ca.pem, "allowed_common_names": "x", "token_policies": "wide"}))
+        .await;
+    for _ in 0..2 {
+        assert_eq!(ours.login(&[&ada.der]).await.unwrap().policies, ["ours"]);
+        theirs.no_login(&[&ada.der]).await;
+        assert_eq!(theirs.login(&[&bob.der]).await.unwrap().policies, ["theirs"]);
+        ours.no_login(&[&bob.der]).await;
+        assert!(theirs.login_as("wide", &[&bob.der]).await.is_err());
+    }
+    // A list of revocations of the one is none of the other, whose CA is the same.
+    ours.write("crls/own", json!({"crl": ca.crl(2023, &[1])})).await;
+    ours.no_login(&[&ada.der]).await;
+    theirs.role(json!({"allowed_common_names": "ada"})).await;
+    assert_eq!(theirs.login(&[&ada.der]).await.unwrap().policies, ["theirs"]);
+}

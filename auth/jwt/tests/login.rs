@@ -102,6 +102,41 @@ async fn cve_2020_16250_a_token_that_says_things_twice_is_refused() {
     assert_eq!(issuer.requests(), 0);
 }
 
+/// CVE-2025-11621, CVE-2025-59048: two tenants that trust the same issuer with the same keys share nothing that was found out:
+/// neither who somebody is, nor that they may come in, nor the keys themselves.
+#[tokio::test]
+async fn cve_2025_11621_cve_2025_59048_mounts_with_the_same_keys_share_no_result() {
+    let signer = Signer::new("k");
+    let issuer = Issuer::start(&[&signer]).await;
+    let config = json!({"jwks_url": format!("{}/keys", issuer.url)});
+    let (ours, theirs) = (Mount::of(config.clone()).await, Mount::of(config).await);
+    theirs.role(json!({"bound_subject": "bob", "token_policies": "theirs", "user_claim": "email"})).await;
+    let mut token = claims();
+    token["email"] = json!("ada@theirs");
+    let ada = signer.sign(&token);
+    // In each order: nothing that one has found out counts for the other.
+    for _ in 0..2 {
+        let grant = ours.login(&ada).await.unwrap();
+        assert_eq!((grant.alias.as_str(), &grant.policies[..]), ("ada", &["app".to_owned()][..]));
+        assert!(theirs.no_login(&ada).await.contains("sub claim"));
+    }
+    token["sub"] = json!("bob");
+    let bob = signer.sign(&token);
+    let grant = theirs.login(&bob).await.unwrap();
+    assert_eq!((grant.alias.as_str(), &grant.policies[..]), ("ada@theirs", &["theirs".to_owned()][..]));
+    assert_eq!(ours.login(&bob).await.unwrap().alias, "bob");
+    // Keys that the one has are not keys of the other, which has not asked yet and cannot now.
+    let late = theirs.restarted().await;
+    *issuer.state.redirect.lock().unwrap() = Some("/gone".to_owned());
+    let body = json!({"role": "app", "jwt": bob});
+    assert!(matches!(late.ask(Operation::Update, "login", body).await, Err(Error::Unavailable(_))));
+    ours.login(&ada).await.unwrap();
+    // Nor do those of the source before stay after the configuration names another one.
+    let other = Issuer::start(&[&Signer::new("other")]).await;
+    ours.write("config", json!({"jwks_url": format!("{}/keys", other.url)})).await;
+    assert!(ours.no_login(&ada).await.contains("a key that is not known"));
+}
+
 #[tokio::test]
 async fn what_is_missing_is_told() {
     let signer = Signer::new("k");

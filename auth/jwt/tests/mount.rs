@@ -25,6 +25,11 @@ impl Mount {
         mount
     }
 
+    /// Another server with the same mount, which has fetched nothing yet.
+    pub async fn restarted(&self) -> Self {
+        Self(self.beside(holdfast_auth_jwt::factory).await)
+    }
+
     /// Writes the role `app` with these changes.
     pub async fn role(&self, changes: Value) {
         let mut body = json!({

@@ -320,6 +320,7 @@ const DOOR: &PathTable = &[Row {
         Field::new("alias", Kind::String, "Who; orders unless given."),
         Field::new("groups", Kind::StringList, "Groups."),
         Field::new("policies", Kind::StringList, "Policies; app unless given."),
+        Field::new("fails", Kind::String, "How it goes wrong although there is a grant."),
     ],
     auth: Auth::None,
     help: "Lets everyone in.",
@@ -352,6 +353,11 @@ impl Backend for Door {
             pod,
             ..Grant::default()
         };
-        Ok(Response { grant: Some(grant), ..Response::default() })
+        match request.fields.string("fails") {
+            Some("error") => Err(Logical::Invalid("as the test wants".to_owned())),
+            Some("status") => Ok(Response { grant: Some(grant), status: Some(400), ..Response::default() }),
+            Some("panic") => panic!("as the test wants, with {grant:?}"),
+            _ => Ok(Response { grant: Some(grant), ..Response::default() }),
+        }
     }
 }

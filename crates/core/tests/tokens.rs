@@ -225,3 +225,28 @@ async fn a_role_that_names_no_policies_widens_nothing() {
     let other = bench.ok(&maker, Verb::Write, "auth/token/create/plain", json!({"policies": ["app"]})).await;
     assert_eq!(other.auth.unwrap().policies, ["app", "default"]);
 }
+
+/// A handler that says no makes no token, whatever else it says: neither with an error, nor with a status, nor by a panic
+/// after it had made up its mind. (`Result` leaves no way to give both an error and a grant.)
+#[tokio::test]
+async fn cve_2026_46405_a_login_that_fails_mints_nothing() {
+    let bench = Bench::open().await;
+    bench.write("sys/auth/door", json!({"type": "door"})).await;
+    let counted = async || {
+        let tokens = bench.read("sys/internal/counters/tokens").await;
+        let accessors = data(bench.ok(&bench.root, Verb::List, "auth/token/accessors", json!({})).await);
+        (tokens["counters"].clone(), accessors["keys"].as_array().unwrap().len())
+    };
+    let before = counted().await;
+    for fails in ["error", "status", "panic"] {
+        for wrap in [false, true] {
+            let mut raw = bench.raw("", Verb::Write, "auth/door/login", json!({ "fails": fails, "alias": fails }));
+            raw.wrap_ttl = wrap.then(|| std::time::Duration::from_secs(60));
+            let answer = bench.core.handle(raw).await;
+            assert!(matches!(answer, Answer::Error(_)), "{fails}: {answer:?}");
+            assert_eq!(counted().await, before, "{fails}");
+        }
+    }
+    bench.ok("", Verb::Write, "auth/door/login", json!({})).await;
+    assert_ne!(counted().await, before, "one that succeeds is counted");
+}

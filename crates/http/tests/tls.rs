@@ -53,7 +53,18 @@ fn client(port: u16, server: &Pair, own: Option<&Pair>) -> Client {
     .unwrap()
 }
 
-async fn certificates_seen(client: &Client) -> Result<u64, String> {
+/// A listener with these limits, and a client that trusts it.
+pub async fn serving(limits: Limits) -> (Running, Client) {
+    let (folder, server) = (TempDir::new().unwrap(), self_signed(false));
+    write(folder.path(), &server);
+    let (chain, key) = (folder.path().join("tls.crt"), folder.path().join("tls.key"));
+    let tls = Tls::new(Certificate::load(&chain, &key).unwrap(), &ClientCertificates::Ask, Versions::Both).unwrap();
+    let running = start(Echo::new(), Some(tls), limits).await;
+    let client = client(running.port, &server, None);
+    (running, client)
+}
+
+pub async fn certificates_seen(client: &Client) -> Result<u64, String> {
     let call = Call { path: "a".to_owned(), ..Call::default() };
     let body: Value = client.bare(call).await.map_err(|error| error.to_string())?;
     Ok(body["certificates"].as_u64().unwrap())

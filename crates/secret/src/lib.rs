@@ -10,10 +10,79 @@ use subtle::ConstantTimeEq;
 use zeroize::{Zeroize, Zeroizing};
 
 /// Text that must not be printed: tokens, passwords, private keys in PEM.
+///
+/// Its `Debug` has no content; there is no other way to print, serialise, copy or compare it by accident:
+/// ```
+/// # use holdfast_secret::SecretString;
+/// fn shown(_: impl std::fmt::Debug) {}
+/// shown(SecretString::new("x"));
+/// assert_eq!(format!("{:?}", SecretString::new("canary")), "[redacted]");
+/// ```
+/// ```compile_fail,E0277
+/// # use holdfast_secret::SecretString;
+/// fn shown(_: impl std::fmt::Display) {}
+/// shown(SecretString::new("x"));
+/// ```
+/// ```compile_fail,E0277
+/// # use holdfast_secret::SecretString;
+/// fn written(_: impl serde::Serialize) {}
+/// written(SecretString::new("x"));
+/// ```
+/// ```compile_fail,E0277
+/// # use holdfast_secret::SecretString;
+/// fn copied(_: impl Clone) {}
+/// copied(SecretString::new("x"));
+/// ```
+/// ```compile_fail,E0308
+/// # use holdfast_secret::SecretString;
+/// // In the time that the content takes: GHSA-34fc-gh42-pj53.
+/// let _ = SecretString::new("x") == "x";
+/// ```
+/// ```compile_fail,E0277
+/// # use holdfast_secret::SecretString;
+/// fn text(_: impl AsRef<str>) {}
+/// text(SecretString::new("x"));
+/// ```
 #[derive(Default)]
 pub struct SecretString(Zeroizing<String>);
 
 /// Bytes that must not be printed: keys, shares, decrypted values.
+///
+/// As with [`SecretString`], nothing but `Debug` without content:
+/// ```
+/// # use holdfast_secret::SecretBytes;
+/// fn shown(_: impl std::fmt::Debug) {}
+/// shown(SecretBytes::new(*b"x"));
+/// ```
+/// ```compile_fail,E0277
+/// # use holdfast_secret::SecretBytes;
+/// fn shown(_: impl std::fmt::Display) {}
+/// shown(SecretBytes::new(*b"x"));
+/// ```
+/// ```compile_fail,E0277
+/// # use holdfast_secret::SecretBytes;
+/// fn shown(_: impl std::fmt::LowerHex) {}
+/// shown(SecretBytes::new(*b"x"));
+/// ```
+/// ```compile_fail,E0277
+/// # use holdfast_secret::SecretBytes;
+/// fn written(_: impl serde::Serialize) {}
+/// written(SecretBytes::new(*b"x"));
+/// ```
+/// ```compile_fail,E0277
+/// # use holdfast_secret::SecretBytes;
+/// fn copied(_: impl Clone) {}
+/// copied(SecretBytes::new(*b"x"));
+/// ```
+/// ```compile_fail,E0308
+/// # use holdfast_secret::SecretBytes;
+/// let _ = SecretBytes::new(*b"x") == b"x";
+/// ```
+/// ```compile_fail,E0277
+/// # use holdfast_secret::SecretBytes;
+/// fn bytes(_: impl AsRef<[u8]>) {}
+/// bytes(SecretBytes::new(*b"x"));
+/// ```
 #[derive(Default)]
 pub struct SecretBytes(Zeroizing<Vec<u8>>);
 

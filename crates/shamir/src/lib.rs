@@ -164,4 +164,56 @@ mod tests {
             assert_eq!(error, Err(Error::Parameters { shares, threshold }));
         }
     }
+
+    /// How far counts of 256 equally likely values are from equal. Expected 255 with a deviation of 22.6; a coefficient that
+    /// is never 0 (RUSTSEC-2024-0398) adds the expected count of one value to it, which is thousands here.
+    fn chi_squared(counts: &[u32; 256]) -> f64 {
+        let expected = f64::from(counts.iter().sum::<u32>()) / 256.0;
+        counts.iter().map(|count| (f64::from(*count) - expected).powi(2) / expected).sum()
+    }
+
+    /// One less than the threshold tells nothing: whatever the secret byte is, each share's byte is anything, equally often,
+    /// also beside that of another share.
+    #[test]
+    fn rustsec_2024_0398_fewer_shares_than_needed_are_uniform() {
+        const BYTES: usize = 1 << 17;
+        for (threshold, secret) in [(2, 0x00), (2, 0x5a), (3, 0xff)] {
+            let entropy = SeededEntropy::new(u64::from(threshold) << 8 | u64::from(secret));
+            let shares = split(&SecretBytes::new(vec![secret; BYTES]), 4, threshold, &entropy).unwrap();
+            let (first, second) = (shares[0].expose(), shares[1].expose());
+            let (mut alone, mut beside) = ([0u32; 256], [0u32; 256]);
+            for at in 0..BYTES {
+                alone[usize::from(first[at])] += 1;
+                beside[usize::from(first[at] ^ second[at])] += 1;
+            }
+            let (alone, beside) = (chi_squared(&alone), chi_squared(&beside));
+            // Five deviations either way; also too even is not random.
+            let even = |chi: f64| (255.0 - 113.0..255.0 + 113.0).contains(&chi);
+            assert!(even(alone), "{threshold}: {alone}");
+            assert!(even(beside), "{threshold}: {beside}");
+        }
+    }
+
+    /// RUSTSEC-2020-0160: the threshold is the one that was asked for, in each choice of shares.
+    #[test]
+    fn rustsec_2020_0160_each_choice_of_enough_shares_and_no_smaller_one_gives_the_secret() {
+        let secret = SecretBytes::new(*b"a secret of more bytes");
+        for count in 2..=7u8 {
+            for threshold in 2..=count {
+                let shares = split(&secret, count, threshold, &SeededEntropy::new(u64::from(count))).unwrap();
+                for choice in 0u32..1 << count {
+                    let chosen: Vec<SecretBytes> = (0..count)
+                        .filter(|at| choice >> at & 1 == 1)
+                        .map(|at| shares[usize::from(at)].duplicate())
+                        .collect();
+                    let enough = chosen.len() >= usize::from(threshold);
+                    assert_eq!(
+                        combine(&chosen).is_ok_and(|found| found == secret),
+                        enough,
+                        "{threshold} of {count}: {choice:b}"
+                    );
+                }
+            }
+        }
+    }
 }

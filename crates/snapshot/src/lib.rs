@@ -178,4 +178,65 @@ mod tests {
         std::io::Write::write_all(&mut packer, &unpacked).unwrap();
         assert!(matches!(read(&packer.finish().unwrap(), 4096), Err(Error::Checksum(_))));
     }
+
+    fn gzipped(bytes: &[u8]) -> Vec<u8> {
+        let mut packer = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+        std::io::Write::write_all(&mut packer, bytes).unwrap();
+        packer.finish().unwrap()
+    }
+
+    fn file(name: &str, size: u64, content: &[u8]) -> Vec<u8> {
+        let mut header = tar::Header::new_gnu();
+        header.set_path(name).unwrap();
+        header.set_size(size);
+        header.set_cksum();
+        let mut bytes = header.as_bytes().to_vec();
+        bytes.extend_from_slice(content);
+        bytes.resize(bytes.len().next_multiple_of(512), 0);
+        bytes
+    }
+
+    /// How much a reader holds after each piece, at most; and how it ends.
+    fn held(bytes: &[u8]) -> (usize, Result<(), Error>) {
+        let (mut reader, mut most) = (Reader::new(), 0);
+        for piece in bytes.chunks(4 << 10) {
+            match reader.push(piece) {
+                Ok(entries) => {
+                    let entries = entries.iter().map(|entry| match entry {
+                        Entry::Chunk(chunk) => chunk.len(),
+                        _ => 0,
+                    });
+                    most = most.max(reader.held() + entries.sum::<usize>());
+                }
+                Err(error) => return (most, Err(error)),
+            }
+        }
+        (most, reader.finish())
+    }
+
+    /// Few bytes do not become many in memory: what is not ours ends with its first header, what says that it is large is
+    /// not waited for, and what is ours is handed out chunk by chunk.
+    #[test]
+    fn cve_2026_39396_an_archive_that_unpacks_to_a_thousand_times_its_size_is_not_held() {
+        let zeros = vec![0u8; 16 << 20];
+        let (most, outcome) = held(&gzipped(&zeros));
+        assert!(outcome.is_err() && most < 8 << 20, "zeros: {most} {outcome:?}");
+
+        let meta = serde_json::to_vec(&Meta { version: VERSION, ..Meta::default() }).unwrap();
+        let begin = file("meta.json", meta.len() as u64, &meta);
+        for (name, size) in [("state/00000000", 64 << 20), ("state/00000000", 1 << 40), ("SHA256SUMS", 64 << 20)] {
+            let bomb = gzipped(&[&begin[..], &file(name, size, &[]), &zeros].concat());
+            assert!(bomb.len() < 32 << 10, "{} is no bomb", bomb.len());
+            let (most, outcome) = held(&bomb);
+            assert_eq!(outcome, Err(Error::Format("a file in it is too large")), "{name}");
+            assert!(most < 8 << 20, "{name}: {most}");
+        }
+        // As many chunks as one likes, each as large as it may be.
+        let mut many = begin;
+        for number in 0..12 {
+            many.extend(file(&format!("state/{number:08}"), CHUNK as u64, &zeros[..CHUNK]));
+        }
+        let (most, outcome) = held(&gzipped(&many));
+        assert!(outcome.is_err() && most < 8 << 20, "{most} {outcome:?}");
+    }
 }

@@ -71,6 +71,12 @@ impl Reader {
         self.unpacker.try_finish().map_err(|_| Error::Format("the end is damaged"))
     }
 
+    /// Bytes that are unpacked and not handed out yet.
+    #[cfg(test)]
+    pub(crate) fn held(&self) -> usize {
+        self.buffer.len()
+    }
+
     /// `None`: more bytes are needed. The inner one: a file that says nothing by itself.
     fn next(&mut self) -> Result<Option<Option<Entry>>, Error> {
         let Some((head, rest)) = self.buffer.split_first_chunk::<BLOCK>() else { return Ok(None) };

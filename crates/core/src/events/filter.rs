@@ -289,4 +289,21 @@ mod tests {
             assert!(Filter::parse(text).is_err(), "{text}");
         }
     }
+
+    /// RUSTSEC-2024-0437, RUSTSEC-2026-0009: nesting ends before the stack does, whatever it is made of.
+    #[test]
+    fn rustsec_2024_0437_nesting_has_an_end() {
+        for opening in ["(", "( ", "not ", "not(", "not not ("] {
+            for times in [DEPTH + 1, LENGTH / opening.len(), 1 << 20] {
+                assert!(Filter::parse(&opening.repeat(times)).is_err(), "{opening} {times}");
+                let closed = format!("{}operation == x{}", opening.repeat(times), ")".repeat(times));
+                assert!(Filter::parse(&closed).is_err(), "{opening} {times}");
+            }
+        }
+        let within = format!("{}operation == x{}", "(".repeat(DEPTH - 1), ")".repeat(DEPTH - 1));
+        assert!(Filter::parse(&within).is_ok());
+        // Side by side is not nested; the length is the limit.
+        let wide = vec!["operation is empty"; LENGTH / 24].join(" or ");
+        assert!(!Filter::parse(&wide).unwrap().matches(&told()));
+    }
 }

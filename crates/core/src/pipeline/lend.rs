@@ -66,6 +66,9 @@ impl Lend {
 
     /// Makes the lease or the token that the answer asks for.
     pub async fn lend(self, open: &Arc<Open>, mut reply: Reply) -> Result<Reply, Error> {
+        if reply.response.status.is_some_and(|status| status >= 400) {
+            return Err(Error::internal("the plug-in refuses and grants at once"));
+        }
         if let Some(issue) = reply.response.issue.take() {
             return self.lease(open, reply, issue).await;
         }
