@@ -9,6 +9,7 @@ mod explain;
 mod identity;
 mod keyholders;
 mod lifecycle;
+mod lifetimes;
 mod lockout;
 mod mounts;
 mod namespaces;

@@ -8,7 +8,18 @@ use holdfast_policy::{Policy, PolicySet};
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
 
-const OPERATIONS: [Operation; 4] = [Operation::Read, Operation::Update, Operation::List, Operation::Delete];
+const OPERATIONS: [Operation; 7] = [
+    Operation::Create,
+    Operation::Read,
+    Operation::Update,
+    Operation::Patch,
+    Operation::Delete,
+    Operation::List,
+    Operation::Scan,
+];
+
+/// In the order in which capabilities are told.
+const CAPABILITIES: [&str; 8] = ["sudo", "read", "list", "update", "delete", "create", "patch", "scan"];
 
 type Stanza = (String, Vec<&'static str>);
 
@@ -65,18 +76,27 @@ fn best<'a>(policies: &'a [Vec<Stanza>], paths: &[&str]) -> Option<&'a str> {
     found.last().copied()
 }
 
-fn naive(policies: &[Vec<Stanza>], path: &str, operation: Operation) -> bool {
+/// The pattern that counts.
+fn chosen<'a>(policies: &'a [Vec<Stanza>], path: &str, operation: Operation) -> Option<&'a str> {
     let exact = |path: &str| {
         let patterns = policies.iter().flatten().map(|(pattern, _)| pattern);
         let mut patterns = patterns.filter(|pattern| !segmented(pattern) && !pattern.ends_with('*'));
         patterns.find(|pattern| *pattern == path).map(String::as_str)
     };
-    let bare = path.strip_suffix('/').filter(|_| operation == Operation::List);
+    let bare = path.strip_suffix('/').filter(|_| matches!(operation, Operation::List | Operation::Scan));
     let ways: Vec<&str> = bare.into_iter().chain([path]).collect();
-    let chosen = exact(path).or_else(|| bare.and_then(exact)).or_else(|| best(policies, &ways));
-    let Some(chosen) = chosen else { return false };
-    let capabilities = capabilities_of(policies, chosen);
-    !capabilities.contains(&"deny") && capabilities.contains(&operation.as_str())
+    exact(path).or_else(|| bare.and_then(exact)).or_else(|| best(policies, &ways))
+}
+
+/// What is granted there; nothing where it is denied.
+fn granted(policies: &[Vec<Stanza>], path: &str, operation: Operation) -> Vec<&'static str> {
+    let chosen = chosen(policies, path, operation);
+    let capabilities = chosen.map(|pattern| capabilities_of(policies, pattern)).unwrap_or_default();
+    if capabilities.contains(&"deny") { Vec::new() } else { capabilities }
+}
+
+fn naive(policies: &[Vec<Stanza>], path: &str, operation: Operation) -> bool {
+    granted(policies, path, operation).contains(&operation.as_str())
 }
 
 fn pattern() -> impl Strategy<Value = String> {
@@ -88,8 +108,10 @@ fn pattern() -> impl Strategy<Value = String> {
 }
 
 fn policies() -> impl Strategy<Value = Vec<Vec<Stanza>>> {
-    let capability = prop::sample::select(vec!["read", "update", "list", "delete", "read", "list", "deny"]);
-    let stanza = (pattern(), prop::collection::vec(capability, 0..3));
+    let capability = prop::sample::select(vec![
+        "read", "update", "list", "delete", "create", "patch", "scan", "sudo", "read", "list", "deny",
+    ]);
+    let stanza = (pattern(), prop::collection::vec(capability, 0..5));
     prop::collection::vec(prop::collection::vec(stanza, 0..5), 1..3)
 }
 
@@ -100,15 +122,22 @@ fn path() -> impl Strategy<Value = String> {
 }
 
 /// Parameter rules of one stanza: required names; denied and allowed names with values, none of which means any.
-#[derive(Clone, Debug)]
-struct Parameters {
+#[derive(Clone, Debug, Default)]
+pub struct Parameters {
     required: Vec<&'static str>,
     denied: Vec<(&'static str, Vec<&'static str>)>,
     allowed: Vec<(&'static str, Vec<&'static str>)>,
 }
 
 impl Parameters {
-    fn text(&self) -> String {
+    /// The rules of another stanza of the same pattern too.
+    pub fn join(&mut self, more: &Self) {
+        self.required.extend(&more.required);
+        self.denied.extend(more.denied.clone());
+        self.allowed.extend(more.allowed.clone());
+    }
+
+    pub fn text(&self) -> String {
         let rules = |key: &str, rules: &[(&str, Vec<&str>)]| match rules {
             [] => String::new(),
             rules => {
@@ -122,7 +151,7 @@ impl Parameters {
     }
 
     /// One parameter after the other, straight from the description of the rules.
-    fn allow(&self, given: &Map<String, Value>) -> bool {
+    pub fn allow(&self, given: &Map<String, Value>) -> bool {
         let named = |rules: &[(&'static str, Vec<&'static str>)], name: &str| -> Vec<Vec<&'static str>> {
             rules.iter().filter(|(rule, _)| *rule == name).map(|(_, values)| values.clone()).collect()
         };
@@ -133,12 +162,12 @@ impl Parameters {
             return false;
         }
         given.iter().all(|(key, value)| {
-            let (name, value) = (key.to_lowercase(), value.as_str().unwrap());
+            let (name, value) = (key.to_lowercase(), value.as_str().map_or_else(|| value.to_string(), str::to_owned));
             let (denied, allowed) = (named(&self.denied, &name), named(&self.allowed, &name));
             let star = |rules: &[(&'static str, Vec<&'static str>)]| rules.iter().any(|(rule, _)| *rule == "*");
-            let denies = star(&self.denied) || (!denied.is_empty() && among(value, &denied));
+            let denies = star(&self.denied) || (!denied.is_empty() && among(&value, &denied));
             let only_star = self.allowed.iter().all(|(rule, _)| *rule == "*");
-            let allows = only_star || if allowed.is_empty() { star(&self.allowed) } else { among(value, &allowed) };
+            let allows = only_star || if allowed.is_empty() { star(&self.allowed) } else { among(&value, &allowed) };
             !denies && allows
         })
     }
@@ -154,7 +183,7 @@ fn glob(wanted: &str, given: &str) -> bool {
     }
 }
 
-fn parameters() -> impl Strategy<Value = Parameters> {
+pub fn parameters() -> impl Strategy<Value = Parameters> {
     let name = || prop::sample::select(vec!["a", "b", "c", "*"]);
     let values = || prop::collection::vec(prop::sample::select(vec!["x", "x*", "*y", "xy"]), 0..3);
     let rules = move || prop::collection::vec((name(), values()), 0..3);
@@ -237,9 +266,21 @@ proptest! {
     fn the_compiled_set_decides_as_the_rules_say(policies in policies(), path in path()) {
         let set = compile(&policies);
         for operation in OPERATIONS {
-            let decided = set.decide(&path, operation, &Map::new(), None).allowed;
-            prop_assert_eq!(decided, naive(&policies, &path, operation), "{:?} {}", operation, path);
+            let decided = set.decide(&path, operation, &Map::new(), None);
+            prop_assert_eq!(decided.allowed, naive(&policies, &path, operation), "{:?} {}", operation, path);
+            let sudo = granted(&policies, &path, operation).contains(&"sudo");
+            prop_assert_eq!(decided.sudo, sudo, "{:?} {}", operation, path);
+            prop_assert_eq!(decided.granting.is_empty(), !decided.allowed);
         }
+    }
+
+    /// What is told of a path is what may be done there, by lists and by all others where both are of one mind.
+    #[test]
+    fn capabilities_are_those_of_the_stanza_that_counts(policies in policies(), path in path()) {
+        let told = compile(&policies).capabilities(&path);
+        let granted = granted(&policies, &path, Operation::List);
+        let expected: Vec<&str> = CAPABILITIES.into_iter().filter(|name| granted.contains(name)).collect();
+        prop_assert_eq!(&told, if expected.is_empty() { &["deny"][..] } else { &expected[..] }, "{}", path);
     }
 
     #[test]
