@@ -3,98 +3,89 @@
 //!
 //! `HOLDFAST_AUDIT_REQUESTS` says how many requests the soak makes (`make audit-soak`: 100,000).
 
+mod mix;
+
 use std::{
     collections::HashMap,
     path::{Path, PathBuf},
     process::{Command, Output},
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
+    sync::atomic::Ordering,
     time::{Duration, Instant},
 };
 
-use parking_lot::Mutex;
 use serde_json::{Value, json};
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
-};
+use tempfile::TempDir;
 
-use crate::fixture::{Server, folder, free_port, unseal};
+use self::mix::{Answered, Work, furnish};
+use crate::fixture::{Server, etcd::Etcd, folder, free_port, unseal};
 
 const WORKERS: usize = 16;
 
 fn configuration(folder: &Path) -> String {
-    let (data, audit) = (folder.join("data").display().to_string(), folder.join("audit.log").display().to_string());
     format!(
-        "storage \"file\" {{ path = {data:?} }}\naudit \"file\" \"main\" {{\n options {{\n file_path = {audit:?}\n required = true\n }}\n}}\n"
+        "storage \"file\" {{ path = {:?} }}\n{}",
+        folder.join("data").display().to_string(),
+        device(folder, "main", "audit.log")
     )
 }
 
-/// Which request this was: a path that no other request has, or the id in the answer.
-type Answered = Arc<Mutex<Vec<String>>>;
+/// An audit device without which nothing is answered.
+fn device(folder: &Path, name: &str, file: &str) -> String {
+    let file = folder.join(file).display().to_string();
+    format!("audit \"file\" {name:?} {{\n options {{\n file_path = {file:?}\n required = true\n }}\n}}\n")
+}
 
-/// The nth request of a mix: method, path, token, body. Each path is its own.
-fn request(n: usize, root: &str) -> (&'static str, String, String, String) {
-    let good = root.to_owned();
-    let data = json!({"data": {"password": format!("canary-{n}"), "n": n}}).to_string();
-    match n % 10 {
-        0 | 1 => ("POST", format!("secret/data/w-{n}"), good, data),
-        2 => ("GET", format!("secret/data/r-{n}"), good, String::new()),
-        3 => ("LIST", format!("secret/metadata/l-{n}"), good, String::new()),
-        4 => ("DELETE", format!("secret/data/d-{n}"), good, String::new()),
-        5 => ("GET", format!("secret/data/denied-{n}"), "hvs.nobody".to_owned(), String::new()),
-        6 => ("GET", format!("nowhere/{n}"), good, String::new()),
-        7 => ("POST", format!("secret/data/malformed-{n}"), good, "{".to_owned()),
-        8 => ("POST", format!("auth/token/roles/role-{n}"), good, json!({"period": "1h"}).to_string()),
-        _ => ("HELP", format!("secret/data/help-{n}"), good, String::new()),
+/// A server with two devices.
+struct Node {
+    server: Server,
+    home: TempDir,
+    /// The rotated ones of the first device after the one that is written now.
+    main: Vec<PathBuf>,
+    second: PathBuf,
+}
+
+impl Node {
+    async fn start(storage: impl FnOnce(&Path) -> String) -> Self {
+        let (home, port, peer) = (folder(), free_port(), free_port());
+        let at = home.path();
+        let listener = format!(
+            "listener \"tcp\" {{\n address = \"127.0.0.1:{port}\"\n cluster_address = \"127.0.0.1:{peer}\"\n \
+             tls_disable = true\n}}\n"
+        );
+        let devices = device(at, "main", "audit.log") + &device(at, "second", "second.log");
+        std::fs::write(at.join("config.hcl"), listener + &storage(at) + &devices).unwrap();
+        let (main, second) = (vec![at.join("audit.log")], at.join("second.log"));
+        let server = Self::spawn(at, port).await;
+        Self { server, home, main, second }
+    }
+
+    async fn spawn(home: &Path, port: u16) -> Server {
+        let mut server = Server::spawn(home, port, &[&format!("-config={}", home.join("config.hcl").display())]);
+        server.wait_until_answering(&server.client()).await;
+        server
+    }
+
+    /// Killed with -9, started again, unsealed.
+    async fn killed(self, keys: &[String]) -> Self {
+        let port = self.server.port;
+        self.server.kill();
+        let server = Self::spawn(self.home.path(), port).await;
+        unseal(&server.client(), keys).await;
+        Self { server, ..self }
+    }
+
+    /// A rotation under load, of one device of the two.
+    fn rotate(&mut self, round: usize) {
+        let old = self.home.path().join(format!("audit.log.{round}"));
+        std::fs::rename(&self.main[0], &old).unwrap();
+        self.main.push(old);
+        self.server.signal("-HUP");
     }
 }
 
-/// One request over a connection that is kept open. Answered means that the whole answer is here.
-async fn ask(
-    connection: &mut TcpStream,
-    (method, path, token, body): &(&str, String, String, String),
-) -> std::io::Result<(u16, Vec<u8>)> {
-    let head = format!(
-        "{method} /v1/{path} HTTP/1.1\r\nHost: x\r\nX-Vault-Token: {token}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
-        body.len()
-    );
-    connection.write_all(head.as_bytes()).await?;
-    let mut answer = Vec::new();
-    loop {
-        if let Some(end) = answer.windows(4).position(|window| window == b"\r\n\r\n") {
-            let head = String::from_utf8_lossy(&answer[..end]).to_lowercase();
-            let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or(0);
-            let length = head.lines().find_map(|line| line.strip_prefix("content-length:")?.trim().parse().ok());
-            let (begin, length): (usize, usize) = (end + 4, length.unwrap_or(0));
-            while answer.len() < begin + length {
-                if connection.read_buf(&mut answer).await? == 0 {
-                    return Err(std::io::ErrorKind::UnexpectedEof.into());
-                }
-            }
-            return Ok((status, answer.split_off(begin)));
-        }
-        if connection.read_buf(&mut answer).await? == 0 {
-            return Err(std::io::ErrorKind::UnexpectedEof.into());
-        }
-    }
-}
-
-/// Asks until so many requests were made in all, or the server is gone.
-async fn work(port: u16, root: String, next: Arc<AtomicUsize>, until: usize, answered: Answered) {
-    let Ok(mut connection) = TcpStream::connect(("127.0.0.1", port)).await else { return };
-    loop {
-        let n = next.fetch_add(1, Ordering::Relaxed);
-        if n >= until {
-            return;
-        }
-        let request = request(n, &root);
-        let Ok((status, _)) = ask(&mut connection, &request).await else { return };
-        assert!((200..500).contains(&status), "{status} {request:?}");
-        answered.lock().push(request.1);
-    }
+/// All files of all nodes.
+fn files(nodes: &[Node]) -> Vec<PathBuf> {
+    nodes.iter().flat_map(|node| node.main.iter().chain([&node.second]).cloned()).collect()
 }
 
 struct Entries {
@@ -146,65 +137,101 @@ fn assert_whole(output: &Output) {
     assert!(output.status.success(), "{:#}\n{:#}", report["findings"], report["notes"]);
 }
 
+fn requests() -> usize {
+    std::env::var("HOLDFAST_AUDIT_REQUESTS").ok().and_then(|text| text.parse().ok()).unwrap_or(5000)
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn every_answer_has_its_entries_and_the_chain_holds_after_every_kill() {
-    let count = std::env::var("HOLDFAST_AUDIT_REQUESTS").ok().and_then(|text| text.parse().ok()).unwrap_or(5000);
-    let kills = (count / 2000).clamp(3, 20);
-    let (home, port) = (folder(), free_port());
-    let configuration = configuration(home.path());
-    let mut server = Server::start_at(home.path(), port, &configuration).await;
-    let (client, made) = server.initialize(1, 1).await;
-    let root = made.root_token.clone();
-    client.write("sys/mounts/secret", json!({"type": "kv", "options": {"version": "2"}})).await.unwrap();
-    let (answered, next) = (Answered::default(), Arc::new(AtomicUsize::new(0)));
-    let mut files = vec![home.path().join("audit.log")];
-    let begin = Instant::now();
+    let count = requests();
+    let node =
+        Node::start(|home| format!("storage \"file\" {{ path = {:?} }}\n", home.join("data").display().to_string()))
+            .await;
+    let (client, made) = node.server.initialize(1, 1).await;
+    furnish(&client).await;
+    let nodes = soak(vec![node], count, (count / 2000).clamp(3, 20), &made.root_token, &made.keys_base64).await;
+    let Node { server, main, .. } = &nodes[0];
+    found_whatever_is_done(server, &made.root_token, main);
+}
+
+/// Both serve; each has devices of its own. One is killed while the other goes on.
+#[tokio::test(flavor = "multi_thread")]
+async fn every_answer_of_two_replicas_on_etcd_has_its_entries_while_one_is_killed() {
+    let count = requests() / 5;
+    let etcd = Etcd::start().await;
+    let mut nodes = Vec::new();
+    let (mut root, mut keys) = (String::new(), Vec::new());
+    for _ in 0..2 {
+        let node = Node::start(|_| etcd.stanza(etcd.folder(), "client")).await;
+        if keys.is_empty() {
+            let (client, made) = node.server.initialize(1, 1).await;
+            furnish(&client).await;
+            (root, keys) = (made.root_token.clone(), made.keys_base64.clone());
+        } else {
+            assert_eq!(unseal(&node.server.client(), &keys).await["sealed"], false);
+        }
+        nodes.push(node);
+    }
+    soak(nodes, count, 3, &root, &keys).await;
+}
+
+/// So many mixed requests, with a kill at the end of each round; then each answer is looked for on both devices.
+async fn soak(mut nodes: Vec<Node>, count: usize, kills: usize, root: &str, keys: &[String]) -> Vec<Node> {
+    let (work, begin) = (Work::new(root), Instant::now());
     for round in 1..=kills {
-        let until = count * round / kills;
+        let (until, victim) = (count * round / kills, round % nodes.len());
         let workers: Vec<_> = (0..WORKERS)
-            .map(|_| tokio::spawn(work(port, root.clone(), next.clone(), until, answered.clone())))
+            .map(|worker| tokio::spawn(work.clone().run(nodes[worker % nodes.len()].server.port, until)))
             .collect();
         if round % 3 == 2 {
-            // A rotation under load.
             tokio::time::sleep(Duration::from_millis(50)).await;
-            let old = home.path().join(format!("audit.log.{round}"));
-            std::fs::rename(&files[0], &old).unwrap();
-            files.push(old);
-            server.signal("-HUP");
+            nodes[victim].rotate(round);
         }
-        // Killed while requests are in flight, or right after the last one.
-        let close = until.saturating_sub(WORKERS * 2);
-        while next.load(Ordering::Relaxed) < close {
+        // Killed while requests are in flight, or right after the last one; with another replica, in the middle.
+        let close = if nodes.len() > 1 { until - count / kills / 2 } else { until.saturating_sub(WORKERS * 2) };
+        while work.next.load(Ordering::Relaxed) < close && workers.iter().any(|worker| !worker.is_finished()) {
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
-        server.kill();
+        let node = nodes.remove(victim).killed(keys).await;
+        nodes.insert(victim, node);
         for worker in workers {
             worker.await.unwrap();
         }
-        next.store(until, Ordering::Relaxed);
-        server = Server::start_at(home.path(), port, &configuration).await;
-        unseal(&server.client(), &made.keys_base64).await;
-        assert_whole(&verify(&server, &root, &[], &files));
+        work.next.store(until, Ordering::Relaxed);
+        assert_whole(&verify(&nodes[0].server, root, &[], &files(&nodes)));
     }
     let took = begin.elapsed();
-
-    let entries = entries(&files);
-    let answered = std::mem::take(&mut *answered.lock());
-    for path in &answered {
-        assert_eq!(entries.by_path.get(path), Some(&[1, 1]), "{path}");
+    let answered = std::mem::take(&mut *work.answered.lock());
+    let main: Vec<PathBuf> = nodes.iter().flat_map(|node| node.main.clone()).collect();
+    let second: Vec<PathBuf> = nodes.iter().map(|node| node.second.clone()).collect();
+    for files in [main, second] {
+        let entries = entries(&files);
+        for answered in &answered {
+            let found = match answered {
+                Answered::Path(path) => entries.by_path.get(path),
+                Answered::Id(id) => entries.by_id.get(id),
+            };
+            assert_eq!(found, Some(&[1, 1]), "{answered:?}");
+        }
+        let unpaired = entries.by_id.iter().filter(|(_, counts)| **counts != [1, 1]).collect::<Vec<_>>();
+        assert!(unpaired.iter().all(|(_, counts)| **counts == [1, 0]), "{unpaired:?}");
+        assert!(unpaired.len() <= kills * WORKERS, "{} without an answer", unpaired.len());
+        // Those of the start, and one after each kill; they are written while there are no keys yet.
+        let unseals = entries.by_path["sys/unseal"];
+        assert_eq!(unseals, [kills + nodes.len(); 2], "unseals");
+        println!(
+            "{} of {count} requests answered in {took:.1?}, {kills} kills, {} refused by the rate limit, {} without an \
+             answer, {} entries in {} files",
+            answered.len(),
+            work.limited.load(Ordering::Relaxed),
+            unpaired.len(),
+            entries.by_id.values().flatten().sum::<usize>(),
+            files.len()
+        );
     }
-    let unpaired = entries.by_id.iter().filter(|(_, counts)| **counts != [1, 1]).collect::<Vec<_>>();
-    assert!(unpaired.iter().all(|(_, counts)| **counts == [1, 0]), "{unpaired:?}");
-    assert!(unpaired.len() <= kills * WORKERS, "{} without an answer", unpaired.len());
     assert!(answered.len() + kills * WORKERS * 3 >= count, "only {} of {count} were answered", answered.len());
-    println!(
-        "{} of {count} requests answered in {took:.1?}, {kills} kills, {} without an answer, {} entries in {} files",
-        answered.len(),
-        unpaired.len(),
-        entries.by_id.values().flatten().sum::<usize>(),
-        files.len()
-    );
-    found_whatever_is_done(&server, &root, &files);
+    assert!(work.limited.load(Ordering::Relaxed) > 5, "no request was refused by the rate limit");
+    nodes
 }
 
 /// What is done to the real files is found, with and without the server.
