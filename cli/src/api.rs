@@ -5,10 +5,13 @@ use holdfast_client::{Answer, Call, Client};
 use http::Method;
 use serde_json::{Map, Value};
 
+use crate::{failure::Failure, instead::Instead};
+
 /// The server, with token, namespace and wrapping as asked for.
 pub struct Api {
     client: Client,
     wrap_ttl: Option<String>,
+    instead: Option<Instead>,
 }
 
 /// What came back instead of an answer.
@@ -31,6 +34,9 @@ pub enum ApiError {
         /// The body, when it is not an error body.
         raw: Option<String>,
     },
+    /// Nothing was asked: this is to be printed.
+    #[error("{0}")]
+    Instead(String),
     /// Not what the protocol says.
     #[error("unexpected answer of the server: {0}")]
     Body(String),
@@ -51,7 +57,7 @@ impl ApiError {
         match self {
             Self::Status { status, .. } => Some(*status),
             Self::Transport(error) => error.status(),
-            Self::Body(_) => None,
+            Self::Instead(_) | Self::Body(_) => None,
         }
     }
 }
@@ -61,7 +67,27 @@ impl ApiError {
 impl Api {
     /// Over this connection.
     pub fn new(client: Client, wrap_ttl: Option<String>) -> Self {
-        Self { client, wrap_ttl }
+        Self { client, wrap_ttl, instead: None }
+    }
+
+    /// The same, printing each request instead of sending it.
+    pub fn printing(self, instead: Option<Instead>) -> Self {
+        Self { instead, ..self }
+    }
+
+    /// The same for a question on the way to the request that was asked for, which is sent in any case.
+    pub fn really(&self) -> Self {
+        Self { client: self.client.clone(), wrap_ttl: None, instead: None }
+    }
+
+    /// The connection, for what is more than a call and its answer.
+    pub fn stream(&self) -> Result<&Client, Failure> {
+        match self.instead {
+            None => Ok(&self.client),
+            Some(_) => Err(Failure::local(
+                "-output-curl-string and -output-policy are not for this command: it is no single request",
+            )),
+        }
     }
 
     /// The connection.
@@ -71,7 +97,7 @@ impl Api {
 
     /// The same with another token, and without wrapping.
     pub fn with_client(&self, client: Client) -> Self {
-        Self { client, wrap_ttl: None }
+        Self { client, wrap_ttl: None, instead: self.instead.clone() }
     }
 
     /// Any call. A 404 to a GET that has `data` or `warnings` in it counts as an answer (a deleted version of kv v2).
@@ -79,6 +105,9 @@ impl Api {
         let path = path.trim_start_matches('/');
         let headers = self.wrap_ttl.iter().map(|ttl| (header::WRAP_TTL, ttl.clone())).collect();
         let call = Call { method: method.clone(), path: path.to_owned(), query: query.to_owned(), body, headers };
+        if let Some(instead) = &self.instead {
+            return Err(ApiError::Instead(instead.text(&self.client, &call)));
+        }
         let answer = self.client.call(call).await?;
         let told = answer.status == 404 && holds_something(&answer.body);
         if answer.status < 400 || (told && method == Method::GET) {
@@ -129,23 +158,6 @@ impl Api {
     /// LIST; `None` when there is nothing.
     pub async fn list(&self, path: &str) -> Result<Option<Envelope>, ApiError> {
         absent(self.secret(Method::GET, path.trim_end_matches('/'), "list=true", None).await)
-    }
-
-    /// SCAN; `None` when there is nothing.
-    pub async fn scan(
-        &self,
-        path: &str,
-        after: Option<&str>,
-        limit: Option<u64>,
-    ) -> Result<Option<Envelope>, ApiError> {
-        let mut query = "scan=true".to_owned();
-        if let Some(after) = after {
-            query.push_str(&format!("&after={}", escaped(after)));
-        }
-        if let Some(limit) = limit {
-            query.push_str(&format!("&limit={limit}"));
-        }
-        absent(self.secret(Method::GET, path.trim_end_matches('/'), &query, None).await)
     }
 
     /// A call whose answer is an object that is no envelope.

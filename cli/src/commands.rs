@@ -8,9 +8,11 @@ pub mod kv;
 pub mod lease;
 pub mod list;
 pub mod login;
+pub mod monitor;
 pub mod mounts;
 pub mod namespace;
 pub mod operator;
+pub mod plugin;
 pub mod policy;
 pub mod print;
 pub mod read;
@@ -18,6 +20,7 @@ pub mod secrets;
 pub mod status;
 pub mod token;
 pub mod unwrap;
+pub mod version_history;
 pub mod write;
 
 use crate::{
@@ -51,6 +54,9 @@ pub async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Lease(command) => command.run(session).await,
         Command::Audit(command) => command.run(session).await,
         Command::Events(command) => command.run(session).await,
+        Command::Plugin(command) => command.run(session).await,
+        Command::VersionHistory => version_history::run(session).await,
+        Command::Monitor(command) => command.run(),
         Command::Operator(command) => command.run(session).await,
         Command::Print(command) => command.run(session),
         Command::Version => {

@@ -32,6 +32,10 @@ impl Failure {
     pub fn report(self) -> u8 {
         let (text, code) = match self {
             Self::Local(text) => (text, 1),
+            Self::Api { error, .. } if matches!(*error, ApiError::Instead(_)) => {
+                let _ = writeln!(std::io::stdout(), "{error}");
+                return 0;
+            }
             Self::Api { what, error } => (format!("{what}: {error}"), 2),
             Self::Nothing(text) => (text, 2),
             Self::Quiet(code) => return code,

@@ -28,13 +28,15 @@ impl KvPath {
         };
         // With -mount the mount itself is asked for: the path may not be allowed by itself.
         let asked = mount.map_or(whole.as_str(), |mount| mount.trim_matches('/'));
-        let info = match session.api().data(&format!("sys/internal/ui/mounts/{}", asked.trim_end_matches('/'))).await {
-            // A server without this endpoint has kv without versions only.
-            Err(ApiError::Status { status: 404, .. }) => {
-                return Ok(Self::split(&whole, mount.unwrap_or_default(), false));
-            }
-            other => other.during(format_args!("looking up the mount of {whole}"))?,
-        };
+        let info =
+            match session.api().really().data(&format!("sys/internal/ui/mounts/{}", asked.trim_end_matches('/'))).await
+            {
+                // A server without this endpoint has kv without versions only.
+                Err(ApiError::Status { status: 404, .. }) => {
+                    return Ok(Self::split(&whole, mount.unwrap_or_default(), false));
+                }
+                other => other.during(format_args!("looking up the mount of {whole}"))?,
+            };
         let found = info.get("path").and_then(Value::as_str).unwrap_or_default();
         let version = info.get("options").and_then(|options| options.get("version")).map(crate::format::plain);
         Ok(Self::split(&whole, found, version.as_deref() == Some("2")))

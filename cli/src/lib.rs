@@ -11,6 +11,7 @@ mod failure;
 mod flags;
 mod format;
 mod input;
+mod instead;
 mod kvpath;
 mod options;
 mod prompt;

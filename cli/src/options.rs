@@ -57,9 +57,27 @@ pub struct Global {
     /// Print this field only.
     #[arg(long, global = true, value_name = "NAME")]
     pub field: Option<String>,
-    /// Accepted for Vault's sake; nothing is asked when standard input is no terminal.
-    #[arg(long, global = true, hide = true)]
+    /// Header that every request carries, key=value; may be repeated. Not one that begins with X-Vault-.
+    #[arg(long, global = true, value_name = "KEY=VALUE")]
+    pub header: Vec<String>,
+    /// A second factor, method or method:passcode; may be repeated (…_MFA).
+    #[arg(long, global = true, value_name = "FACTOR")]
+    pub mfa: Vec<String>,
+    /// Print the request as a curl command instead of sending it.
+    #[arg(long, global = true)]
+    pub output_curl_string: bool,
+    /// Print a policy that would allow the request instead of sending it.
+    #[arg(long, global = true, conflicts_with = "output_curl_string")]
+    pub output_policy: bool,
+    /// Ask for nothing: what is missing is an error, also on a terminal.
+    #[arg(long, global = true)]
     pub non_interactive: bool,
+    /// Sent along, as Vault does; there are no Sentinel policies to override.
+    #[arg(long, global = true)]
+    pub policy_override: bool,
+    /// Accepted for Vault's sake: nothing is printed in colours (…_CLI_NO_COLOR).
+    #[arg(long, global = true)]
+    pub no_color: bool,
 }
 
 #[derive(Subcommand)]
@@ -109,6 +127,13 @@ pub(crate) enum Command {
     /// What engines do, as they do it.
     #[command(subcommand)]
     Events(commands::events::Events),
+    /// Plug-ins of this build.
+    #[command(subcommand)]
+    Plugin(commands::plugin::Plugin),
+    /// The versions that have served this store.
+    VersionHistory,
+    /// Show the server's log as it is written (not served: see there).
+    Monitor(commands::monitor::Monitor),
     /// Initialise, seal, rotate, check.
     #[command(subcommand)]
     Operator(commands::operator::Operator),
@@ -182,6 +207,21 @@ mod tests {
             "holdfast list -address=http://x:1 -tls-skip-verify secret/",
             "holdfast unwrap hvs.x",
             "holdfast status -format json",
+            "holdfast list -after=a -limit=2 secret/metadata",
+            "holdfast plugin list -detailed secret",
+            "holdfast plugin info auth approle",
+            "holdfast plugin reload -plugin=kv -scope=global",
+            "holdfast plugin reload -mounts=secret/ -mounts=kv/",
+            "holdfast plugin register -sha256=abc -command=x -args=a -env=B=c secret x",
+            "holdfast plugin deregister -version=v1 secret x",
+            "holdfast version-history -format=json",
+            "holdfast auth move auth/a/ auth/b/",
+            "holdfast auth help approle",
+            "holdfast monitor -log-level=debug -log-format=json",
+            "holdfast operator diagnose -config=/etc/holdfast.hcl -format=json",
+            "holdfast read -header=X-Trace=1 -header X-Other=2 -mfa=totp:123456 -policy-override -no-color x",
+            "holdfast write -output-curl-string -non-interactive x a=1",
+            "holdfast delete -output-policy x",
             "holdfast events subscribe -namespaces=a -namespaces=b* -filter=x -timeout=5s kv*",
         ] {
             if let Err(error) = parse(line) {

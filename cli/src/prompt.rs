@@ -6,9 +6,13 @@ use holdfast_secret::SecretString;
 
 use crate::failure::Failure;
 
-/// Asks for a secret. With a pipe on standard input, its first line is taken and nothing is asked.
-pub fn secret(question: &str) -> Result<SecretString, Failure> {
+/// Asks for a secret. With a pipe on standard input, its first line is taken and nothing is asked; nor on a terminal unless
+/// `asks`, where a missing secret is an error.
+pub fn secret(question: &str, asks: bool) -> Result<SecretString, Failure> {
     let input = std::io::stdin();
+    if !asks && input.is_terminal() {
+        return Err(Failure::local(format!("{question}: not given, and -non-interactive says not to ask")));
+    }
     if !input.is_terminal() {
         let mut line = String::new();
         input.read_line(&mut line).map_err(|error| Failure::local(format!("Error reading standard input: {error}")))?;
@@ -30,9 +34,9 @@ pub fn standard_input() -> Result<String, Failure> {
 }
 
 /// An argument that may be absent (ask) or `-` (standard input).
-pub fn argument(given: Option<String>, question: &str) -> Result<SecretString, Failure> {
+pub fn argument(given: Option<String>, question: &str, asks: bool) -> Result<SecretString, Failure> {
     match given.as_deref() {
-        None => secret(question),
+        None => secret(question, asks),
         Some("-") => Ok(SecretString::new(standard_input()?.trim())),
         Some(text) => Ok(SecretString::new(text)),
     }

@@ -25,7 +25,9 @@ pub fn markdown() -> String {
 }
 
 fn visible(command: &Command) -> impl Iterator<Item = &Command> {
-    command.get_subcommands().filter(|sub| !sub.is_hide_set() && sub.get_name() != "help")
+    // clap's own "help" of subcommands takes their names; `auth help` is a command of ours.
+    let claps = |sub: &Command| sub.get_name() == "help" && sub.get_arguments().all(|arg| arg.get_id() != "method");
+    command.get_subcommands().filter(move |sub| !sub.is_hide_set() && !claps(sub))
 }
 
 fn section(command: &Command, parent: &str, level: usize, text: &mut String) {

@@ -9,6 +9,7 @@ use std::{
 use holdfast_api_types::Envelope;
 use holdfast_client::{Client, Config, read_pem};
 use holdfast_secret::SecretString;
+use http::{HeaderName, HeaderValue};
 use serde_json::Value;
 
 use crate::{
@@ -16,6 +17,7 @@ use crate::{
     environment::Environment,
     failure::Failure,
     format::{self, Format},
+    instead::{Instead, quoted},
     options::Global,
     token_file::TokenFile,
 };
@@ -27,6 +29,7 @@ pub struct Session {
     field: Option<String>,
     home: Option<PathBuf>,
     token_from_environment: bool,
+    non_interactive: bool,
 }
 
 // === impl Session ===
@@ -62,8 +65,16 @@ impl Session {
         if let Some(namespace) = namespace.filter(|namespace| !namespace.trim_matches('/').is_empty()) {
             client = client.with_namespace(&namespace);
         }
+        client = client.with_headers(headers(global, environment)?);
         let wrap_ttl = global.wrap_ttl.clone().or_else(|| environment.get("WRAP_TTL"));
-        Ok(Self { api: Api::new(client, wrap_ttl), format, field: global.field.clone(), home, token_from_environment })
+        Ok(Self {
+            api: Api::new(client, wrap_ttl).printing(instead(global, environment)),
+            format,
+            field: global.field.clone(),
+            home,
+            token_from_environment,
+            non_interactive: global.non_interactive,
+        })
     }
 
     /// The server.
@@ -74,6 +85,11 @@ impl Session {
     /// How to print.
     pub fn format(&self) -> Format {
         self.format
+    }
+
+    /// May somebody at a terminal be asked for what is missing?
+    pub fn asks(&self) -> bool {
+        !self.non_interactive
     }
 
     /// Is a table wanted, with the friendly lines around it?
@@ -212,6 +228,57 @@ fn config(global: &Global, environment: &Environment<'_>) -> Result<Config, Fail
     })
 }
 
+/// What every request carries by the flags.
+fn headers(global: &Global, environment: &Environment<'_>) -> Result<Vec<(HeaderName, HeaderValue)>, Failure> {
+    let mut headers = Vec::new();
+    for given in &global.header {
+        let wrong = |why: &str| Failure::local(format!("-header {given:?}: {why}"));
+        let (name, value) = given.split_once('=').ok_or_else(|| wrong("must be key=value"))?;
+        let name = HeaderName::try_from(name.trim()).map_err(|_| wrong("this is no name of a header"))?;
+        if name.as_str().starts_with("x-vault-") {
+            return Err(wrong("headers that begin with X-Vault- have flags of their own"));
+        }
+        headers.push((name, HeaderValue::try_from(value.trim()).map_err(|_| wrong("this is no value of a header"))?));
+    }
+    let factors = match global.mfa.as_slice() {
+        [] => environment.get("MFA").into_iter().collect(),
+        given => given.to_vec(),
+    };
+    for factor in factors {
+        // It may be a passcode: it is not repeated in the error.
+        let mut value = HeaderValue::try_from(factor).map_err(|_| Failure::local("-mfa: no header may carry this"))?;
+        value.set_sensitive(true);
+        headers.push((HeaderName::from_static("x-vault-mfa"), value));
+    }
+    if global.policy_override {
+        headers.push((HeaderName::from_static("x-vault-policy-override"), HeaderValue::from_static("true")));
+    }
+    Ok(headers)
+}
+
+/// What is printed instead of asking, and how curl reaches the server.
+fn instead(global: &Global, environment: &Environment<'_>) -> Option<Instead> {
+    if global.output_policy {
+        return Some(Instead::Policy);
+    }
+    let file = |option: &str, flag: &Option<String>, name: &str| {
+        let file = flag.clone().or_else(|| environment.get(name))?;
+        Some(format!("{option} {}", quoted(&file)))
+    };
+    let skip = global.tls_skip_verify || environment.truth("SKIP_VERIFY");
+    let options = skip.then(|| "--insecure".to_owned()).into_iter().chain(
+        [
+            file("--cacert", &global.ca_cert, "CACERT"),
+            file("--capath", &global.ca_path, "CAPATH"),
+            file("--cert", &global.client_cert, "CLIENT_CERT"),
+            file("--key", &global.client_key, "CLIENT_KEY"),
+        ]
+        .into_iter()
+        .flatten(),
+    );
+    global.output_curl_string.then(|| Instead::Curl(options.collect()))
+}
+
 fn all_pem(folder: &Path) -> Result<Vec<u8>, Failure> {
     let fail = |error: std::io::Error| Failure::local(format!("Error reading {}: {error}", folder.display()));
     let mut pem = Vec::new();
@@ -228,6 +295,19 @@ fn all_pem(folder: &Path) -> Result<Vec<u8>, Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn headers_of_ones_own_and_of_a_second_factor() {
+        let source = |name: &str| (name == "VAULT_MFA").then(|| "totp:123456".to_owned());
+        let environment = Environment::new(&source);
+        let given = |header: &str| Global { header: vec![header.to_owned()], ..Global::default() };
+        let made = headers(&Global { policy_override: true, ..given("X-Trace=a=b") }, &environment).unwrap();
+        let made: Vec<_> = made.iter().map(|(name, value)| (name.as_str(), value.to_str().unwrap())).collect();
+        assert_eq!(made, [("x-trace", "a=b"), ("x-vault-mfa", "totp:123456"), ("x-vault-policy-override", "true")]);
+        for wrong in ["X-Vault-Token=x", "none", "a b=c", "x=a\u{1}"] {
+            assert!(headers(&given(wrong), &environment).is_err(), "{wrong}");
+        }
+    }
 
     #[test]
     fn flags_win_over_the_environment_and_the_file() {

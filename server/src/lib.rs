@@ -6,6 +6,7 @@ pub mod arguments;
 pub mod around;
 pub mod config;
 pub mod dev;
+pub mod diagnose;
 pub mod front;
 pub mod host;
 pub mod listeners;

@@ -3,7 +3,7 @@
 
 use std::{ffi::OsString, path::Path, process::ExitCode};
 
-use holdfast_server::{arguments, process, serve};
+use holdfast_server::{arguments, diagnose, process, serve};
 
 /// Clients choose features by this; it is the version whose behaviour the protocol follows.
 const VAULT_VERSION: &str = "1.14.8";
@@ -16,6 +16,9 @@ fn main() -> ExitCode {
         Some("agent") => {
             let words = words.iter().skip(2).map(|word| word.to_string_lossy().into_owned());
             ExitCode::from(holdfast_agent::command::main(words))
+        }
+        Some("operator") if words.get(2).is_some_and(|word| word == "diagnose") => {
+            diagnosed(words.iter().skip(3).map(|word| word.to_string_lossy().into_owned()).collect())
         }
         Some("-version" | "--version" | "-v" | "version") => {
             println!("{}", version(words.first()));
@@ -50,6 +53,13 @@ fn server(words: impl IntoIterator<Item = String>) -> ExitCode {
     match runtime.block_on(serve::run(arguments)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => fail(&format!("{error:#}")),
+    }
+}
+
+fn diagnosed(words: Vec<String>) -> ExitCode {
+    match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => ExitCode::from(runtime.block_on(diagnose::run(words))),
+        Err(error) => fail(&format!("no threads: {error}")),
     }
 }
 

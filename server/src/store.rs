@@ -8,7 +8,7 @@ use holdfast_seal::{Seal, ShamirSeal, StaticSeal, parse_key};
 use holdfast_secret::SecretString;
 use holdfast_storage::{MemoryStorage, Storage};
 use holdfast_storage_etcd::{ConnectError, Credentials, EtcdStorage};
-use holdfast_storage_file::FileStorage;
+use holdfast_storage_file::{FileStorage, OpenError};
 use tokio::time::{Instant, sleep};
 use tracing::{info, warn};
 
@@ -16,6 +16,9 @@ use crate::config::{EtcdConfig, SealConfig, StaticKey, StorageConfig};
 
 /// How long a start waits for an etcd that does not answer yet.
 const PATIENCE: Duration = Duration::from_secs(60);
+
+/// How long somebody who only looks waits for etcd.
+const LOOK: Duration = Duration::from_secs(10);
 
 /// The one file in the folder of `storage "file"`.
 const FILE: &str = "holdfast.redb";
@@ -38,6 +41,36 @@ pub async fn open_storage(config: &StorageConfig) -> anyhow::Result<Arc<dyn Stor
             Ok(Arc::new(FileStorage::open(path.join(FILE)).context("storage \"file\"")?))
         }
         StorageConfig::Etcd(config) => Ok(Arc::new(connect_patiently(config).await?)),
+    }
+}
+
+/// What is there, without a change to it; the error is why a server would not start.
+pub async fn look_at(config: &StorageConfig) -> anyhow::Result<String> {
+    match config {
+        StorageConfig::Inmem => Ok("memory: nothing outlives the process".to_owned()),
+        StorageConfig::StandIn(_) => anyhow::bail!("no storage"),
+        StorageConfig::File { path } => {
+            let file = path.join(FILE);
+            if !file.exists() {
+                return Ok(format!("{}: nothing is stored yet", file.display()));
+            }
+            match FileStorage::open(&file) {
+                Ok(_) => Ok(file.display().to_string()),
+                Err(OpenError::InUse { owner, .. }) => {
+                    Ok(format!("{}: a server has it open ({owner})", file.display()))
+                }
+                Err(error) => Err(error).context("storage \"file\""),
+            }
+        }
+        StorageConfig::Etcd(config) => {
+            let endpoints = config.endpoints.join(", ");
+            let connected = tokio::time::timeout(LOOK, EtcdStorage::connect(etcd_config(config)?)).await;
+            match connected {
+                Ok(connected) => connected.context("storage \"etcd\"")?,
+                Err(_) => anyhow::bail!("storage \"etcd\": {endpoints}: no answer within {LOOK:?}"),
+            };
+            Ok(format!("etcd at {endpoints} answers, and its version will do"))
+        }
     }
 }
 

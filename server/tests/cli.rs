@@ -122,3 +122,124 @@ async fn people_and_machines_log_in() {
     let looked = ok(&["token", "lookup", "-format=json", &token]);
     assert!(looked.contains("\"display_name\": \"machines\""), "{looked}");
 }
+
+/// A dev server that has its token, and what runs a command against it.
+async fn dev(folder: &Path) -> (Server, impl Fn(&[&str]) -> Output) {
+    let port = free_port();
+    let listen = format!("-dev-listen-address=127.0.0.1:{port}");
+    let mut server = Server::spawn(folder, port, &["-dev", &listen, "-dev-root-token-id=root"]);
+    let client = server.client();
+    server.wait_until_answering(&client).await;
+    let client = client.with_token(holdfast_secret::SecretString::new("root"));
+    let deadline = std::time::Instant::now() + crate::fixture::SOON;
+    while client.read("secret/config").await.is_err() {
+        assert!(std::time::Instant::now() < deadline, "{}", server.errors());
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    let address = server.address();
+    (server, move |words: &[&str]| run(holdfast(), words, &address))
+}
+
+fn good(output: &Output) -> String {
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    text(&output.stdout).trim().to_owned()
+}
+
+#[tokio::test]
+async fn plug_ins_versions_and_moves() {
+    let folder = folder();
+    let (_server, run) = dev(folder.path()).await;
+    let ok = |words: &[&str]| good(&run(words));
+    let list = ok(&["plugin", "list", "-detailed"]);
+    assert!(list.starts_with("Name ") && list.contains("Deprecation Status") && list.contains("approle"), "{list}");
+    assert!(!ok(&["plugin", "list", "secret"]).contains("approle"));
+    assert!(ok(&["plugin", "list", "-format=json", "auth"]).contains("\"approle\""));
+    assert!(ok(&["plugin", "info", "auth", "approle"]).contains("builtin"));
+    assert_eq!(ok(&["plugin", "reload", "-plugin=kv"]), "Success! Reloaded plugin: kv");
+    assert!(ok(&["plugin", "reload", "-mounts=secret/", "-scope=global"]).contains("reload_id: "));
+    let refused = run(&["plugin", "register", "-sha256=ab", "secret", "x"]);
+    assert_eq!(refused.status.code(), Some(2));
+    assert!(text(&refused.stderr).contains("registering plugin x"), "{}", text(&refused.stderr));
+    ok(&["plugin", "deregister", "secret", "kv"]);
+    ok(&["plugin", "info", "secret", "kv"]);
+    let versions = ok(&["version-history"]);
+    assert!(versions.starts_with("Version") && versions.contains(env!("CARGO_PKG_VERSION")), "{versions}");
+
+    ok(&["auth", "enable", "-path=old", "approle"]);
+    ok(&["write", "auth/old/role/app", "role_id=app"]);
+    assert_eq!(
+        ok(&["auth", "move", "auth/old/", "auth/new/"]),
+        "Success! Finished moving auth method auth/old/ to auth/new/"
+    );
+    assert!(ok(&["read", "auth/new/role/app/role-id"]).contains("app"));
+    assert!(ok(&["auth", "help", "new"]).starts_with("holdfast login -method=approle -path=new role_id="));
+    assert!(ok(&["auth", "help", "kubernetes"]).contains("role="));
+    assert_eq!(run(&["auth", "help", "nothing"]).status.code(), Some(1));
+    let monitor = run(&["monitor", "-log-level=debug"]);
+    assert_eq!(monitor.status.code(), Some(1));
+    assert!(text(&monitor.stderr).contains("sys/loggers level=debug"), "{}", text(&monitor.stderr));
+}
+
+#[tokio::test]
+async fn lists_in_pages_and_flags_of_every_command() {
+    let folder = folder();
+    let (server, run) = dev(folder.path()).await;
+    let ok = |words: &[&str]| good(&run(words));
+    for name in ["a", "b", "c"] {
+        ok(&["kv", "put", &format!("secret/{name}"), "x=1"]);
+    }
+    assert_eq!(ok(&["list", "-after=a", "-limit=1", "secret/metadata"]), "Keys\n----\nb");
+    assert_eq!(ok(&["scan", "-limit=2", "secret/metadata"]), "Keys\n----\na\nb");
+
+    // Nothing is sent, and the token is not shown.
+    let curl = ok(&["kv", "put", "-output-curl-string", "-header=X-Trace=1", "secret/never", "password=it's"]);
+    assert!(curl.starts_with("curl -X PUT ") && curl.contains("-H 'x-trace: 1'"), "{curl}");
+    assert!(curl.contains("$(holdfast print token)") && !curl.contains("root"), "{curl}");
+    assert_eq!(run(&["kv", "get", "secret/never"]).status.code(), Some(2));
+    let policy = ok(&["delete", "-output-policy", "sys/auth/x"]);
+    assert_eq!(policy, "path \"sys/auth/x\" {\n  capabilities = [\"delete\", \"sudo\"]\n}");
+    ok(&["policy", "list", "-no-color", "-policy-override", "-mfa=totp:123456", "-non-interactive"]);
+    let wrong = run(&["policy", "list", "-header=X-Vault-Token=x"]);
+    assert_eq!(wrong.status.code(), Some(1));
+    assert!(text(&wrong.stderr).contains("flags of their own"), "{}", text(&wrong.stderr));
+    let stream = run(&["operator", "raft", "snapshot", "save", "-output-curl-string", "/dev/null"]);
+    assert_eq!(stream.status.code(), Some(1));
+
+    // What is printed does what would have been done.
+    let curl = ok(&["write", "-output-curl-string", "secret/data/sent", "data=@/dev/null"]);
+    assert!(curl.ends_with(&format!("'{}/v1/secret/data/sent'", server.address())), "{curl}");
+}
+
+#[test]
+fn a_configuration_is_diagnosed() {
+    let folder = folder();
+    let (file, data, port) = (folder.path().join("config.hcl"), folder.path().join("data"), free_port());
+    let diagnose = |configuration: &str| {
+        std::fs::write(&file, configuration).unwrap();
+        let output = run(holdfast(), &["operator", "diagnose", &format!("-config={}", file.display())], "");
+        (output.status.code(), text(&output.stdout))
+    };
+    let listener = format!("listener \"tcp\" {{\n address = \"127.0.0.1:{port}\"\n tls_disable = true\n}}\n");
+    let storage = format!("storage \"file\" {{ path = {:?} }}\n", data.display().to_string());
+    let (code, told) = diagnose(&(listener.clone() + &storage));
+    assert_eq!(code, Some(0), "{told}");
+    assert!(told.contains("nothing is stored yet") && !data.exists(), "{told}");
+    let (code, told) = diagnose(&(listener.clone() + "storage \"inmem\" {}\n"));
+    assert_eq!(code, Some(2), "{told}");
+    let tls = "listener \"tcp\" {\n tls_cert_file = \"/none.crt\"\n tls_key_file = \"/none.key\"\n}\n";
+    for (configuration, expected) in [
+        (tls.to_owned() + &storage, "/none.crt: No such file"),
+        (listener.clone(), "no storage stanza"),
+        (listener.clone() + "storage \"mysql\" {}\n", "\"mysql\" is not supported"),
+        (
+            format!(
+                "{listener}{storage}seal \"static\" {{\n current_key_id = \"k\"\n current_key = \"file:///no/key\"\n}}\n"
+            ),
+            "/no/key: No such file",
+        ),
+    ] {
+        let (code, told) = diagnose(&configuration);
+        assert_eq!(code, Some(1), "{told}");
+        assert!(told.contains("[ failure ]") && told.contains(expected), "{told}");
+    }
+}

@@ -1,7 +1,7 @@
 //! `auth`
 
 use clap::{Args, Subcommand};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use super::mounts::{self, Columns, Tuning};
 use crate::{
@@ -20,6 +20,18 @@ pub enum Auth {
     Disable {
         /// Path of the method.
         path: String,
+    },
+    /// Move a method to another path; its tokens are revoked.
+    Move {
+        /// From, auth/… or without.
+        source: String,
+        /// To.
+        destination: String,
+    },
+    /// Show how to log in with a method.
+    Help {
+        /// Type, or path of an enabled method.
+        method: String,
     },
     /// Change settings of a method.
     Tune {
@@ -108,6 +120,15 @@ impl Auth {
                 session.say(&format!("Success! Disabled the auth method (if it existed) at: {path}/"));
                 Ok(())
             }
+            Self::Move { source, destination } => {
+                let full = |path: &str| format!("auth/{}", below_auth(path));
+                let (from, to) = (full(&source), full(&destination));
+                let moved = api.write("sys/remount", json!({ "from": from, "to": to })).await;
+                moved.during(format_args!("moving auth method {from}/ to {to}/"))?;
+                session.say(&format!("Success! Finished moving auth method {from}/ to {to}/"));
+                Ok(())
+            }
+            Self::Help { method } => help(session, &method).await,
             Self::Tune { tuning, lockout, path } => {
                 let path = path.trim_matches('/');
                 let mut body = tuning.tune()?;
@@ -118,5 +139,71 @@ impl Auth {
                 Ok(())
             }
         }
+    }
+}
+
+fn below_auth(path: &str) -> &str {
+    let path = path.trim_matches('/');
+    path.strip_prefix("auth/").unwrap_or(path)
+}
+
+/// How one logs in, by type. The server is asked only about a name that is no type.
+async fn help(session: &Session, method: &str) -> Result<(), Failure> {
+    let path = below_auth(method);
+    if let Some(text) = login_with(path, path) {
+        session.print(&text);
+        return Ok(());
+    }
+    let data = session.api().data("sys/auth").await.during("listing auth methods")?;
+    let mount = data.get(&format!("{path}/")).and_then(Value::as_object);
+    let kind = mount.map(|mount| crate::format::cell(mount, "type"));
+    let kind =
+        kind.ok_or_else(|| Failure::local(format!("Error retrieving help: no auth method is enabled at \"{path}/\"")))?;
+    let text =
+        login_with(&kind, path).unwrap_or_else(|| format!("holdfast login -method={kind} -path={path} key=value…"));
+    session.print(&text);
+    Ok(())
+}
+
+fn login_with(kind: &str, path: &str) -> Option<String> {
+    let (arguments, what) = match kind {
+        "token" => return Some(
+            "holdfast login [token]\n\nLogs in with a token that is given, typed, or read from standard input with -."
+                .to_owned(),
+        ),
+        "userpass" => {
+            ("username=<name>", "With name and password; the password is asked for, or given as password=@<file>.")
+        }
+        "approle" => ("role_id=<id> secret_id=@<file>", "For machines: with the id of a role and a secret id."),
+        "kubernetes" => (
+            "role=<role>",
+            "With the token of the pod's service account, which is read from its usual place, or jwt=@<file>. Without a role, \
+             the one of the service account is taken.",
+        ),
+        "jwt" | "oidc" => {
+            ("role=<role> jwt=@<file>", "With a JSON Web Token. Logins through a browser are not supported yet.")
+        }
+        "cert" => (
+            "-client-cert=<file> -client-key=<file> [name=<role>]",
+            "With a TLS client certificate, which the connection presents.",
+        ),
+        _ => return None,
+    };
+    let path = if path == kind { String::new() } else { format!(" -path={path}") };
+    Some(format!("holdfast login -method={kind}{path} {arguments}\n\n{what}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn help_names_the_path_where_it_is_not_the_type() {
+        assert!(login_with("approle", "approle").unwrap().starts_with("holdfast login -method=approle role_id="));
+        assert!(
+            login_with("approle", "machines").unwrap().starts_with("holdfast login -method=approle -path=machines ")
+        );
+        assert_eq!(login_with("radius", "radius"), None);
+        assert_eq!((below_auth("/auth/a/"), below_auth("a")), ("a", "a"));
     }
 }

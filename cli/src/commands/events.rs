@@ -42,7 +42,7 @@ impl Subscribe {
     async fn run(self, session: &Session) -> Result<(), Failure> {
         let wrong = |error: holdfast_base::duration::ParseError| Failure::local(format!("-timeout: {error}"));
         let limit = self.timeout.as_deref().map(holdfast_base::duration::parse).transpose().map_err(wrong)?;
-        let client = session.api().client();
+        let client = session.api().stream()?;
         let opened = client.subscribe(self.event_type.trim_matches('/'), &self.query()).await;
         let mut events = opened.map_err(|error| Failure::Nothing(format!("Error subscribing to events: {error}")))?;
         let print = async {

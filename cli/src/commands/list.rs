@@ -5,6 +5,7 @@ use holdfast_api_types::Envelope;
 use serde_json::Value;
 
 use crate::{
+    api::escaped,
     failure::{During, Failure},
     format::{self, Format},
     session::Session,
@@ -13,27 +14,45 @@ use crate::{
 /// List what is there.
 #[derive(Args)]
 pub struct List {
+    #[command(flatten)]
+    page: Page,
     /// Path.
     path: String,
 }
 
-impl List {
-    pub(crate) async fn run(self, session: &Session) -> Result<(), Failure> {
-        let path = self.path.trim_matches('/');
-        let envelope = session.api().list(path).await.during(format_args!("listing {path}"))?;
-        print(session, envelope, path)
-    }
-}
-
-/// List everything below a folder.
+/// Which part of a long list.
 #[derive(Args)]
-pub struct Scan {
+pub struct Page {
     /// Only what sorts after this.
     #[arg(long, value_name = "KEY")]
     after: Option<String>,
     /// At most so many.
     #[arg(long, value_name = "NUMBER")]
     limit: Option<u64>,
+}
+
+impl Page {
+    /// The query of a list or scan.
+    fn query(&self, verb: &str) -> String {
+        let after = self.after.iter().map(|after| format!("&after={}", escaped(after)));
+        let limit = self.limit.iter().map(|limit| format!("&limit={limit}"));
+        format!("{verb}=true{}", after.chain(limit).collect::<String>())
+    }
+}
+
+impl List {
+    pub(crate) async fn run(self, session: &Session) -> Result<(), Failure> {
+        let path = self.path.trim_matches('/');
+        let envelope = session.api().read(path, &self.page.query("list")).await;
+        print(session, envelope.during(format_args!("listing {path}"))?, path)
+    }
+}
+
+/// List everything below a folder.
+#[derive(Args)]
+pub struct Scan {
+    #[command(flatten)]
+    page: Page,
     /// Path.
     path: String,
 }
@@ -41,7 +60,7 @@ pub struct Scan {
 impl Scan {
     pub(crate) async fn run(self, session: &Session) -> Result<(), Failure> {
         let path = self.path.trim_matches('/');
-        let envelope = session.api().scan(path, self.after.as_deref(), self.limit).await;
+        let envelope = session.api().read(path, &self.page.query("scan")).await;
         print(session, envelope.during(format_args!("scanning {path}"))?, path)
     }
 }
@@ -73,6 +92,15 @@ pub(crate) fn table(keys: &Value) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::Page;
+
+    #[test]
+    fn a_page_is_asked_for_in_the_query() {
+        let page = |after: Option<&str>, limit| Page { after: after.map(str::to_owned), limit }.query("list");
+        assert_eq!(page(None, None), "list=true");
+        assert_eq!(page(Some("a&"), Some(2)), "list=true&after=%61%26&limit=2");
+    }
+
     #[test]
     fn keys_below_their_head() {
         assert_eq!(super::table(&serde_json::json!(["a", "b/"])), "Keys\n----\na\nb/");

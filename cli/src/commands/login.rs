@@ -78,7 +78,7 @@ impl Login {
             [one] => Some(one.strip_prefix("token=").unwrap_or(one).to_owned()),
             _ => return Err(Failure::local("Too many arguments: give one token")),
         };
-        let token = prompt::argument(given, "Token")?;
+        let token = prompt::argument(given, "Token", session.asks())?;
         if token.is_empty() {
             return Err(Failure::local("The token is empty"));
         }
@@ -108,7 +108,7 @@ impl Login {
                 let user = user.ok_or_else(|| Failure::local("'username' must be supplied: username=<name>"))?;
                 path = format!("{path}/{user}");
                 if !body.contains_key("password") {
-                    let password = prompt::secret("Password")?;
+                    let password = prompt::secret("Password", session.asks())?;
                     body.insert("password".to_owned(), Value::from(password.expose()));
                 }
             }

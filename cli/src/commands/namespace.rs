@@ -94,7 +94,7 @@ impl Namespace {
                 }
             }
             Self::Scan => {
-                let envelope = api.scan("sys/namespaces", None, None).await.during("scanning namespaces")?;
+                let envelope = api.read("sys/namespaces", "scan=true").await.during("scanning namespaces")?;
                 list::print(session, envelope, "sys/namespaces")
             }
             Self::Create(Create { custom_metadata, path }) => {

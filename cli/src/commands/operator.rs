@@ -35,6 +35,12 @@ pub enum Operator {
     KeyStatus,
     /// Check the store: what cannot be decrypted, what belongs to nothing.
     Fsck,
+    /// Look at configuration, certificates, seal and storage as a start would (0 well, 1 failures, 2 warnings).
+    Diagnose {
+        /// File or folder with configuration; may be repeated.
+        #[arg(long, value_name = "PATH")]
+        config: Vec<String>,
+    },
     /// Let another replica lead.
     StepDown,
     /// Make a root token with shares of the unseal key.
@@ -85,6 +91,11 @@ impl Operator {
                 session.say("Success! Holdfast is sealed.");
                 Ok(())
             }
+            // The binary takes it before it comes here, as it is the server's.
+            Self::Diagnose { config } => Err(Failure::local(format!(
+                "Put the flags last: holdfast operator diagnose -config={}",
+                config.first().map_or("<path>", String::as_str)
+            ))),
             Self::StepDown => {
                 api.write("sys/step-down", json!({})).await.during("stepping down")?;
                 session.say("Success! Stepped down");
@@ -177,7 +188,7 @@ impl Unseal {
             // Nobody holds shares; the token says who asks.
             json!({})
         } else {
-            let key = prompt::argument(self.key, "Unseal Key")?;
+            let key = prompt::argument(self.key, "Unseal Key", session.asks())?;
             if key.is_empty() {
                 return Err(Failure::local("The key is empty"));
             }
@@ -194,7 +205,7 @@ impl Unseal {
 
 /// Does a seal keep the key, and does nobody hold recovery keys?
 async fn keeps_its_key(session: &Session) -> bool {
-    let status = session.api().bare(Method::GET, "sys/seal-status", None).await.unwrap_or_default();
+    let status = session.api().really().bare(Method::GET, "sys/seal-status", None).await.unwrap_or_default();
     status.get("recovery_seal") == Some(&Value::Bool(true)) && status.get("n") == Some(&json!(0))
 }
 

@@ -44,6 +44,7 @@ pub struct Client {
     inner: Arc<Inner>,
     token: Option<Arc<SecretString>>,
     namespace: Option<Arc<str>>,
+    headers: Arc<[(HeaderName, HeaderValue)]>,
 }
 
 struct Inner {
@@ -197,7 +198,12 @@ impl Client {
         let http =
             HyperClient::builder(TokioExecutor::new()).pool_idle_timeout(Duration::from_secs(60)).build(connector);
         let timeout = config.timeout.unwrap_or(Duration::from_secs(60));
-        Ok(Self { inner: Arc::new(Inner { http, address, timeout }), token: None, namespace: None })
+        Ok(Self {
+            inner: Arc::new(Inner { http, address, timeout }),
+            token: None,
+            namespace: None,
+            headers: Arc::default(),
+        })
     }
 
     /// The same connection with another token.
@@ -213,6 +219,21 @@ impl Client {
     /// The same connection below a namespace.
     pub fn with_namespace(&self, namespace: &str) -> Self {
         Self { namespace: Some(namespace.into()), ..self.clone() }
+    }
+
+    /// The same connection with headers that every request carries.
+    pub fn with_headers(&self, headers: Vec<(HeaderName, HeaderValue)>) -> Self {
+        Self { headers: headers.into(), ..self.clone() }
+    }
+
+    /// The headers that every request carries.
+    pub fn headers(&self) -> &[(HeaderName, HeaderValue)] {
+        &self.headers
+    }
+
+    /// The namespace that paths are below.
+    pub fn namespace(&self) -> Option<&str> {
+        self.namespace.as_deref()
     }
 
     /// The token that requests carry.
@@ -392,6 +413,9 @@ impl Client {
         if let Some(namespace) = &self.namespace {
             request = request.header(header::NAMESPACE, namespace.as_ref());
         }
+        for (name, value) in self.headers.iter() {
+            request = request.header(name, value);
+        }
         for (name, value) in &call.headers {
             request = request.header(HeaderName::from_static(name), value);
         }
@@ -442,7 +466,7 @@ fn protocol(path: &str, reason: &str) -> Error {
 }
 
 /// Percent-encodes what may not stand in a path; `/` stays.
-fn escape(path: &str) -> String {
+pub fn escape(path: &str) -> String {
     let mut text = String::with_capacity(path.len());
     for byte in path.trim_start_matches('/').bytes() {
         match byte {

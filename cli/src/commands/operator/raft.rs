@@ -59,7 +59,7 @@ impl Raft {
                 inspect(&file)?;
                 let pieces = Pieces(File::open(&file).map_err(|error| local(&file, &error))?);
                 let path = if force { "sys/storage/raft/snapshot-force" } else { "sys/storage/raft/snapshot" };
-                let sent = session.api().client().upload(path, pieces).await;
+                let sent = session.api().stream()?.upload(path, pieces).await;
                 sent.map_err(|error| Failure::local(format!("Error installing the snapshot: {error}")))?;
                 session.say(
                     "Success! Restored the snapshot. Revocations are held back until\n\
@@ -90,7 +90,7 @@ async fn save(session: &Session, file: &Path) -> Result<(), Failure> {
     let mut open = OpenOptions::new();
     open.write(true).create(true).truncate(true).mode(0o600);
     let mut target: File = open.open(&partial).map_err(|error| local(&partial, &error))?;
-    let client = session.api().client();
+    let client = session.api().stream()?;
     let taken = client.download("sys/storage/raft/snapshot", &mut |piece| target.write_all(piece)).await;
     let checked = match taken {
         Ok(()) => target.sync_all().map_err(|error| local(&partial, &error)).and_then(|()| inspect(&partial)),

@@ -98,7 +98,7 @@ impl Rekey {
             return Err(Failure::local("No rekey is in progress: start one with -init"));
         }
         let nonce = self.nonce.unwrap_or_else(|| cell(&now, "nonce"));
-        let key = prompt::argument(self.key, "Rekey operation key")?;
+        let key = prompt::argument(self.key, "Rekey operation key", session.asks())?;
         let body = json!({ "key": key.expose().trim(), "nonce": nonce });
         let verb = if self.verify { "verify" } else { "update" };
         let status = api.bare(Method::PUT, &path(verb), Some(body)).await.during("posting unseal key")?;

@@ -79,7 +79,7 @@ impl GenerateRoot {
                 return Err(Failure::local("No root generation is in progress: start one with -init"));
             }
             let nonce = self.nonce.unwrap_or_else(|| cell(&now, "nonce"));
-            let key = prompt::argument(self.key, "Unseal Key")?;
+            let key = prompt::argument(self.key, "Unseal Key", session.asks())?;
             let body = json!({ "key": key.expose().trim(), "nonce": nonce });
             let update = api.bare(Method::PUT, "sys/generate-root/update", Some(body)).await;
             update.during("posting unseal key")?
