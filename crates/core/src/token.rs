@@ -10,6 +10,7 @@ mod create;
 mod entry;
 mod fsck;
 mod id;
+mod leases;
 mod renew;
 mod revoke;
 mod roles;
@@ -21,6 +22,7 @@ pub use self::{
     api::NOUNS,
     entry::{Token, Wrapped, seconds_up},
     fsck::Fsck,
+    leases::{AUTH, TokenLease},
     renew::{Lifetime, auth_info},
     store::{Created, Keys, NewToken, Tokens},
 };

@@ -66,6 +66,57 @@ async fn a_tree_goes_depth_first_with_its_leases_and_orphans_stay() {
 }
 
 #[tokio::test]
+async fn logins_are_leases_of_their_path() {
+    let bench = Bench::open().await;
+    bench.write("sys/policy/app", json!({"policy": r#"path "auth/token/create" { capabilities = ["update"] }"#})).await;
+    for path in ["door", "team/door"] {
+        bench.write(&format!("sys/auth/{path}"), json!({"type": "door"})).await;
+    }
+    let login = async |path: &str| {
+        let path = format!("auth/{path}/login");
+        bench.ok("", Verb::Write, &path, json!({})).await.auth.unwrap().client_token
+    };
+    let keys = async |path: &str| {
+        data(bench.ok(&bench.root, Verb::List, &format!("sys/leases/lookup/{path}"), json!({})).await)["keys"].clone()
+    };
+    let (first, second) = (login("door").await, login("door").await);
+    let other = login("team/door").await;
+    let child = bench.ok(&first, Verb::Write, "auth/token/create", json!({})).await.auth.unwrap().client_token;
+    let made = bench.token(json!({"policies": ["app"]})).await;
+
+    assert_eq!(keys("").await, json!(["auth/"]));
+    assert_eq!(keys("auth").await, json!(["door/", "team/", "token/"]));
+    assert_eq!(keys("auth/token/create").await.as_array().unwrap().len(), 2, "and not the first root token");
+    let ids = keys("auth/door/login").await;
+    assert_eq!(ids.as_array().unwrap().len(), 2);
+    let id = format!("auth/door/login/{}", ids[0].as_str().unwrap());
+    let looked = data(bench.write("sys/leases/lookup", json!({"lease_id": id})).await);
+    assert_eq!((&looked["id"], &looked["ttl"]), (&json!(id), &json!(3600)));
+    let refused = bench.fails(&bench.root, Verb::Write, "sys/leases/renew", json!({"lease_id": id})).await;
+    assert_eq!(refused.to_string(), "tokens cannot be renewed through this endpoint");
+    for path in ["auth/door/login/none", "auth/token/create/h00", "auth/door/login/h/"] {
+        let refused = bench.fails(&bench.root, Verb::Write, "sys/leases/renew", json!({"lease_id": path})).await;
+        assert_eq!(refused.to_string(), "lease not found");
+        let refused = bench.fails(&bench.root, Verb::Write, "sys/leases/lookup", json!({"lease_id": path})).await;
+        assert_eq!(refused.to_string(), "invalid lease");
+    }
+    bench.write("sys/leases/revoke", json!({"lease_id": id})).await;
+    assert_eq!(keys("auth/door/login").await.as_array().unwrap().len(), 1);
+    bench.write("sys/leases/revoke-prefix/auth/doo", json!({})).await;
+    assert_eq!(keys("auth/door/login").await.as_array().unwrap().len(), 1, "a prefix ends at a slash");
+
+    bench.write("sys/leases/revoke-prefix/auth/door", json!({})).await;
+    for (token, alive) in [(&first, false), (&second, false), (&child, false), (&other, true), (&made, true)] {
+        assert_eq!(bench.is_good(token).await, alive);
+    }
+    bench.write("sys/revoke-force/auth", json!({})).await;
+    for (token, alive) in [(&other, false), (&made, false), (&bench.root, true)] {
+        assert_eq!(bench.is_good(token).await, alive);
+    }
+    bench.fails(&bench.root, Verb::List, "sys/leases/lookup/auth", json!({})).await;
+}
+
+#[tokio::test]
 async fn revoke_orphan_sets_the_children_free() {
     let bench = Bench::open().await;
     bench.write("sys/policy/all", json!({"policy": r#"path "*" { capabilities = ["update", "read"] }"#})).await;

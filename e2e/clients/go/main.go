@@ -236,7 +236,17 @@ func logins(root *vault.Client) {
 		given := got(userpass.NewUserpassAuth("mia", &userpass.Password{FromString: password}, userpass.WithMountPath("people")))
 		return connect("").Auth().Login(ctx, given)
 	}
-	equal(got(login("long enough")).Auth.LeaseDuration, 900)
+	mia := got(login("long enough")).Auth
+	equal(mia.LeaseDuration, 900)
+	listed := func(path string) []any { return got(root.Logical().List("sys/leases/lookup/" + path)).Data["keys"].([]any) }
+	equal(listed("auth/people"), []any{"login/"})
+	equal(listed("auth/people/login"), []any{"mia/"})
+	equal(len(listed("auth/people/login/mia")), 1)
+	accessors := root.Auth().Token()
+	got(accessors.LookupAccessor(mia.Accessor))
+	check(root.Sys().RevokePrefix("auth/people"))
+	_, err = accessors.LookupAccessor(mia.Accessor)
+	refused(err, 400, "invalid accessor")
 	_, err = login("wrong")
 	refused(err, 400, "invalid username or password")
 }
@@ -253,7 +263,6 @@ func operations(root *vault.Client, made *vault.InitResponse) {
 	equal(got(sys.KeyStatus()).Term, term+1)
 	_, err := sys.Renew("nothing/here/x", 60)
 	refused(err, 400, "lease not found")
-	check(sys.RevokePrefix("auth/people"))
 	started := got(sys.GenerateRootInit("", ""))
 	equal(started.Started, true)
 	check(sys.GenerateRootCancel())

@@ -5,16 +5,16 @@ use std::collections::BTreeMap;
 use holdfast_logical::{
     Auth, Error as Logical, Field, Kind,
     Operation::{List, Read, Update},
-    PathTable, Response,
+    PathTable, Response, Timestamp,
 };
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::row;
 use crate::{
     Error,
     call::{Call, LeaseShown, Reply},
     lease::{self, Folder, LeaseInfo, Revocations, Revoked},
-    token::seconds_up,
+    token::{AUTH, TokenLease, seconds_up},
 };
 
 const LEASE_ID: Field = Field::new("lease_id", Kind::String, "Lease id.");
@@ -28,12 +28,18 @@ const PREFIX: &[Field] = &[Field::new("prefix", Kind::String, "Beginning of leas
 const SHOWN: usize = 10_000;
 
 pub const ROWS: &PathTable = &[
-    row("leases/lookup", &[Update], &[LEASE_ID], Auth::Token, "Shows a lease."),
+    row("leases/lookup", &[Update, List], &[LEASE_ID], Auth::Token, "Shows a lease; LIST takes sudo."),
     row("leases/lookup/*prefix", &[List], PREFIX, Auth::Sudo, "Lists leases."),
     row("leases/renew", &[Update], RENEW, Auth::Token, "Extends a lease."),
     row("leases/renew/*lease_id", &[Update], RENEW, Auth::Token, "Extends a lease."),
     row("leases/revoke", &[Update], REVOKE, Auth::Token, "Revokes a lease."),
-    row("leases/revoke-prefix/*prefix", &[Update], PREFIX, Auth::Sudo, "Revokes the leases of a prefix."),
+    row(
+        "leases/revoke-prefix/*prefix",
+        &[Update],
+        PREFIX,
+        Auth::Sudo,
+        "Revokes the leases of a prefix; below auth/ the tokens, with all that is below them.",
+    ),
     row("leases/revoke-force/*prefix", &[Update], PREFIX, Auth::Sudo, "Forgets the leases of a prefix."),
     row("leases/revoke/*lease_id", &[Update], REVOKE, Auth::Token, "Revokes a lease."),
     row("leases/tidy", &[Update], &[], Auth::Token, "Repairs what points to leases, in the background."),
@@ -52,7 +58,13 @@ pub const ROWS: &PathTable = &[
     row("renew", &[Update], RENEW, Auth::Token, "Extends a lease."),
     row("renew/*lease_id", &[Update], RENEW, Auth::Token, "Extends a lease."),
     row("revoke", &[Update], REVOKE, Auth::Token, "Revokes a lease."),
-    row("revoke-prefix/*prefix", &[Update], PREFIX, Auth::Sudo, "Revokes the leases of a prefix."),
+    row(
+        "revoke-prefix/*prefix",
+        &[Update],
+        PREFIX,
+        Auth::Sudo,
+        "Revokes the leases of a prefix; below auth/ the tokens, with all that is below them.",
+    ),
     row("revoke-force/*prefix", &[Update], PREFIX, Auth::Sudo, "Forgets the leases of a prefix."),
     row("revoke/*lease_id", &[Update], REVOKE, Auth::Token, "Revokes a lease."),
 ];
@@ -61,8 +73,15 @@ pub async fn handle(call: Call) -> Result<Reply, Error> {
     let (leases, fields, namespace) = (&call.open.leases, &call.request.fields, call.namespace());
     let folder = |path| Folder { namespace: &namespace.id, path };
     match call.request.route.trim_start_matches("leases/") {
+        "lookup" if call.request.operation == List => match call.sudo {
+            true => list(&call, "").await,
+            false => Err(Error::denied_by_policy()),
+        },
         "lookup" => {
             let id = fields.required("lease_id")?;
+            if let Some(lease) = call.open.tokens.by_lease(namespace, id).await? {
+                return Ok(Response::data(shown(&lease, call.open.tokens.now())).into());
+            }
             if !leases.is_of(namespace, id) {
                 return Err(Logical::from(lease::Error::Invalid).into());
             }
@@ -81,15 +100,17 @@ pub async fn handle(call: Call) -> Result<Reply, Error> {
             }))
             .into())
         }
-        "lookup/*prefix" => {
-            let prefix = fields.string("prefix").unwrap_or_default();
-            Ok(Response::keys(leases.list(folder(prefix)).await.map_err(Logical::from)?)?.into())
-        }
+        "lookup/*prefix" => list(&call, fields.string("prefix").unwrap_or_default()).await,
         "renew" | "renew/*lease_id" => renew(&call).await,
         "revoke" | "revoke/*lease_id" => revoke(&call).await,
         "revoke-prefix/*prefix" | "revoke-force/*prefix" => {
             let force = call.request.route.contains("force");
             let prefix = fields.required("prefix")?;
+            if of_tokens(prefix) {
+                let router = call.open.mounts.cached();
+                call.open.tokens.revoke_below(&router, namespace, prefix).await?;
+                return Ok(Reply::default());
+            }
             revoked(leases.revoke_prefix(folder(prefix), force).await.map_err(Logical::from)?)
         }
         "tidy" => {
@@ -139,6 +160,38 @@ pub async fn handle(call: Call) -> Result<Reply, Error> {
     }
 }
 
+async fn list(call: &Call, prefix: &str) -> Result<Reply, Error> {
+    let (open, namespace, router) = (&call.open, call.namespace(), call.open.mounts.cached());
+    if of_tokens(prefix) {
+        return Ok(Response::keys(open.tokens.list_leases(&router, namespace, prefix).await?)?.into());
+    }
+    let folder = Folder { namespace: &namespace.id, path: prefix };
+    let mut names = open.leases.list(folder).await.map_err(Logical::from)?;
+    if prefix.trim_matches('/').is_empty() && open.tokens.have_leases(&router, namespace).await? {
+        names.push(AUTH.to_owned());
+        names.sort();
+    }
+    Ok(Response::keys(names)?.into())
+}
+
+/// Is it a path of logins? Their leases are the tokens.
+fn of_tokens(path: &str) -> bool {
+    format!("{}/", path.trim_matches('/')).starts_with(AUTH)
+}
+
+/// A token, shown as the lease that it is.
+fn shown(lease: &TokenLease, now: Timestamp) -> Value {
+    let token = &lease.token;
+    json!({
+        "id": lease.id,
+        "issue_time": token.created.to_string(),
+        "expire_time": token.expires.map(|at| at.to_string()),
+        "last_renewal": token.renewed.map(|at| at.to_string()),
+        "renewable": token.renewable,
+        "ttl": token.ttl_seconds(now),
+    })
+}
+
 /// Are only those wanted whose revocation fails? They are retried for ever; there is no other type.
 fn irrevocable(call: &Call) -> Result<bool, Error> {
     match call.request.fields.string("type") {
@@ -160,7 +213,7 @@ async fn stuck(call: &Call, limit: usize) -> Result<Vec<LeaseInfo>, Error> {
 async fn renew(call: &Call) -> Result<Reply, Error> {
     let (leases, fields) = (&call.open.leases, &call.request.fields);
     let id = fields.required("lease_id")?;
-    if id.starts_with("auth/token/") {
+    if call.open.tokens.by_lease(call.namespace(), id).await?.is_some() {
         return Err(Error::invalid("tokens cannot be renewed through this endpoint"));
     }
     if !leases.is_of(call.namespace(), id) {
@@ -182,6 +235,10 @@ async fn revoke(call: &Call) -> Result<Reply, Error> {
     let (leases, fields) = (&call.open.leases, &call.request.fields);
     let sync = fields.bool("sync").unwrap_or(false);
     let id = fields.required("lease_id")?;
+    if let Some(lease) = call.open.tokens.by_lease(call.namespace(), id).await? {
+        call.open.tokens.revoke(&lease.hash).await?;
+        return Ok(Reply::default());
+    }
     if !leases.is_of(call.namespace(), id) {
         return Ok(Reply::default());
     }
