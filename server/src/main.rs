@@ -3,10 +3,8 @@
 
 use std::{ffi::OsString, path::Path, process::ExitCode};
 
+use holdfast_api_types::VAULT_VERSION;
 use holdfast_server::{arguments, diagnose, process, serve};
-
-/// Clients choose features by this; it is the version whose behaviour the protocol follows.
-const VAULT_VERSION: &str = "1.14.8";
 
 fn main() -> ExitCode {
     holdfast_runtime::install_crypto_provider();

@@ -5,6 +5,13 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+/// The version of Vault whose behaviour the API follows. Clients and providers choose features by the version that
+/// `sys/health` and `sys/seal-status` tell, so it is this one; the server's own stands beside it as `holdfast_version`.
+pub const VAULT_VERSION: &str = "1.14.8";
+
+/// The same of plug-ins, which are all built in.
+pub const PLUGIN_VERSION: &str = "v1.14.8+builtin";
+
 /// The body of nearly every 200 answer. All keys are always present.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Envelope<D = Map<String, Value>> {
@@ -149,8 +156,11 @@ pub struct SealStatus {
     pub progress: u64,
     /// Of the running unseal attempt.
     pub nonce: String,
-    /// Semantic version.
+    /// [`VAULT_VERSION`].
     pub version: String,
+    /// Version of the server itself.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub holdfast_version: String,
     /// RFC 3339.
     pub build_date: String,
     /// Is a seal migration running?
@@ -188,8 +198,11 @@ pub struct Health {
     pub replication_dr_mode: String,
     /// Unix seconds.
     pub server_time_utc: i64,
-    /// Semantic version.
+    /// [`VAULT_VERSION`].
     pub version: String,
+    /// Version of the server itself.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub holdfast_version: String,
     /// Only unsealed.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub cluster_name: String,

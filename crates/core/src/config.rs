@@ -43,7 +43,7 @@ pub struct CoreConfig {
     pub limits: admission::Limits,
     /// Empty: made up at initialisation.
     pub cluster_name: String,
-    /// Semantic version.
+    /// Semantic version of this server. What clients are told is [`holdfast_api_types::VAULT_VERSION`].
     pub version: String,
     /// RFC 3339.
     pub build_date: String,

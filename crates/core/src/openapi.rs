@@ -4,6 +4,7 @@ mod operation;
 
 use std::collections::BTreeSet;
 
+use holdfast_api_types::VAULT_VERSION;
 use holdfast_logical::{Operation, Row};
 use serde_json::{Map, Value, json};
 
@@ -12,7 +13,6 @@ use self::operation::Method;
 /// A document that is being made.
 pub struct Document {
     title: String,
-    version: String,
     paths: Map<String, Value>,
     schemas: Map<String, Value>,
     ids: BTreeSet<String>,
@@ -32,14 +32,8 @@ pub struct Place<'a> {
 
 impl Document {
     /// Without paths.
-    pub fn new(version: &str) -> Self {
-        Self {
-            title: "HashiCorp Vault API".to_owned(),
-            version: version.to_owned(),
-            paths: Map::new(),
-            schemas: Map::new(),
-            ids: BTreeSet::new(),
-        }
+    pub fn new() -> Self {
+        Self { title: "HashiCorp Vault API".to_owned(), paths: Map::new(), schemas: Map::new(), ids: BTreeSet::new() }
     }
 
     /// Adds rows. A path and method that is there already stays, as the first row that matches serves a request.
@@ -58,7 +52,7 @@ impl Document {
             "info": {
                 "title": self.title,
                 "description": "HTTP API that gives you full access to Vault. All API routes are prefixed with `/v1/`.",
-                "version": self.version,
+                "version": VAULT_VERSION,
                 "license": { "name": "Apache-2.0", "url": "https://www.apache.org/licenses/LICENSE-2.0" },
             },
             "paths": self.paths,
@@ -177,8 +171,8 @@ fn camel(id: &str) -> String {
 }
 
 /// The answer of a call for help about a path.
-pub fn help(version: &str, kind: &str, row: &Row) -> Value {
-    let mut document = Document::new(version);
+pub fn help(kind: &str, row: &Row) -> Value {
+    let mut document = Document::new();
     document.add(&Place { prefix: "", kind, tag: kind, mount: None }, [row]);
     json!({ "help": row.help, "see_also": null, "openapi": document.finish() })
 }
@@ -214,7 +208,7 @@ mod tests {
 
     #[test]
     fn rows_become_paths_with_methods() {
-        let mut document = Document::new("1");
+        let mut document = Document::new();
         document.add(&Place { prefix: "db/", kind: "database", tag: "secrets", mount: None }, ROWS);
         let document = document.finish();
         let paths = document["paths"].as_object().unwrap();

@@ -150,7 +150,7 @@ async fn engine(open: &Arc<Open>, parsed: &Parsed, admitted: Admitted) -> Result
     let common = Common::of(&request);
     let reply = match handler {
         Handler::Help(row) => {
-            let response = Response::data(openapi::help(&open.config.version, &request.mount.kind, row));
+            let response = Response::data(openapi::help(&request.mount.kind, row));
             Reply { response, bare: Some(200), ..Reply::default() }
         }
         Handler::Engine(backend) if logs_in(&mounted, holder.as_deref()) => {

@@ -1,5 +1,6 @@
 //! What the server tells of itself: help, OpenAPI, plug-ins, versions, counters.
 
+use holdfast_api_types::VAULT_VERSION;
 use holdfast_core::{Answer, Verb};
 use serde_json::{Value, json};
 
@@ -54,6 +55,25 @@ async fn a_token_sees_what_its_policies_grant() {
     assert_eq!(shown["exact_paths"]["a/b"], json!({"capabilities": ["read"]}));
     assert_eq!(shown["glob_paths"]["c/"], json!({"capabilities": ["list"]}));
     assert_eq!(bench.read("sys/internal/ui/resultant-acl").await["root"], true);
+}
+
+#[tokio::test]
+async fn clients_are_told_the_version_that_they_choose_features_by() {
+    let bench = Bench::open().await;
+    for path in ["sys/health", "sys/seal-status"] {
+        let (_, body) = bench.bare(Verb::Read, path, json!({})).await;
+        assert_eq!((&body["version"], &body["holdfast_version"]), (&json!(VAULT_VERSION), &json!("1.0.0")), "{path}");
+    }
+    let node = &bench.read("sys/ha-status").await["nodes"][0];
+    assert_eq!(node["version"], VAULT_VERSION);
+    assert_eq!(
+        bare(&bench, &bench.root, Verb::Read, "sys/internal/specs/openapi").await["info"]["version"],
+        VAULT_VERSION
+    );
+    let plugin = format!("v{VAULT_VERSION}+builtin");
+    assert_eq!(bench.read("sys/mounts").await["sys/"]["running_plugin_version"], plugin);
+    assert_eq!(bench.read("sys/internal/ui/mounts/sys").await["running_plugin_version"], plugin);
+    assert_eq!(bench.read("sys/plugins/catalog/secret/probe").await["version"], plugin);
 }
 
 #[tokio::test]

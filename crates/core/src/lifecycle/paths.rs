@@ -87,7 +87,7 @@ async fn judged(
     captures: &BTreeMap<&'static str, &str>,
 ) -> Result<Answer, Error> {
     if raw.verb == Verb::Help {
-        return Ok(bare(200, &openapi::help(&core.config().version, "system", row)));
+        return Ok(bare(200, &openapi::help("system", row)));
     }
     if let Some(fault) = &raw.fault {
         return Err(fault.duplicate());

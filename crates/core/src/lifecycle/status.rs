@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use holdfast_api_types::{Health, SealStatus};
+use holdfast_api_types::{Health, SealStatus, VAULT_VERSION};
 use serde_json::{Value, json};
 
 use super::SealConfig;
@@ -48,7 +48,8 @@ impl Core {
             n: u64::from(shares),
             progress,
             nonce,
-            version: config.version.clone(),
+            version: VAULT_VERSION.to_owned(),
+            holdfast_version: config.version.clone(),
             build_date: config.build_date.clone(),
             migration,
             cluster_name,
@@ -84,7 +85,8 @@ impl Core {
             replication_performance_mode: "disabled".to_owned(),
             replication_dr_mode: "disabled".to_owned(),
             server_time_utc: config.clock.now().as_second(),
-            version: config.version.clone(),
+            version: VAULT_VERSION.to_owned(),
+            holdfast_version: config.version.clone(),
             cluster_name,
             cluster_id,
             ..Health::default()

@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
+use holdfast_api_types::PLUGIN_VERSION;
 use holdfast_logical::{Field, Fields, Kind, Namespace, TokenKind};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
@@ -196,7 +197,7 @@ impl Record {
     }
 
     /// As `sys/mounts` shows it.
-    pub fn show(&self, version: &str) -> Value {
+    pub fn show(&self) -> Value {
         let mut config = Map::new();
         config.insert("default_lease_ttl".into(), json!(self.tuning.default_ttl));
         config.insert("max_lease_ttl".into(), json!(self.tuning.max_ttl));
@@ -214,7 +215,7 @@ impl Record {
             "local": self.local,
             "options": self.show_options(),
             "plugin_version": "",
-            "running_plugin_version": format!("v{version}+builtin"),
+            "running_plugin_version": PLUGIN_VERSION,
             "running_sha256": "",
             "seal_wrap": self.seal_wrap,
             "type": self.kind,

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Instant};
 
-use holdfast_api_types::{AuthInfo, WrapInfo};
+use holdfast_api_types::{AuthInfo, PLUGIN_VERSION, WrapInfo};
 use holdfast_audit as audit;
 use holdfast_logical::Operation;
 use holdfast_policy::Decision;
@@ -44,9 +44,6 @@ pub struct Told<'a> {
     /// A body that is no JSON of ours.
     pub raw: Option<audit::RawBody<'a>>,
 }
-
-/// Every plug-in is built in, and as old as the server.
-const MOUNT_VERSION: &str = concat!("v", env!("CARGO_PKG_VERSION"), "+builtin");
 
 /// The trace of a `traceparent` header (W3C Trace Context §3.2): `00-<32 hexadecimal digits>-…`.
 fn trace_id(header: &str) -> &str {
@@ -162,7 +159,7 @@ impl<'p> Trail<'p> {
             },
             client_token: parsed.token.as_ref(),
             client_token_accessor: self.holder.as_ref().map_or("", |holder| &holder.token.accessor),
-            mount_version: mounted.map_or("", |_| MOUNT_VERSION),
+            mount_version: mounted.map_or("", |_| PLUGIN_VERSION),
             client_id: self.holder.as_ref().map_or("", |holder| &holder.token.entity_id),
             namespace_id: &parsed.namespace.id,
             namespace: &parsed.namespace.path,

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use holdfast_api_types::PLUGIN_VERSION;
 use holdfast_logical::{Auth, Error as Logical, Field, Kind, Operation::Read, PathTable, Response, Row};
 use holdfast_policy::Place;
 use serde_json::{Map, Value, json};
@@ -133,7 +134,7 @@ fn show(mounted: &Mounted, known: bool) -> Value {
         "local": record.local,
         "options": record.show_options(),
         "plugin_version": "",
-        "running_plugin_version": "",
+        "running_plugin_version": PLUGIN_VERSION,
         "running_sha256": "",
         "seal_wrap": record.seal_wrap,
         "type": record.kind,
@@ -144,7 +145,7 @@ fn show(mounted: &Mounted, known: bool) -> Value {
 /// The document of all mounts that the caller may know of.
 fn specification(call: &Call, holder: Option<&Holder>) -> Reply {
     let generic = call.request.fields.bool("generic_mount_paths").unwrap_or(false);
-    let mut document = Document::new(&call.open.config.version);
+    let mut document = Document::new();
     let router = call.open.mounts.cached();
     let here = router.all().filter(|mounted| mounted.record.namespace == call.namespace().id);
     for mounted in here.filter(|mounted| known(mounted, holder)) {

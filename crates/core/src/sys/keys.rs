@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use holdfast_api_types::VAULT_VERSION;
 use holdfast_barrier::{Member, Mode, Status};
 use holdfast_logical::{
     Auth, Field, Kind,
@@ -94,7 +95,8 @@ fn replica(member: &Member, status: Option<&Status>) -> Value {
         "cluster_address": label("cluster_addr"),
         "active_node": true,
         "last_echo": null,
-        "version": label("version"),
+        "version": VAULT_VERSION,
+        "holdfast_version": label("version"),
     });
     let Some(status) = status else { return node };
     let more = if member.own {

@@ -73,7 +73,7 @@ pub async fn handle(call: Call) -> Result<Reply, Error> {
         (Some(path), Create | Update) => tune(&call, class, path).await,
         (None, Read) => {
             let mounted = find(&call, class, &path)?;
-            Ok(Response::data(mounted.record.show(&call.open.config.version)).into())
+            Ok(Response::data(mounted.record.show()).into())
         }
         (None, Create | Update) => mount(&call, class, path).await,
         (None, Delete) => unmount(&call, class, &path).await,
@@ -85,10 +85,8 @@ fn list(call: &Call, class: Class) -> Result<Reply, Error> {
     if call.request.operation != Read {
         return Err(holdfast_logical::Error::UnsupportedOperation.into());
     }
-    let version = &call.open.config.version;
     let router = call.open.mounts.cached();
-    let rows =
-        router.of(call.namespace(), class).map(|mounted| (mounted.record.path.clone(), mounted.record.show(version)));
+    let rows = router.of(call.namespace(), class).map(|mounted| (mounted.record.path.clone(), mounted.record.show()));
     Ok(Response::data(rows.collect::<Map<String, Value>>()).into())
 }
 

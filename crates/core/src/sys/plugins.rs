@@ -1,5 +1,6 @@
 //! `sys/plugins`: what this build has. Plug-ins are compiled in, so nothing can be registered or removed.
 
+use holdfast_api_types::PLUGIN_VERSION;
 use holdfast_logical::{
     Auth, Field, Kind,
     Operation::{Delete, List, Read, Update},
@@ -62,8 +63,7 @@ pub async fn handle(call: Call) -> Result<Reply, Error> {
             other => Err(Error::invalid(format!("unsupported plugin type {other:?}"))),
         }
     };
-    let version = format!("v{}+builtin", call.open.config.version);
-    let detail = |kind: &str, name: &str| json!({ "name": name, "type": kind, "builtin": true, "version": version, "deprecation_status": "supported" });
+    let detail = |kind: &str, name: &str| json!({ "name": name, "type": kind, "builtin": true, "version": PLUGIN_VERSION, "deprecation_status": "supported" });
     let kind = fields.string("type").unwrap_or_default();
     match (call.request.route, call.request.operation) {
         ("plugins/reload/backend", _) => {
@@ -96,7 +96,7 @@ pub async fn handle(call: Call) -> Result<Reply, Error> {
                 "deprecation_status": "supported",
                 "name": name,
                 "sha256": "",
-                "version": version,
+                "version": PLUGIN_VERSION,
             }))
             .into())
         }
