@@ -13,12 +13,13 @@ impl AppRole {
     pub async fn generate(&self, name: &str, fields: &Fields, custom: bool) -> Result<Response, Error> {
         let given = if custom { Some(fields.required("secret_id")?) } else { None };
         let (secret_id, record) = self.make_secret_id(name, fields, given).await?;
-        Ok(Response::data(json!({
+        let data = json!({
             "secret_id": secret_id.expose(),
             "secret_id_accessor": record.accessor,
             "secret_id_ttl": record.ttl,
             "secret_id_num_uses": record.num_uses,
-        })))
+        });
+        Ok(Response { accessor: Some(record.accessor), ..Response::data(data) })
     }
 
     pub async fn list_accessors(&self, name: &str) -> Result<Response, Error> {

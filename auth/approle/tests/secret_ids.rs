@@ -17,6 +17,10 @@ async fn secret_ids_are_made_found_and_destroyed() {
         .await;
     assert_eq!((&made["secret_id_ttl"], &made["secret_id_num_uses"]), (&json!(600), &json!(3)));
     let (secret_id, accessor) = (&made["secret_id"], &made["secret_id_accessor"]);
+    let again = mount.write("role/app/secret-id", json!({})).await;
+    let (named, data) = (again.accessor.unwrap(), again.data.unwrap().into_map());
+    assert_eq!(data["secret_id_accessor"], named, "a wrapped answer names it");
+    mount.write("role/app/secret-id-accessor/destroy", json!({"secret_id_accessor": named})).await;
     assert_eq!(mount.keys("role/app/secret-id").await, [accessor.as_str().unwrap()]);
 
     let looked = mount.made("role/app/secret-id/lookup", json!({"secret_id": secret_id})).await;

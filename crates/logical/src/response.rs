@@ -25,6 +25,8 @@ pub struct Response {
     pub max_age: Option<Duration>,
     /// HTTP status other than 200 or 204 (kv v2 answers 404 *with* the envelope for a deleted version; 202 for async work).
     pub status: Option<u16>,
+    /// What names the credential in `data` without being it: `wrapped_accessor`, if the answer is wrapped.
+    pub accessor: Option<String>,
     /// What was done, for those who subscribe to events. Told when the answer is sent.
     pub events: Vec<Event>,
 }

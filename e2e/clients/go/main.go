@@ -220,7 +220,12 @@ func logins(root *vault.Client) {
 	write := func(path string, data map[string]any) *vault.Secret { return got(root.Logical().Write(path, data)) }
 	write("auth/approle/role/app", map[string]any{"token_policies": "default", "token_ttl": "10m"})
 	id := got(root.Logical().Read("auth/approle/role/app/role-id")).Data["role_id"].(string)
-	secret := write("auth/approle/role/app/secret-id", nil).Data["secret_id"].(string)
+	wrapper := connect(root.Token())
+	wrapper.SetWrappingLookupFunc(func(operation, path string) string { return "60s" })
+	wrapped := got(wrapper.Logical().Write("auth/approle/role/app/secret-id", nil)).WrapInfo
+	given := got(root.Logical().Unwrap(wrapped.Token)).Data
+	equal(wrapped.WrappedAccessor, given["secret_id_accessor"])
+	secret := given["secret_id"].(string)
 	method := got(approle.NewAppRoleAuth(id, &approle.SecretID{FromString: secret}))
 	app := connect("")
 	equal(got(app.Auth().Login(ctx, method)).Auth.Metadata["role_name"], "app")

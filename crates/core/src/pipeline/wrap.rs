@@ -28,7 +28,8 @@ pub async fn wrap(open: &Arc<Open>, parsed: &Parsed, ttl: Duration, mut reply: R
     if reply.is_empty() || reply.response.status.is_some_and(|status| status >= 400) {
         return Ok(reply);
     }
-    let wrapped_accessor = reply.auth.as_ref().map(|auth| auth.accessor.clone()).unwrap_or_default();
+    let token = reply.auth.as_ref().map(|auth| auth.accessor.clone());
+    let wrapped_accessor = token.or_else(|| reply.response.accessor.take()).unwrap_or_default();
     let (content_type, payload) = match reply.response.raw.take() {
         Some(raw) => (Some(raw.content_type), SecretBytes::new(raw.body)),
         None => (None, finish::body(&parsed.id, &mut reply, "")?),
