@@ -83,6 +83,32 @@ async fn unmounting_an_auth_method_ends_its_tokens() {
 }
 
 #[tokio::test]
+async fn accessors_tell_the_class_and_clients_learn_all_of_the_configuration() {
+    let bench = Bench::open().await;
+    bench.write("sys/auth/door", json!({"type": "door"})).await;
+    bench.write("sys/mounts/probe", json!({"type": "probe"})).await;
+    let accessor =
+        |rows: &serde_json::Map<String, Value>, path: &str| rows[path]["accessor"].as_str().unwrap().to_owned();
+    let (auth, secret) = (bench.read("sys/auth").await, bench.read("sys/mounts").await);
+    assert!(accessor(&auth, "door/").starts_with("auth_door_"));
+    assert!(accessor(&auth, "token/").starts_with("auth_token_"));
+    assert!(accessor(&secret, "probe/").starts_with("probe_"));
+
+    let tuning = json!({"listing_visibility": "unauth", "audit_non_hmac_request_keys": "a", "max_lease_ttl": "3h"});
+    bench.write("sys/auth/door/tune", tuning).await;
+    let shown = bench.read("sys/internal/ui/mounts/auth/door").await;
+    assert_eq!(shown["config"], bench.read("sys/auth/door").await["config"]);
+    for (key, value) in [
+        ("listing_visibility", json!("unauth")),
+        ("audit_non_hmac_request_keys", json!(["a"])),
+        ("max_lease_ttl", json!(10800)),
+        ("token_type", json!("default-service")),
+    ] {
+        assert_eq!(shown["config"][key], value);
+    }
+}
+
+#[tokio::test]
 async fn clients_learn_the_version_of_a_mount_they_may_touch() {
     let bench = Bench::open().await;
     bench.write("sys/mounts/probe", json!({"type": "probe", "options": {"version": "2"}})).await;

@@ -217,6 +217,7 @@ func wrapping(root *vault.Client) {
 func logins(root *vault.Client) {
 	check(root.Sys().EnableAuthWithOptions("approle", &vault.EnableAuthOptions{Type: "approle"}))
 	equal(got(root.Sys().ListAuth())["approle/"].Type, "approle")
+	equal(strings.HasPrefix(got(root.Sys().ListAuth())["approle/"].Accessor, "auth_approle_"), true)
 	write := func(path string, data map[string]any) *vault.Secret { return got(root.Logical().Write(path, data)) }
 	write("auth/approle/role/app", map[string]any{"token_policies": "default", "token_ttl": "10m"})
 	id := got(root.Logical().Read("auth/approle/role/app/role-id")).Data["role_id"].(string)

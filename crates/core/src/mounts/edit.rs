@@ -256,8 +256,9 @@ impl Mounts {
 
     pub(super) fn record(&self, new: NewMount) -> Record {
         let entropy = self.parts.entropy.as_ref();
+        let class = if new.class == Class::Auth { "auth_" } else { "" };
         Record {
-            accessor: format!("{}_{}", new.kind, id::hex(entropy, 4)),
+            accessor: format!("{class}{}_{}", new.kind, id::hex(entropy, 4)),
             uuid: id::uuid(entropy),
             namespace: new.namespace.id.clone(),
             path: new.path,

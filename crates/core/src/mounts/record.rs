@@ -23,7 +23,7 @@ pub struct Record {
     pub kind: String,
     /// Never reused; storage lives below it.
     pub uuid: String,
-    /// `<type>_<8 hex>`.
+    /// `<type>_<8 hex>`, of auth methods `auth_<type>_<8 hex>`.
     pub accessor: String,
     /// For people.
     pub description: String,

@@ -3,7 +3,6 @@
 
 use std::sync::Arc;
 
-use holdfast_api_types::PLUGIN_VERSION;
 use holdfast_logical::{Auth, Error as Logical, Field, Kind, Operation::Read, PathTable, Response, Row};
 use holdfast_policy::Place;
 use serde_json::{Map, Value, json};
@@ -122,24 +121,7 @@ fn show(mounted: &Mounted, known: bool) -> Value {
     if !known {
         return json!({ "type": record.kind, "description": record.description, "options": record.show_options() });
     }
-    json!({
-        "accessor": record.accessor,
-        "config": {
-            "default_lease_ttl": mounted.info.default_ttl.as_secs(),
-            "max_lease_ttl": mounted.info.max_ttl.as_secs(),
-            "force_no_cache": record.tuning.force_no_cache,
-        },
-        "description": record.description,
-        "external_entropy_access": false,
-        "local": record.local,
-        "options": record.show_options(),
-        "plugin_version": "",
-        "running_plugin_version": PLUGIN_VERSION,
-        "running_sha256": "",
-        "seal_wrap": record.seal_wrap,
-        "type": record.kind,
-        "uuid": record.uuid,
-    })
+    record.show()
 }
 
 /// The document of all mounts that the caller may know of.
