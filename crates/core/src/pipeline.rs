@@ -164,7 +164,11 @@ async fn engine(open: &Arc<Open>, parsed: &Parsed, admitted: Admitted) -> Result
             (noun.handle)(Call { open, request, holder, sudo, wrap_ttl, presented, stream }).await?
         }
     };
-    if read && reply.is_empty() { Err(Error::not_found()) } else { Ok(Box::new(common.apply(reply))) }
+    if read && reply.is_empty() && reply.response.status.is_none() {
+        Err(Error::not_found())
+    } else {
+        Ok(Box::new(common.apply(reply)))
+    }
 }
 
 /// May the request be a login? Those come without a token.

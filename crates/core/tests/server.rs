@@ -122,6 +122,11 @@ async fn parameters_that_nobody_reads_are_pointed_out() {
 }
 
 #[tokio::test]
+    assert_eq!(bench.read("sys/internal/counters/entities").await["counters"], json!({"entities": {"total": 0}}));
+    bench.write("identity/entity", json!({"name": "ada"})).await;
+    assert_eq!(bench.read("sys/internal/counters/entities").await["counters"], json!({"entities": {"total": 1}}));
+    let activity = bench.answer(&bench.root, Verb::Read, "sys/internal/counters/activity", json!({})).await;
+    assert!(matches!(activity, Answer::Empty), "{activity:?}");
 async fn lists_are_paged() {
     let bench = Bench::open().await;
     for name in ["a", "b", "c", "d"] {

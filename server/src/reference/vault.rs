@@ -101,7 +101,7 @@ const DIFFERENCES: &[(&str, &str, &str)] = &[
     ("system", "leader", "each replica says that it leads"),
     ("system", "metrics", "names of the metrics that dashboards use; buckets are in the Prometheus format only"),
     ("system", "host-info", "no disks"),
-    ("system", "internal/counters/:what", "`tokens` and `requests`; the others are 404"),
+    ("system", "internal/counters/:what", "`requests` is an empty list, `activity` always 204: nothing is billed"),
     ("system", "version-history", "versions of Holdfast"),
     ("system", "fsck", "Holdfast's own: reads and decrypts everything"),
 ];

@@ -90,6 +90,11 @@ impl Router {
         self.identities.get(namespace)
     }
 
+    /// The identity stores of all namespaces.
+    pub fn identities(&self) -> impl Iterator<Item = &Arc<Identity>> {
+        self.identities.values()
+    }
+
     /// The mounts whose unmounting is not finished.
     pub fn leaving(&self) -> &[Arc<Mounted>] {
         &self.leaving

@@ -94,7 +94,7 @@ fn answer(trail: &Trail<'_>, mut reply: Box<Reply>) -> Answer {
         let body = reply.response.data.take().map_or(Value::Null, |data| Value::Object(data.into_map()));
         return Answer::Bare { status, body };
     }
-    if reply.is_empty() && reply.response.status.is_none() {
+    if reply.is_empty() && matches!(reply.response.status, None | Some(204)) {
         return Answer::Empty;
     }
     let status = reply.response.status.unwrap_or(200);

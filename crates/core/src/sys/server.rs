@@ -187,6 +187,7 @@ async fn versions(call: &Call) -> Result<Map<String, Value>, Error> {
 async fn counters(call: &Call) -> Result<Reply, Error> {
     let counters = match call.request.fields.string("what").unwrap_or_default() {
         "tokens" => json!({ "service_tokens": { "total": call.open.tokens.all_accessors().await?.len() } }),
+        "entities" => json!({ "entities": { "total": entities(call).await? } }),
         "requests" => json!([]),
         // Vault answers nothing when there is nothing to report.
         "activity" => {
@@ -195,4 +196,13 @@ async fn counters(call: &Call) -> Result<Reply, Error> {
         _ => return Err(Error::not_found()),
     };
     Ok(Response::data(json!({ "counters": counters })).into())
+}
+
+/// Entities of all namespaces.
+async fn entities(call: &Call) -> Result<u64, Error> {
+    let (router, mut total) = (call.open.mounts.cached(), 0);
+    for identity in router.identities() {
+        total += identity.count_entities().await?;
+    }
+    Ok(total)
 }
