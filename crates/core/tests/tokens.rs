@@ -2,7 +2,8 @@
 
 use std::net::IpAddr;
 
-use holdfast_core::{Answer, Verb};
+use holdfast_core::{Answer, Error, Verb};
+use holdfast_logical::Error as Logical;
 use serde_json::{Value, json};
 
 use crate::bench::{Bench, data, envelope, outside};
@@ -63,6 +64,17 @@ async fn a_tree_goes_depth_first_with_its_leases_and_orphans_stay() {
     crate::bench::until(async || outside(&uuid).is_empty()).await;
     // Once more is no error.
     bench.write("auth/token/revoke", json!({"token": parent})).await;
+}
+
+#[tokio::test]
+async fn a_token_that_is_no_text_is_a_fault_and_not_a_stranger() {
+    let bench = Bench::open().await;
+    for token in ["hvs.a\u{7f}b", "hvs.\u{fffd}", "a\nb"] {
+        let refused = bench.fails(token, Verb::Read, "sys/mounts", json!({})).await;
+        assert!(matches!(refused, Error::Logical(Logical::Invalid(_))), "{refused}");
+    }
+    let refused = bench.fails("hvs.ab", Verb::Read, "sys/mounts", json!({})).await;
+    assert!(matches!(refused, Error::Logical(Logical::Denied(_))), "{refused}");
 }
 
 #[tokio::test]

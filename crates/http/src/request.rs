@@ -193,12 +193,15 @@ fn check(verb: Verb, path: &mut String) -> Result<(), Reject> {
     Ok(())
 }
 
+/// The token of `X-Vault-Token`, or else of `Authorization: Bearer`. One that is no text comes with a sign in it that no
+/// token has, which is refused where tokens are looked at.
 fn token(headers: &HeaderMap) -> Option<SecretString> {
-    if let Some(token) = headers.get(header::TOKEN).and_then(|value| value.to_str().ok()) {
-        return Some(SecretString::new(token.trim())).filter(|token| !token.is_empty());
-    }
-    let bearer = headers.get(AUTHORIZATION)?.to_str().ok()?.strip_prefix("Bearer ")?;
-    Some(SecretString::new(bearer.trim())).filter(|token| !token.is_empty())
+    let given = match headers.get(header::TOKEN) {
+        Some(value) => value.as_bytes(),
+        None => headers.get(AUTHORIZATION)?.as_bytes().strip_prefix(b"Bearer ")?,
+    };
+    let text = String::from_utf8_lossy(given);
+    Some(SecretString::new(text.trim())).filter(|token| !token.is_empty())
 }
 
 /// Seconds or a duration, with or without quotes; zero is no wrapping.
@@ -328,6 +331,10 @@ mod tests {
         assert_eq!(raw.token.unwrap().expose(), "hvs.b");
         assert_eq!(raw.headers["x-a"], "1, 2");
         assert!(read("GET", "/v1/a", &[("authorization", "Basic eDp5")], "").token.is_none());
+        let (mut parts, ()) = http::Request::builder().uri("/v1/a").body(()).unwrap().into_parts();
+        parts.headers.insert(header::TOKEN, http::HeaderValue::from_bytes(b"hvs.\xff").unwrap());
+        let raw = Head::read(String::new(), &parts, "a").unwrap().with_body(Ok(Bytes::new()), Ok(()));
+        assert_eq!(raw.token.unwrap().expose(), "hvs.\u{fffd}");
     }
 
     #[test]

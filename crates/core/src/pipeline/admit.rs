@@ -202,6 +202,9 @@ async fn identify(
 pub(crate) async fn entitled(
     open: &Open,
     namespace: &Namespace,
+    if id.expose().chars().any(|character| character.is_control() || character == char::REPLACEMENT_CHARACTER) {
+        return Err(Error::invalid("the token has non-printable characters"));
+    }
     router: &Router,
     remote: Option<IpAddr>,
     found: Option<(String, Arc<Token>)>,
