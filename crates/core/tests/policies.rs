@@ -121,6 +121,16 @@ path "probe/data/*" { capabilities = ["create", "read"] }"#;
 
 #[tokio::test]
 async fn password_policies_are_tried_out_when_they_are_written_and_make_what_they_say() {
+    for (algorithm, begin) in [
+        ("sha3-224", "e642824c3f8cf24a"),
+        ("sha3-256", "3a985da74fe225b2"),
+        ("sha3-384", "ec01498288516fc9"),
+        ("sha3-512", "b751850b1a57168a"),
+    ] {
+        let path = format!("sys/tools/hash/{algorithm}");
+        let sum = data(bench.ok(&token, Verb::Write, &path, json!({"input": "YWJj"})).await);
+        assert!(sum["sum"].as_str().unwrap().starts_with(begin), "{algorithm}");
+    }
     let bench = Bench::open().await;
     let hcl =
         "length = 12\nrule \"charset\" { charset = \"ab\"\n min-chars = 3 }\nrule \"charset\" { charset = \"12\" }";

@@ -4,6 +4,7 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use holdfast_logical::{Auth, Field, Kind, Operation::Update, PathTable, Response};
 use serde_json::json;
 use sha2::{Digest, Sha224, Sha256, Sha384, Sha512};
+use sha3::{Sha3_224, Sha3_256, Sha3_384, Sha3_512};
 
 use super::row;
 use crate::{
@@ -19,7 +20,11 @@ const RANDOM: &[Field] = &[
 ];
 const HASH: &[Field] = &[
     Field::sensitive("input", Kind::String, "What to hash, in base64."),
-    Field::new("algorithm", Kind::String, "sha2-224, sha2-256, sha2-384 or sha2-512."),
+    Field::new(
+        "algorithm",
+        Kind::String,
+        "sha2-224, sha2-256 (default), sha2-384, sha2-512, or sha3-… of the same lengths.",
+    ),
     Field::new("urlalgorithm", Kind::String, "The same, from the path."),
     Field::new("format", Kind::String, "hex or base64."),
 ];
@@ -78,6 +83,14 @@ fn hash(call: &Call) -> Result<Vec<u8>, Error> {
         "sha2-256" => Ok(Sha256::digest(input).to_vec()),
         "sha2-384" => Ok(Sha384::digest(input).to_vec()),
         "sha2-512" => Ok(Sha512::digest(input).to_vec()),
+        "sha3-224" => Ok(of_sha3::<Sha3_224>(&input)),
+        "sha3-256" => Ok(of_sha3::<Sha3_256>(&input)),
+        "sha3-384" => Ok(of_sha3::<Sha3_384>(&input)),
+        "sha3-512" => Ok(of_sha3::<Sha3_512>(&input)),
         other => Err(Error::invalid(format!("unsupported algorithm {other}"))),
     }
+}
+
+fn of_sha3<H: sha3::Digest>(input: &[u8]) -> Vec<u8> {
+    H::digest(input).to_vec()
 }
