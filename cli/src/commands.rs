@@ -12,6 +12,7 @@ pub mod monitor;
 pub mod mounts;
 pub mod namespace;
 pub mod operator;
+pub mod path_help;
 pub mod plugin;
 pub mod policy;
 pub mod print;
@@ -58,6 +59,7 @@ pub async fn run(cli: Cli) -> Result<(), Failure> {
         Command::VersionHistory => version_history::run(session).await,
         Command::Monitor(command) => command.run(),
         Command::Operator(command) => command.run(session).await,
+        Command::PathHelp(command) => command.run(session).await,
         Command::Print(command) => command.run(session),
         Command::Version => {
             session.print(&format!("Holdfast v{}", env!("CARGO_PKG_VERSION")));

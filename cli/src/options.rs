@@ -137,6 +137,8 @@ pub(crate) enum Command {
     /// Initialise, seal, rotate, check.
     #[command(subcommand)]
     Operator(commands::operator::Operator),
+    /// Show what a path is for.
+    PathHelp(commands::path_help::PathHelp),
     /// Print what this command runs with.
     #[command(subcommand)]
     Print(commands::print::Print),

@@ -177,6 +177,22 @@ pub fn help(kind: &str, row: &Row) -> Value {
     json!({ "help": row.help, "see_also": null, "openapi": document.finish() })
 }
 
+/// The answer of a call for help about a mount: its paths, as Vault lists them, and the document of them all.
+pub fn contents(path: &str, kind: &str, rows: &[&Row]) -> Value {
+    let mut document = Document::new();
+    document.add(&Place { prefix: "", kind, tag: kind, mount: None }, rows.iter().copied());
+    let mut paths: Vec<(&str, &str)> = rows.iter().map(|row| (row.pattern, row.help)).collect();
+    paths.sort_unstable();
+    let paths: String = paths.iter().map(|(pattern, help)| format!("    {pattern}\n        {help}\n\n\n")).collect();
+    let help = format!(
+        "## DESCRIPTION\n\nThe mount {path} is of type {kind}.\n\n## PATHS\n\nThe following paths are supported by this \
+         backend. To view help for\nany of the paths below, use the help command with any route matching\nthe path \
+         pattern (`:name` is one segment, `*name` the rest). Note that\ndepending on the policy of your auth token, \
+         you may or may not be able to access\ncertain paths.\n\n{paths}"
+    );
+    json!({ "help": help, "see_also": null, "openapi": document.finish() })
+}
+
 #[cfg(test)]
 mod tests {
     use holdfast_logical::{Auth, Field, Kind};

@@ -41,7 +41,9 @@ use crate::{
     lifecycle,
     mounts::Mounted,
     open::Open,
-    openapi, unbroken,
+    openapi,
+    reference::rows,
+    unbroken,
 };
 
 /// An engine has this long; the client has given up by then.
@@ -151,6 +153,10 @@ async fn engine(open: &Arc<Open>, parsed: &Parsed, admitted: Admitted) -> Result
     let reply = match handler {
         Handler::Help(row) => {
             let response = Response::data(openapi::help(&request.mount.kind, row));
+            Reply { response, bare: Some(200), ..Reply::default() }
+        }
+        Handler::Contents => {
+            let response = Response::data(openapi::contents(&request.mount.path, &request.mount.kind, &rows(&mounted)));
             Reply { response, bare: Some(200), ..Reply::default() }
         }
         Handler::Engine(backend) if logs_in(&mounted, holder.as_deref()) => {

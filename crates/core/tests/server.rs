@@ -25,6 +25,27 @@ async fn help_comes_with_the_openapi_document_of_the_path() {
 }
 
 #[tokio::test]
+async fn help_about_a_mount_lists_its_paths() {
+    let bench = Bench::open().await;
+    bench.write("sys/mounts/team/probe", json!({"type": "probe"})).await;
+    for (path, row) in [
+        ("sys", "    internal/ui/mounts\n"),
+        ("sys/", "    unseal\n"),
+        ("auth/token", "    create\n"),
+        ("identity", "    entity\n"),
+        ("cubbyhole", "    *path\n"),
+        ("team/probe", "    creds/:name\n        Makes a credential.\n"),
+    ] {
+        let help = bare(&bench, &bench.root, Verb::Help, path).await;
+        assert!(help["help"].as_str().unwrap().contains(row), "{path}: {help}");
+        assert!(!help["openapi"]["paths"].as_object().unwrap().is_empty(), "{path}");
+    }
+    bench.fails("", Verb::Help, "team/probe", json!({})).await;
+    bench.fails(&bench.root, Verb::Help, "team", json!({})).await;
+    bench.fails(&bench.root, Verb::Read, "team/probe", json!({})).await;
+}
+
+#[tokio::test]
 async fn the_openapi_document_has_what_the_token_may_touch() {
     let bench = Bench::open().await;
     bench.write("sys/mounts/db", json!({"type": "probe"})).await;

@@ -46,10 +46,15 @@ pub enum Handler {
     Engine(Arc<dyn Backend>),
     /// The row itself.
     Help(&'static Row),
+    /// All rows of the mount.
+    Contents,
 }
 
 /// The row of a path, and who serves it.
 type Found<'p> = (Handler, &'static Row, BTreeMap<&'static str, &'p str>);
+
+/// What a mount has, which is help for its own path.
+const CONTENTS: &Row = &Row { id: "", pattern: "", operations: &[], fields: &[], auth: Auth::Token, help: "" };
 
 /// What the store says before anything is decided; read at once, so that the reads share their way to the store.
 pub struct Ground {
@@ -87,7 +92,10 @@ pub async fn admit(
     let resolved = router.resolve(&parsed.path).map(|(mounted, rest)| (mounted.clone(), rest));
     let resolved = resolved.filter(|(mounted, _)| mounted.record.namespace == parsed.namespace.id);
     trail.mounted = resolved.as_ref().map(|(mounted, _)| mounted.clone());
-    let found = resolved.as_ref().and_then(|(mounted, rest)| find(mounted, rest));
+    let found = resolved.as_ref().and_then(|(mounted, rest)| match (parsed.operation, *rest) {
+        (Operation::Help, "") => Some((Handler::Contents, CONTENTS, BTreeMap::new())),
+        _ => find(mounted, rest),
+    });
     let needed = found.as_ref().map_or(Auth::Token, |(_, row, _)| row.auth);
 
     let holder = match (server, needed) {
@@ -152,6 +160,7 @@ pub async fn admit(
         return Err(holdfast_logical::Error::NotFound(Some("unsupported path".to_owned())).into());
     };
     let handler = match request.operation {
+        Operation::Help if matches!(handler, Handler::Contents) => handler,
         Operation::Help => Handler::Help(row),
         operation if !row.serves(operation) => return Err(holdfast_logical::Error::UnsupportedOperation.into()),
         _ => handler,
@@ -193,6 +202,9 @@ async fn identify(
         false => Error::invalid_token(),
     };
     let Some(id) = &parsed.token else { return Err(Error::denied()) };
+    if id.expose().chars().any(|character| character.is_control() || character == char::REPLACEMENT_CHARACTER) {
+        return Err(Error::invalid("the token has non-printable characters"));
+    }
     let remote = parsed.connection.remote;
     let (hash, token, rights) = entitled(open, &parsed.namespace, router, remote, found, invalid).await?;
     Ok(Arc::new(Holder::new(SecretString::duplicate(id), hash, token, rights)))
@@ -202,9 +214,6 @@ async fn identify(
 pub(crate) async fn entitled(
     open: &Open,
     namespace: &Namespace,
-    if id.expose().chars().any(|character| character.is_control() || character == char::REPLACEMENT_CHARACTER) {
-        return Err(Error::invalid("the token has non-printable characters"));
-    }
     router: &Router,
     remote: Option<IpAddr>,
     found: Option<(String, Arc<Token>)>,
