@@ -101,7 +101,7 @@ fn kind(kind: Kind) -> &'static str {
         Kind::String => "text",
         Kind::Bool => "boolean",
         Kind::Int => "number",
-        Kind::Duration => "duration",
+        Kind::Duration | Kind::SignedDuration => "duration",
         Kind::StringList => "list of text",
         Kind::StringMap => "map of text",
         Kind::Object => "object",

@@ -83,6 +83,11 @@ impl Fields {
     pub fn list(&self, name: &str) -> Option<Vec<String>> {
         let values = self.known.get(name)?.as_array()?;
         Some(values.iter().filter_map(|value| value.as_str().map(str::to_owned)).collect())
+    /// Was a duration below zero sent?
+    pub fn is_negative(&self, name: &str) -> bool {
+        self.known.get(name).and_then(Value::as_i64).is_some_and(|nanos| nanos < 0)
+    }
+
     }
 
     /// Map of text, if sent.
@@ -129,11 +134,12 @@ fn coerce(field: &Field, value: Value) -> Result<Value, Error> {
 
 impl Kind {
     fn describe(self) -> &'static str {
+        Kind::SignedDuration => signed_nanos(&value),
         match self {
             Self::String => "a string",
             Self::Bool => "a boolean (true or false)",
             Self::Int => "a whole number",
-            Self::Duration => "a duration (seconds, or a text such as 1h30m)",
+            Self::Duration | Self::SignedDuration => "a duration (seconds, or a text such as 1h30m)",
             Self::StringList => "a list of strings (or one comma separated string)",
             Self::StringMap => "a map of strings (or key=value)",
             Self::Object => "a JSON object",
@@ -195,6 +201,18 @@ fn list(value: Value) -> Option<Vec<Value>> {
     }
 }
 
+fn signed_nanos(value: &Value) -> Option<Value> {
+    let below = match value {
+        Value::String(text) => text.trim().strip_prefix('-').map(Value::from),
+        Value::Number(number) => number.to_string().strip_prefix('-').map(Value::from),
+        _ => None,
+    };
+    match below {
+        Some(above) => i64::try_from(nanos(&above)?).ok().map(|nanos| Value::from(-nanos)),
+        None => nanos(value).map(Value::from),
+    }
+}
+
 fn string_map(value: &Value) -> Option<Map<String, Value>> {
     let entries = match value {
         Value::Object(map) => map.clone(),
@@ -239,6 +257,7 @@ mod tests {
     }
 
     #[test]
+        Field::new("signed", Kind::SignedDuration, ""),
     fn coerces_weakly() {
         let fields =
             coerced(json!({"name": 5, "on": "true", "n": "7", "ttl": "1h30m", "list": "a, b", "map": "k=v", "x": 1}))
@@ -267,4 +286,23 @@ mod tests {
         );
         assert_eq!(fields.unwrap().string("name"), Some("path"));
     }
+    #[test]
+    fn only_some_durations_may_be_negative() {
+        assert!(coerced(json!({"ttl": "-1s"})).is_err());
+        for below in [json!("-1s"), json!(-1), json!("-1h30m")] {
+            let fields = coerced(json!({ "signed": below })).unwrap();
+            assert!(fields.is_negative("signed") && fields.duration("signed").is_none(), "{below}");
+        }
+        for (above, seconds) in [(json!("1m"), 60), (json!(5), 5), (json!("0s"), 0), (json!("-0"), 0)] {
+            let fields = coerced(json!({ "signed": above })).unwrap();
+            assert_eq!(
+                (fields.is_negative("signed"), fields.duration("signed")),
+                (false, Some(Duration::from_secs(seconds)))
+            );
+        }
+        for wrong in [json!("--1"), json!("-x"), json!([1])] {
+            assert!(coerced(json!({ "signed": wrong })).is_err(), "{wrong}");
+        }
+    }
+
 }

@@ -63,6 +63,8 @@ pub enum Kind {
     Int,
     /// Seconds or a duration text; becomes whole seconds as a number, kept exact in nanoseconds by [`Fields::duration`].
     Duration,
+    /// The same, or below zero ([`Fields::is_negative`]), which some fields take for "never".
+    SignedDuration,
     /// List of text; a comma string becomes a list.
     StringList,
     /// Map of text; a JSON string or `a=b` pairs become a map.

@@ -50,7 +50,11 @@ static PATHS: &PathTable = &[
         fields: &[
             Field::new("max_versions", Kind::Int, "Versions that are kept of each secret; 0 means 10."),
             Field::new("cas_required", Kind::Bool, "Must every write carry `options.cas`?"),
-            Field::new("delete_version_after", Kind::Duration, "Age at which versions are deleted; 0s means never."),
+            Field::new(
+                "delete_version_after",
+                Kind::SignedDuration,
+                "Age at which versions are deleted; 0s means never; below zero also what secrets say does not count.",
+            ),
             Field::new("metadata_cas_required", Kind::Bool, "Must every write of metadata carry `metadata_cas`?"),
         ],
         auth: Auth::Token,

@@ -117,6 +117,22 @@ async fn old_versions_fall_out_of_the_history() {
 }
 
 #[tokio::test]
+async fn a_negative_age_of_the_mount_keeps_versions_whatever_the_secret_says() {
+    let mount = Mount::new("2").await;
+    mount.put("metadata/a", json!({"delete_version_after": "1m"})).await;
+    for (sent, shown, kept) in [(json!("-1s"), "-1s", true), (json!(-5), "-1s", true), (json!("0s"), "0s", false)] {
+        mount.put("config", json!({ "delete_version_after": sent })).await;
+        mount.put("config", json!({"max_versions": 5})).await;
+        assert_eq!(mount.get("config").await["delete_version_after"], shown);
+        mount.put("data/a", json!({"data": {}})).await;
+        mount.clock.advance(Duration::from_secs(61));
+        let read = mount.ask(Operation::Read, "data/a", Value::Null).await.unwrap();
+        assert_eq!(read.status.is_none(), kept, "{sent}");
+    }
+    assert!(mount.ask(Operation::Update, "metadata/a", json!({"delete_version_after": "-1s"})).await.is_err());
+}
+
+#[tokio::test]
 async fn versions_are_deleted_when_their_time_has_come() {
     let mount = Mount::new("2").await;
     mount.put("config", json!({"delete_version_after": "30m"})).await;

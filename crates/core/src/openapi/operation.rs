@@ -80,7 +80,7 @@ fn schema(field: &Field) -> Value {
         Kind::String => json!({ "type": "string" }),
         Kind::Bool => json!({ "type": "boolean" }),
         Kind::Int => json!({ "type": "integer" }),
-        Kind::Duration => json!({ "type": "string", "format": "duration" }),
+        Kind::Duration | Kind::SignedDuration => json!({ "type": "string", "format": "duration" }),
         Kind::StringList => json!({ "type": "array", "items": { "type": "string" } }),
         Kind::StringMap => {
             json!({ "type": "object", "format": "kvpairs", "additionalProperties": { "type": "string" } })

@@ -38,6 +38,10 @@ impl Config {
         }
         self.cas_required = fields.bool("cas_required").unwrap_or(self.cas_required);
         self.metadata_cas_required = fields.bool("metadata_cas_required").unwrap_or(self.metadata_cas_required);
+        self.never_delete &= !fields.has("delete_version_after");
+        if fields.is_negative("delete_version_after") {
+            (self.never_delete, self.delete_version_after_ms) = (true, 0);
+        }
         if let Some(after) = fields.duration("delete_version_after") {
             self.delete_version_after_ms = u64::try_from(after.as_millis()).unwrap_or(u64::MAX);
         }

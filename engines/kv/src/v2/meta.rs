@@ -44,17 +44,24 @@ pub(super) struct Config {
     pub max_versions: u64,
     pub cas_required: bool,
     pub delete_version_after_ms: u64,
+    /// Are versions kept whatever the secret says?
+    #[serde(default)]
+    pub never_delete: bool,
     #[serde(default)]
     pub metadata_cas_required: bool,
 }
 
 impl Config {
     pub fn to_json(&self) -> Value {
+        let after = match self.never_delete {
+            true => "-1s".to_owned(),
+            false => duration::format(Duration::from_millis(self.delete_version_after_ms)),
+        };
         json!({
             "max_versions": self.max_versions,
             "cas_required": self.cas_required,
             "metadata_cas_required": self.metadata_cas_required,
-            "delete_version_after": duration::format(Duration::from_millis(self.delete_version_after_ms)),
+            "delete_version_after": after,
         })
     }
 }
@@ -91,6 +98,7 @@ impl Meta {
     /// Adds a version; returns its number and those that fall out of the history.
     pub fn add(&mut self, config: &Config, now: Timestamp) -> (u64, Vec<u64>) {
         let after = match (self.delete_version_after_ms, config.delete_version_after_ms) {
+            _ if config.never_delete => 0,
             (0, mount) => mount,
             (own, 0) => own,
             (own, mount) => own.min(mount),
@@ -188,6 +196,10 @@ mod tests {
     #[test]
     fn the_shorter_deletion_time_wins() {
         let mut meta = Meta { delete_version_after_ms: 5_000, ..Meta::new(Timestamp::UNIX_EPOCH) };
+        let never = Config { never_delete: true, ..Config::default() };
+        let mut kept = meta.clone();
+        kept.add(&never, Timestamp::UNIX_EPOCH);
+        assert_eq!(kept.versions[&1].deletion_time, None);
         let config = Config { delete_version_after_ms: 2_000, ..Config::default() };
         let (number, _) = meta.add(&config, Timestamp::UNIX_EPOCH);
         let version = &meta.versions[&number];
