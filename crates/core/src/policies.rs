@@ -89,7 +89,7 @@ impl Policies {
     /// Writes a policy that parses.
     pub async fn put(&self, namespace: &Namespace, name: &str, text: &str) -> Result<(), Error> {
         if !well_formed(name) {
-            return Err(Error::invalid(format!("{name:?} cannot be the name of a policy: it is empty or holds a '/'")));
+            return Err(Error::invalid(format!("{name:?} cannot be the name of a policy: a part of it is empty")));
         }
         if holdfast_policy::is_immutable(name) {
             return Err(Error::invalid(format!("cannot update {name:?} policy")));
@@ -118,7 +118,14 @@ impl Policies {
 
     /// Names of all policies, `root` last as Vault lists it.
     pub async fn names(&self, namespace: &Namespace) -> Result<Vec<String>, StoreError> {
-        let mut names = self.view(namespace).list("", "", 0).await?;
+        let (view, mut names, mut folders) = (self.view(namespace), Vec::new(), vec![String::new()]);
+        while let Some(folder) = folders.pop() {
+            for name in view.list(&folder, "", 0).await? {
+                let into = if name.ends_with('/') { &mut folders } else { &mut names };
+                into.push(format!("{folder}{name}"));
+            }
+        }
+        names.sort();
         names.retain(|name| name != RESPONSE_WRAPPING);
         names.push(ROOT.to_owned());
         Ok(names)
@@ -191,6 +198,8 @@ impl Policies {
     }
 }
 
-fn well_formed(name: &str) -> bool {
-    !name.is_empty() && !name.contains('/') && !name.chars().any(char::is_control)
+/// A name is a path of the store: what would not be one, or another one than it looks, is none.
+pub(crate) fn well_formed(name: &str) -> bool {
+    let segment = |segment: &str| !matches!(segment, "" | "." | "..");
+    name.split('/').all(segment) && !name.chars().any(char::is_control)
 }

@@ -14,7 +14,7 @@ use holdfast_core::{AuditConfig, ConfiguredDevice, Error, Raw, Verb};
 use holdfast_storage::{Op, Storage, Txn};
 use serde_json::{Value, json};
 
-use crate::bench::{self, Bench, Make, outside};
+use crate::bench::{self, Bench, Make, data, outside};
 
 /// A device that takes everything until [`break_traps`] is called.
 struct Trap;
@@ -142,6 +142,20 @@ async fn devices_are_listed_refused_and_disabled() {
     bench.ok(&bench.root, Verb::Delete, "sys/audit/file", json!({})).await;
     bench.ok(&bench.root, Verb::Delete, "sys/audit/file", json!({})).await;
     assert_eq!(bench.ok(&bench.root, Verb::Read, "sys/audit", json!({})).await.data.unwrap().to_map().len(), 0);
+}
+
+#[tokio::test]
+async fn the_path_of_a_device_has_several_segments() {
+    let bench = Bench::open().await;
+    let folder = tempfile::tempdir().unwrap();
+    let options = json!({"file_path": folder.path().join("audit.log").to_str().unwrap(), "sync": "none"});
+    bench.write("sys/audit/team/a/file", json!({"type": "file", "options": options})).await;
+    assert_eq!(bench.read("sys/audit").await["team/a/file/"]["type"], "file");
+    let hash = data(bench.write("sys/audit-hash/team/a/file", json!({"input": "x"})).await);
+    assert!(hash["hash"].as_str().unwrap().starts_with("hmac-sha256:"));
+    bench.fails(&bench.root, Verb::Write, "sys/audit-hash/team/a", json!({"input": "x"})).await;
+    bench.ok(&bench.root, Verb::Delete, "sys/audit/team/a/file", json!({})).await;
+    assert!(bench.read("sys/audit").await.is_empty());
 }
 
 #[tokio::test]

@@ -32,6 +32,29 @@ async fn may_read(bench: &Bench, token: &str) -> bool {
 }
 
 #[tokio::test]
+async fn names_of_entities_and_groups_have_slashes() {
+    let bench = Bench::open().await;
+    for noun in ["entity", "group"] {
+        let path = format!("identity/{noun}/name/Team/Ada");
+        bench.write(&path, json!({"metadata": {"a": "b"}})).await;
+        let read = bench.read(&format!("identity/{noun}/name/team/ada")).await;
+        assert_eq!((&read["name"], &read["metadata"]["a"]), (&json!("Team/Ada"), &json!("b")), "{noun}");
+        let deny = format!(
+            r#"path "identity/{noun}/name/*" {{ capabilities = ["read", "delete"] }}
+               path "identity/{noun}/name/team/ada" {{ capabilities = ["deny"] }}"#
+        );
+        bench.write("sys/policy/guarded", json!({ "policy": deny })).await;
+        let guarded = bench.token(json!({"policies": ["guarded"]})).await;
+        for name in ["team/ada", "Team/Ada", "TEAM/ada"] {
+            bench.fails(&guarded, Verb::Delete, &format!("identity/{noun}/name/{name}"), json!({})).await;
+        }
+        bench.read(&path).await;
+        bench.ok(&bench.root, Verb::Delete, &path, json!({})).await;
+        bench.fails(&bench.root, Verb::Read, &path, json!({})).await;
+    }
+}
+
+#[tokio::test]
 async fn a_login_has_an_entity_and_its_policies_count_from_the_next_request() {
     let bench = bench().await;
     let (token, entity) = log_in(&bench, json!({})).await;

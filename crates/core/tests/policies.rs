@@ -7,6 +7,39 @@ use serde_json::json;
 use crate::bench::{Bench, data};
 
 #[tokio::test]
+async fn names_have_slashes_and_one_spelling() {
+    let bench = Bench::open().await;
+    let text = r#"path "probe/data/a" { capabilities = ["read"] }"#;
+    bench.write("sys/policies/acl/Team/Read", json!({ "policy": text })).await;
+    bench.write("sys/policy/team", json!({ "policy": text })).await;
+    let names = data(bench.ok(&bench.root, Verb::List, "sys/policies/acl", json!({})).await)["keys"].clone();
+    assert_eq!(names, json!(["default", "team", "team/read", "root"]));
+    for path in ["sys/policies/acl/team/read", "sys/policy/TEAM/Read", "sys/policies/acl/team/read/"] {
+        assert_eq!(bench.read(path).await["name"], "team/read", "{path}");
+    }
+    let token = bench.write("auth/token/create", json!({"policies": "team/read"})).await;
+    assert_eq!(token.warnings, None);
+    assert_eq!(token.auth.unwrap().policies, ["default", "team/read"]);
+
+    // Another spelling passes no deny.
+    let guarded = r#"path "sys/policies/acl/*" { capabilities = ["read", "update", "delete"] }
+                     path "sys/policies/acl/team/read" { capabilities = ["deny"] }
+                     path "sys/policies/acl/team/own/*" { capabilities = ["deny"] }"#;
+    bench.write("sys/policy/guarded", json!({ "policy": guarded })).await;
+    let guarded = bench.token(json!({"policies": ["guarded"]})).await;
+    bench.ok(&guarded, Verb::Read, "sys/policies/acl/team", json!({})).await;
+    for path in ["team/read", "team/read/", "Team/read", "team/READ", "TEAM/READ/", "team/own/x", "Team/Own/x"] {
+        let path = format!("sys/policies/acl/{path}");
+        let refused = bench.fails(&guarded, Verb::Delete, &path, json!({})).await;
+        assert!(refused.to_string().contains("permission denied"), "{path}: {refused}");
+    }
+    bench.ok(&bench.root, Verb::Delete, "sys/policies/acl/team", json!({})).await;
+    assert_eq!(bench.read("sys/policies/acl/team/read").await["policy"], text);
+    bench.ok(&bench.root, Verb::Delete, "sys/policy/Team/read", json!({})).await;
+    bench.fails(&bench.root, Verb::Read, "sys/policies/acl/team/read", json!({})).await;
+}
+
+#[tokio::test]
 async fn what_no_policy_grants_is_denied_and_create_differs_from_update() {
     let bench = Bench::open().await;
     bench.write("sys/mounts/probe", json!({"type": "probe"})).await;
@@ -88,6 +121,16 @@ path "sys/auth/*" { capabilities = ["create", "update"] }"#}),
 async fn tools_hash_and_draw() {
     let bench = Bench::open().await;
     let token = bench.token(json!({"policies": ["default"]})).await;
+    for (algorithm, begin) in [
+        ("sha3-224", "e642824c3f8cf24a"),
+        ("sha3-256", "3a985da74fe225b2"),
+        ("sha3-384", "ec01498288516fc9"),
+        ("sha3-512", "b751850b1a57168a"),
+    ] {
+        let path = format!("sys/tools/hash/{algorithm}");
+        let sum = data(bench.ok(&token, Verb::Write, &path, json!({"input": "YWJj"})).await);
+        assert!(sum["sum"].as_str().unwrap().starts_with(begin), "{algorithm}");
+    }
     let sum = data(bench.ok(&token, Verb::Write, "sys/tools/hash", json!({"input": "YWJj"})).await);
     assert_eq!(sum["sum"], "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
     let drawn = data(bench.write("sys/tools/random/16", json!({"format": "hex"})).await);
@@ -121,16 +164,6 @@ path "probe/data/*" { capabilities = ["create", "read"] }"#;
 
 #[tokio::test]
 async fn password_policies_are_tried_out_when_they_are_written_and_make_what_they_say() {
-    for (algorithm, begin) in [
-        ("sha3-224", "e642824c3f8cf24a"),
-        ("sha3-256", "3a985da74fe225b2"),
-        ("sha3-384", "ec01498288516fc9"),
-        ("sha3-512", "b751850b1a57168a"),
-    ] {
-        let path = format!("sys/tools/hash/{algorithm}");
-        let sum = data(bench.ok(&token, Verb::Write, &path, json!({"input": "YWJj"})).await);
-        assert!(sum["sum"].as_str().unwrap().starts_with(begin), "{algorithm}");
-    }
     let bench = Bench::open().await;
     let hcl =
         "length = 12\nrule \"charset\" { charset = \"ab\"\n min-chars = 3 }\nrule \"charset\" { charset = \"12\" }";

@@ -4,7 +4,7 @@ use holdfast_logical::{
     Auth, Field, Kind,
     Operation::{Delete, List, Read, Update},
     PathTable,
-    table::row,
+    table::{named, row},
 };
 
 const ID: Field = Field::new("id", Kind::String, "Id.");
@@ -71,7 +71,7 @@ pub(crate) const ROWS: &PathTable = &[
     row("entity/id", &[List], &[], Auth::Token, "Ids of the entities."),
     row("entity/id/:id", &[Read, Update, Delete], ENTITY, Auth::Token, "An entity."),
     row("entity/name", &[List], &[], Auth::Token, "Names of the entities."),
-    row("entity/name/:name", &[Read, Update, Delete], ENTITY, Auth::Token, "An entity."),
+    named("entity/name/:name", "entity/name/*name", &[Read, Update, Delete], ENTITY, "An entity."),
     row(
         "entity/batch-delete",
         &[Update],
@@ -94,7 +94,7 @@ pub(crate) const ROWS: &PathTable = &[
     row("group/id", &[List], &[], Auth::Token, "Ids of the groups."),
     row("group/id/:id", &[Read, Update, Delete], GROUP, Auth::Token, "A group."),
     row("group/name", &[List], &[], Auth::Token, "Names of the groups."),
-    row("group/name/:name", &[Read, Update, Delete], GROUP, Auth::Token, "A group."),
+    named("group/name/:name", "group/name/*name", &[Read, Update, Delete], GROUP, "A group."),
     row("group-alias", &[Update], GROUP_ALIAS, Auth::Token, "Makes the alias of an external group, or changes it."),
     row("group-alias/id", &[List], &[], Auth::Token, "Ids of the aliases of groups."),
     row("group-alias/id/:id", &[Read, Update, Delete], GROUP_ALIAS, Auth::Token, "The alias of a group."),
@@ -140,7 +140,7 @@ mod tests {
     #[test]
     fn no_path_is_listed_twice_and_literals_come_before_captures() {
         for (at, row) in ROWS.iter().enumerate() {
-            let example = row.pattern.replace(':', "");
+            let example = row.pattern.replace([':', '*'], "");
             let first = ROWS.iter().position(|other| other.matches(&example).is_some());
             assert_eq!(first, Some(at), "{example}");
         }

@@ -147,10 +147,12 @@ impl Row {
     pub fn folded(&self, path: &str) -> Option<String> {
         let folds = |name: &str| self.fields.iter().any(|field| field.name == name && field.folds);
         let mut segments: Vec<String> = path.split('/').map(str::to_owned).collect();
-        for (segment, pattern) in segments.iter_mut().zip(self.pattern.split('/')) {
-            if pattern.starts_with('*') {
+        for (at, pattern) in self.pattern.split('/').enumerate() {
+            if let Some(name) = pattern.strip_prefix('*') {
+                segments.iter_mut().skip(at).filter(|_| folds(name)).for_each(|rest| *rest = crate::fold(rest));
                 break;
             }
+            let Some(segment) = segments.get_mut(at) else { break };
             if pattern.strip_prefix(':').is_some_and(folds) {
                 *segment = crate::fold(segment);
             }
@@ -203,6 +205,9 @@ mod tests {
         let row = Row { fields: &FIELDS, ..row("Role/:name/:id") };
         assert_eq!(row.folded("Role/GUARD/X").as_deref(), Some("Role/guard/X"));
         assert_eq!(row.folded("Role/guard/X"), None);
+        let row = Row { fields: &FIELDS, ..super::tests::row("Acl/*name") };
+        assert_eq!(row.folded("Acl/TEAM/Guard/").as_deref(), Some("Acl/team/guard/"));
+        assert_eq!(Row { fields: &FIELDS, ..super::tests::row("data/*path") }.folded("data/A/B"), None);
     }
 
     #[test]

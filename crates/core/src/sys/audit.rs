@@ -18,7 +18,7 @@ use crate::{
 pub const ROWS: &PathTable = &[
     row("audit", &[Read], &[], Auth::Sudo, "The audit devices."),
     row(
-        "audit/:path",
+        "audit/*path",
         &[Update, Delete],
         &[
             Field::new("type", Kind::String, "file, socket or syslog."),
@@ -30,7 +30,7 @@ pub const ROWS: &PathTable = &[
         "Enables or disables an audit device.",
     ),
     row(
-        "audit-hash/:path",
+        "audit-hash/*path",
         &[Update],
         &[Field::sensitive("input", Kind::String, "Text to hash.")],
         Auth::Token,
@@ -72,7 +72,7 @@ pub async fn handle(call: Call) -> Result<Reply, Error> {
     let path = fields.string("path").unwrap_or_default();
     match (call.request.route, call.request.operation) {
         ("audit", _) => Ok(Response::data(Data::from(audit.show())).into()),
-        ("audit-hash/:path", _) => {
+        ("audit-hash/*path", _) => {
             let hash = audit.hash(path, fields.required("input")?);
             let hash = hash.ok_or_else(|| Error::invalid(format!("unknown audit backend: {path:?}")))?;
             Ok(Response::data(json!({ "hash": hash })).into())

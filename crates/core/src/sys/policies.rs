@@ -15,16 +15,16 @@ use crate::{
 };
 
 const POLICY: &[Field] = &[
-    Field::name("name", "Name of the policy; kept in lower case."),
+    Field::name("name", "Name of the policy, which may have slashes; kept in lower case."),
     Field::new("policy", Kind::Any, "Text, HCL or JSON; may be in base64."),
     Field::new("rules", Kind::Any, "Old name of policy."),
 ];
 
 pub const ROWS: &PathTable = &[
     row("policy", &[Read, List], &[], Auth::Token, "Names of the policies."),
-    row("policy/:name", &[Read, Create, Update, Delete], POLICY, Auth::Token, "A policy."),
+    row("policy/*name", &[Read, Create, Update, Delete], POLICY, Auth::Token, "A policy."),
     row("policies/acl", &[Read, List], &[], Auth::Token, "Names of the policies."),
-    row("policies/acl/:name", &[Read, Create, Update, Delete], POLICY, Auth::Token, "A policy."),
+    row("policies/acl/*name", &[Read, Create, Update, Delete], POLICY, Auth::Token, "A policy."),
 ];
 
 pub async fn handle(call: Call) -> Result<Reply, Error> {
@@ -38,7 +38,7 @@ pub async fn handle(call: Call) -> Result<Reply, Error> {
         })
         .into());
     };
-    let name = fold(name);
+    let name = fold(name.trim_end_matches('/'));
     match call.request.operation {
         Read => {
             let text = policies.text(namespace, &name).await?.ok_or_else(Error::not_found)?;
