@@ -3,20 +3,19 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use holdfast_logical::{
-    Auth, Backend, Error, Field, Kind, MountInfo, Operation, PathTable, Request, Response, Row, Services, View,
-};
+use holdfast_logical::{Auth, Backend, Error, MountInfo, Operation, PathTable, Request, Response, Row, Services, View};
 use serde_json::{Map, Value};
 
 struct Cubbyhole {
     view: View,
 }
 
+// No field table: every field of the body belongs to the secret, also one named `path`.
 const TABLE: &PathTable = &[Row {
     id: "secret",
     pattern: "*path",
     operations: &[Operation::Create, Operation::Read, Operation::Update, Operation::Delete, Operation::List],
-    fields: &[Field::new("path", Kind::String, "Path of the secret.")],
+    fields: &[],
     auth: Auth::Token,
     help: "Secrets that only this token can reach and that end with it.",
 }];

@@ -122,6 +122,11 @@ async fn versions_and_counters() {
     bench.token(json!({})).await;
     let counters = bench.read("sys/internal/counters/tokens").await;
     assert!(counters["counters"]["service_tokens"]["total"].as_u64().unwrap() >= 2);
+    assert_eq!(bench.read("sys/internal/counters/entities").await["counters"], json!({"entities": {"total": 0}}));
+    bench.write("identity/entity", json!({"name": "ada"})).await;
+    assert_eq!(bench.read("sys/internal/counters/entities").await["counters"], json!({"entities": {"total": 1}}));
+    let activity = bench.answer(&bench.root, Verb::Read, "sys/internal/counters/activity", json!({})).await;
+    assert!(matches!(activity, Answer::Empty), "{activity:?}");
     assert_eq!(data(bench.ok("", Verb::Read, "sys/replication/status", json!({})).await)["mode"], "disabled");
     let flying = bare(&bench, &bench.root, Verb::Read, "sys/in-flight-req").await;
     assert_eq!(flying["request"]["request_path"], "/v1/sys/in-flight-req", "the request sees itself");
@@ -140,14 +145,18 @@ async fn parameters_that_nobody_reads_are_pointed_out() {
     let answer = bench.write("auth/token/create", json!({"nonsense": 1, "ttl": "1h"})).await;
     assert_eq!(answer.warnings.unwrap(), ["Endpoint ignored these unrecognized parameters: [nonsense]"]);
     assert!(bench.write("sys/mounts/a", json!({"type": "probe", "nonsense": 1})).await.warnings.is_none());
+    bench.write("auth/token/roles/r", json!({})).await;
+    let answer = bench.write("auth/token/create/r", json!({"role": "other", "nonsense": 1})).await;
+    assert_eq!(
+        answer.warnings.unwrap(),
+        [
+            "Endpoint ignored these unrecognized parameters: [nonsense]",
+            "Endpoint replaced the value of these parameters with the values captured from the endpoint's path: [role]",
+        ]
+    );
 }
 
 #[tokio::test]
-    assert_eq!(bench.read("sys/internal/counters/entities").await["counters"], json!({"entities": {"total": 0}}));
-    bench.write("identity/entity", json!({"name": "ada"})).await;
-    assert_eq!(bench.read("sys/internal/counters/entities").await["counters"], json!({"entities": {"total": 1}}));
-    let activity = bench.answer(&bench.root, Verb::Read, "sys/internal/counters/activity", json!({})).await;
-    assert!(matches!(activity, Answer::Empty), "{activity:?}");
 async fn lists_are_paged() {
     let bench = Bench::open().await;
     for name in ["a", "b", "c", "d"] {

@@ -12,6 +12,7 @@ use crate::{Error, Field, Kind};
 pub struct Fields {
     known: Map<String, Value>,
     unknown: Map<String, Value>,
+    replaced: Vec<String>,
 }
 
 impl Fields {
@@ -36,7 +37,10 @@ impl Fields {
             }
         }
         for (name, value) in captures {
-            fields.known.insert((*name).to_owned(), Value::String((*value).to_owned()));
+            let value = Value::String((*value).to_owned());
+            if fields.known.insert((*name).to_owned(), value).is_some() || fields.unknown.contains_key(*name) {
+                fields.replaced.push((*name).to_owned());
+            }
         }
         Ok(fields)
     }
@@ -79,15 +83,15 @@ impl Fields {
         Some(Duration::from_nanos(self.known.get(name)?.as_u64()?))
     }
 
-    /// List of text, if sent.
-    pub fn list(&self, name: &str) -> Option<Vec<String>> {
-        let values = self.known.get(name)?.as_array()?;
-        Some(values.iter().filter_map(|value| value.as_str().map(str::to_owned)).collect())
     /// Was a duration below zero sent?
     pub fn is_negative(&self, name: &str) -> bool {
         self.known.get(name).and_then(Value::as_i64).is_some_and(|nanos| nanos < 0)
     }
 
+    /// List of text, if sent.
+    pub fn list(&self, name: &str) -> Option<Vec<String>> {
+        let values = self.known.get(name)?.as_array()?;
+        Some(values.iter().filter_map(|value| value.as_str().map(str::to_owned)).collect())
     }
 
     /// Map of text, if sent.
@@ -104,6 +108,11 @@ impl Fields {
     /// What was sent beyond the table (kv v1 stores it; elsewhere it is ignored).
     pub fn unknown(&self) -> &Map<String, Value> {
         &self.unknown
+    }
+
+    /// What was sent although the path says it.
+    pub fn replaced(&self) -> &[String] {
+        &self.replaced
     }
 
     /// Takes what was sent beyond the table.
@@ -125,6 +134,7 @@ fn coerce(field: &Field, value: Value) -> Result<Value, Error> {
         Kind::Bool => boolean(&value).map(Value::Bool),
         Kind::Int => integer(&value).map(Value::from),
         Kind::Duration => nanos(&value).map(Value::from),
+        Kind::SignedDuration => signed_nanos(&value),
         Kind::StringList => list(value.clone()).map(Value::Array),
         Kind::StringMap => string_map(&value).map(Value::Object),
         Kind::Object => object(&value).map(Value::Object),
@@ -134,7 +144,6 @@ fn coerce(field: &Field, value: Value) -> Result<Value, Error> {
 
 impl Kind {
     fn describe(self) -> &'static str {
-        Kind::SignedDuration => signed_nanos(&value),
         match self {
             Self::String => "a string",
             Self::Bool => "a boolean (true or false)",
@@ -192,15 +201,6 @@ fn nanos(value: &Value) -> Option<u64> {
     u64::try_from(duration.as_nanos()).ok()
 }
 
-fn list(value: Value) -> Option<Vec<Value>> {
-    match value {
-        Value::Array(items) => items.iter().map(|item| string(item).map(Value::String)).collect(),
-        Value::String(text) if text.is_empty() => Some(Vec::new()),
-        Value::String(text) => Some(text.split(',').map(|item| Value::String(item.trim().to_owned())).collect()),
-        other => Some(vec![Value::String(string(&other)?)]),
-    }
-}
-
 fn signed_nanos(value: &Value) -> Option<Value> {
     let below = match value {
         Value::String(text) => text.trim().strip_prefix('-').map(Value::from),
@@ -210,6 +210,15 @@ fn signed_nanos(value: &Value) -> Option<Value> {
     match below {
         Some(above) => i64::try_from(nanos(&above)?).ok().map(|nanos| Value::from(-nanos)),
         None => nanos(value).map(Value::from),
+    }
+}
+
+fn list(value: Value) -> Option<Vec<Value>> {
+    match value {
+        Value::Array(items) => items.iter().map(|item| string(item).map(Value::String)).collect(),
+        Value::String(text) if text.is_empty() => Some(Vec::new()),
+        Value::String(text) => Some(text.split(',').map(|item| Value::String(item.trim().to_owned())).collect()),
+        other => Some(vec![Value::String(string(&other)?)]),
     }
 }
 
@@ -248,6 +257,7 @@ mod tests {
         Field::new("on", Kind::Bool, ""),
         Field::new("n", Kind::Int, ""),
         Field::new("ttl", Kind::Duration, ""),
+        Field::new("signed", Kind::SignedDuration, ""),
         Field::new("list", Kind::StringList, ""),
         Field::new("map", Kind::StringMap, ""),
     ];
@@ -257,7 +267,6 @@ mod tests {
     }
 
     #[test]
-        Field::new("signed", Kind::SignedDuration, ""),
     fn coerces_weakly() {
         let fields =
             coerced(json!({"name": 5, "on": "true", "n": "7", "ttl": "1h30m", "list": "a, b", "map": "k=v", "x": 1}))
@@ -278,15 +287,6 @@ mod tests {
     }
 
     #[test]
-    fn captures_win_over_the_body() {
-        let fields = Fields::coerce(
-            TABLE,
-            &BTreeMap::from([("name", "path")]),
-            json!({"name": "body"}).as_object().unwrap().clone(),
-        );
-        assert_eq!(fields.unwrap().string("name"), Some("path"));
-    }
-    #[test]
     fn only_some_durations_may_be_negative() {
         assert!(coerced(json!({"ttl": "-1s"})).is_err());
         for below in [json!("-1s"), json!(-1), json!("-1h30m")] {
@@ -305,4 +305,14 @@ mod tests {
         }
     }
 
+    #[test]
+    fn captures_win_over_the_body() {
+        let fields = Fields::coerce(
+            TABLE,
+            &BTreeMap::from([("name", "path")]),
+            json!({"name": "body"}).as_object().unwrap().clone(),
+        );
+        let fields = fields.unwrap();
+        assert_eq!((fields.string("name"), fields.replaced()), (Some("path"), &["name".to_owned()][..]));
+    }
 }

@@ -10,6 +10,7 @@ use crate::call::Reply;
 #[derive(Default)]
 pub struct Common {
     unknown: Vec<String>,
+    replaced: Vec<String>,
     page: Option<Page>,
 }
 
@@ -26,7 +27,9 @@ impl Common {
         match request.operation {
             // What is wrapped is what was sent.
             Operation::Create | Operation::Update | Operation::Patch if request.route != "wrapping/wrap" => {
-                Self { unknown: unknown.keys().cloned().collect(), page: None }
+                let replaced = request.fields.replaced().to_vec();
+                let unknown = unknown.keys().filter(|name| !replaced.contains(name)).cloned().collect();
+                Self { unknown, replaced, page: None }
             }
             Operation::List | Operation::Scan => Self { page: Page::of(unknown), ..Self::default() },
             _ => Self::default(),
@@ -38,10 +41,20 @@ impl Common {
         if let Some(page) = self.page {
             reply.response.data = reply.response.data.map(|data| page.cut(data));
         }
-        if !self.unknown.is_empty() && !reply.is_empty() && reply.bare.is_none() {
-            self.unknown.sort();
-            let unknown = self.unknown.join(" ");
-            reply.response.warnings.push(format!("Endpoint ignored these unrecognized parameters: [{unknown}]"));
+        if reply.is_empty() || reply.bare.is_some() {
+            return reply;
+        }
+        for (names, told) in [
+            (&mut self.unknown, "Endpoint ignored these unrecognized parameters"),
+            (
+                &mut self.replaced,
+                "Endpoint replaced the value of these parameters with the values captured from the endpoint's path",
+            ),
+        ] {
+            if !names.is_empty() {
+                names.sort();
+                reply.response.warnings.push(format!("{told}: [{}]", names.join(" ")));
+            }
         }
         reply
     }
