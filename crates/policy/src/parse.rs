@@ -49,6 +49,15 @@ const STANZA_KEYS: [&str; 9] = [
     "comment",
 ];
 
+/// Keys that Vault or OpenBao has and this server does not: each narrows what a stanza grants, so none may be dropped.
+const NOT_SERVED: [(&str, &str); 5] = [
+    ("mfa_methods", "there is no login MFA yet"),
+    ("control_group", "there are no approvals by several people yet"),
+    ("pagination_limit", "lists are not cut by policies; clients page with after and limit"),
+    ("expiration", "stanzas do not end by themselves; write the policy again, or give tokens a TTL"),
+    ("list_scan_response_keys_filter_path", "lists are not filtered; grant list on folders that hold nothing else"),
+];
+
 // === impl Policy ===
 
 impl Policy {
@@ -125,6 +134,9 @@ impl Stanza {
     fn parse(found: &Found<'_>) -> Result<Self, String> {
         let path = found.labels.first().copied().unwrap_or_default();
         let body = found.body;
+        if let Some((key, why)) = NOT_SERVED.iter().find(|(key, _)| body.keys().any(|(sent, _)| sent == *key)) {
+            return Err(format!("path {path:?}: {key} is not served: {why}"));
+        }
         if let Some((key, _)) = body.keys().find(|(key, _)| !STANZA_KEYS.contains(key)) {
             return Err(format!("path {path:?}: invalid key {key:?}, use one of {}", STANZA_KEYS.join(", ")));
         }
@@ -158,6 +170,9 @@ fn capabilities(body: &Body) -> Result<Capabilities, String> {
         }
     };
     for name in texts(body, "capabilities")? {
+        if name == "recover" {
+            return Err("the capability \"recover\" is not served: secrets are not read from snapshots".to_owned());
+        }
         let known = "create, read, update, patch, delete, list, scan, subscribe, sudo, deny";
         set = set
             | Capabilities::named(&name).ok_or_else(|| format!("invalid capability {name:?}, use one of {known}"))?;
