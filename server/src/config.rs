@@ -98,6 +98,10 @@ pub struct Config {
     pub log_level: Option<String>,
     /// Text or JSON.
     pub log_format: LogFormat,
+    /// File or folder that the log is written to beside standard error.
+    pub log_file: Option<PathBuf>,
+    /// Tell the name of this host with every answer.
+    pub hostname_header: bool,
     /// Serve `sys/raw`.
     pub raw_storage: bool,
     /// File that holds the process id while the server runs.
@@ -129,6 +133,8 @@ impl Default for Config {
             limits: admission::Limits::default(),
             log_level: None,
             log_format: LogFormat::Text,
+            log_file: None,
+            hostname_header: false,
             raw_storage: false,
             pid_file: None,
             initialize: Vec::new(),
@@ -217,7 +223,9 @@ impl Config {
         top.ignore(&["disable_mlock", "disable_clustering", "ui", "disable_cache", "cache_size"]);
         top.ignore(&["plugin_directory", "plugin_tmpdir", "plugin_file_uid", "plugin_file_permissions", "telemetry"]);
         top.ignore(&["disable_performance_standby", "disable_sealwrap", "disable_indexing", "license_path"]);
-        top.ignore(&["enable_response_header_hostname", "enable_response_header_raft_node_id", "reporting"]);
+        top.ignore(&["enable_response_header_raft_node_id", "reporting"]);
+        self.hostname_header = top.bool("enable_response_header_hostname")?.unwrap_or(self.hostname_header);
+        self.log_file = top.path("log_file")?.or(self.log_file.take());
         for (labels, _) in top.blocks("ha_storage", 1)? {
             let kind = &labels[0];
             self.warnings.push(format!("ha_storage {kind:?} is not needed: servers that share a storage all serve"));

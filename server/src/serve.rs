@@ -52,6 +52,10 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let core = make_core(&config, api_addr.unwrap_or_default(), &around, &metrics, &entropy).await?;
     let handle: Arc<dyn Handle> = Arc::new(Front { core: core.clone(), metrics: metrics.clone() });
     let listeners = listeners::bind(&config.listeners, &handle, &entropy).await?;
+    if config.hostname_header {
+        let hostname = hostname();
+        config.listeners.iter_mut().try_for_each(|listener| listener.headers.tell_hostname(&hostname))?;
+    }
     info!(version = env!("CARGO_PKG_VERSION"), "holdfast server started");
     if arguments.dev {
         let ready = dev::prepare(&core, &entropy, arguments.dev_root_token.as_ref()).await?;

@@ -44,6 +44,16 @@ impl CustomHeaders {
         Ok(())
     }
 
+    /// Tells the name of the host with every answer (`enable_response_header_hostname`).
+    pub fn tell_hostname(&mut self, hostname: &str) -> Result<(), Error> {
+        let value = HeaderValue::from_str(hostname).map_err(|_| Error::Value(hostname.to_owned()))?;
+        self.by_status
+            .entry("default".to_owned())
+            .or_default()
+            .push((HeaderName::from_static("x-vault-hostname"), value));
+        Ok(())
+    }
+
     /// Adds to an answer what is configured for its status. What the answer itself says about its content stays.
     pub fn apply(&self, status: u16, headers: &mut HeaderMap) {
         if self.by_status.is_empty() {
@@ -85,6 +95,18 @@ mod tests {
             custom.apply(status, &mut headers);
             assert_eq!((headers["x-a"].to_str().unwrap(), headers["x-b"].to_str().unwrap()), (expected, "all"));
         }
+    }
+
+    #[test]
+    fn the_hostname_goes_with_every_answer() {
+        let mut custom = CustomHeaders::default();
+        custom.tell_hostname("node-1").unwrap();
+        for status in [200, 403, 500] {
+            let mut headers = HeaderMap::new();
+            custom.apply(status, &mut headers);
+            assert_eq!(headers["x-vault-hostname"], "node-1");
+        }
+        assert!(custom.tell_hostname("a\nb").is_err());
     }
 
     #[test]
