@@ -15,6 +15,14 @@ pub struct Arguments {
     pub dev_root_token: Option<SecretString>,
     /// `-dev-listen-address`
     pub dev_listen_address: Option<String>,
+    /// `-dev-kv-v1`
+    pub dev_kv_v1: bool,
+    /// `-dev-no-store-token`
+    pub dev_no_store_token: bool,
+    /// `-log-file`
+    pub log_file: Option<PathBuf>,
+    /// Options of Vault that are taken and do nothing, with why.
+    pub idle: Vec<String>,
     /// `-log-level`
     pub log_level: Option<String>,
     /// `-log-format`
@@ -37,9 +45,12 @@ Options:
   -config=<path>               File or folder with configuration, HCL or JSON. May be given more than once.
   -log-level=<level>           trace, debug, info, warn or error, or a filter (HOLDFAST_LOG_LEVEL).
   -log-format=<format>         text or json (HOLDFAST_LOG_FORMAT).
+  -log-file=<path>             Also write the log to the end of this file (HOLDFAST_LOG_FILE).
   -dev                         In memory, unsealed, without TLS: for trying things out.
   -dev-root-token-id=<id>      The dev server's root token (HOLDFAST_DEV_ROOT_TOKEN_ID).
   -dev-listen-address=<addr>   Default 127.0.0.1:8200 (HOLDFAST_DEV_LISTEN_ADDRESS).
+  -dev-kv-v1                   Keep no versions at secret/.
+  -dev-no-store-token          Do not write the root token to ~/.vault-token.
 ";
 
 /// An option that cannot be read.
@@ -51,6 +62,12 @@ pub enum Error {
     /// The option needs a value.
     #[error("option -{0} needs a value")]
     NoValue(String),
+    /// Vault has it, and here it could do nothing good.
+    #[error(
+        "-recovery is not served: there is no raft cluster to recover. A store is checked by sys/fsck, read by sys/raw \
+         (raw_storage_endpoint), and put back from a snapshot"
+    )]
+    Recovery,
     /// The option is a switch.
     #[error("option -{0} takes true or false, or nothing")]
     NotASwitch(String),
@@ -67,16 +84,12 @@ pub fn parse(
         let bare = argument.strip_prefix("--").or_else(|| argument.strip_prefix('-'));
         let bare = bare.ok_or_else(|| Error::Unknown(argument.clone()))?;
         let (name, given) = bare.split_once('=').map_or((bare, None), |(name, value)| (name, Some(value.to_owned())));
-        if let "dev" | "help" | "h" = name {
+        if SWITCHES.contains(&name) {
             let on = switch(name, given)?;
-            if name == "dev" {
-                parsed.dev = on;
-            } else {
-                parsed.help = on;
-            }
+            parsed.turn(name, on)?;
             continue;
         }
-        if !["config", "dev-root-token-id", "dev-listen-address", "log-level", "log-format"].contains(&name) {
+        if !VALUES.contains(&name) {
             return Err(Error::Unknown(argument));
         }
         let value = given.or_else(|| rest.next()).ok_or_else(|| Error::NoValue(name.to_owned()))?;
@@ -84,6 +97,12 @@ pub fn parse(
             "config" => parsed.config.push(PathBuf::from(value)),
             "dev-root-token-id" => parsed.dev_root_token = Some(SecretString::new(value)),
             "dev-listen-address" => parsed.dev_listen_address = Some(value),
+            "log-file" => parsed.log_file = Some(PathBuf::from(value)),
+            "log-rotate-bytes" | "log-rotate-duration" | "log-rotate-max-files" => {
+                parsed.idle.push(format!(
+                    "-{name} has no effect: a file is written to its end, so it may be truncated by logrotate"
+                ));
+            }
             "log-level" => parsed.log_level = Some(value),
             _ => parsed.log_format = Some(value),
         }
@@ -92,6 +111,49 @@ pub fn parse(
     parsed.dev_root_token = parsed.dev_root_token.or_else(|| get("DEV_ROOT_TOKEN_ID").map(SecretString::new));
     parsed.dev_listen_address = parsed.dev_listen_address.or_else(|| get("DEV_LISTEN_ADDRESS"));
     Ok(parsed)
+}
+
+const SWITCHES: &[&str] = &[
+    "dev",
+    "help",
+    "h",
+    "dev-ha",
+    "dev-kv-v1",
+    "dev-no-store-token",
+    "dev-transactional",
+    "exit-on-core-shutdown",
+    "recovery",
+];
+
+const VALUES: &[&str] = &[
+    "config",
+    "dev-root-token-id",
+    "dev-listen-address",
+    "log-file",
+    "log-format",
+    "log-level",
+    "log-rotate-bytes",
+    "log-rotate-duration",
+    "log-rotate-max-files",
+];
+
+impl Arguments {
+    /// A switch. Those of the dev server ask for one, as in Vault.
+    fn turn(&mut self, name: &str, on: bool) -> Result<(), Error> {
+        match name {
+            "dev" => self.dev = on,
+            "dev-kv-v1" => (self.dev_kv_v1, self.dev) = (on, self.dev | on),
+            // Memory is always transactional, and there is nobody to be a standby for.
+            "dev-ha" | "dev-transactional" => self.dev |= on,
+            "dev-no-store-token" => self.dev_no_store_token = on,
+            // The process ends when its core does, whatever is said.
+            "exit-on-core-shutdown" => {}
+            "recovery" if on => return Err(Error::Recovery),
+            "recovery" => {}
+            _ => self.help = on,
+        }
+        Ok(())
+    }
 }
 
 fn switch(name: &str, given: Option<String>) -> Result<bool, Error> {
@@ -120,6 +182,17 @@ mod tests {
         assert_eq!(read.log_level.as_deref(), Some("debug"));
         assert_eq!(read.dev_root_token.unwrap().expose(), "root");
         assert_eq!(read.dev_listen_address.as_deref(), Some("127.0.0.1:9"));
+    }
+
+    #[test]
+    fn options_of_vault_are_taken() {
+        let read_all =
+            "-dev-kv-v1 -dev-no-store-token -exit-on-core-shutdown -log-file=/l -log-rotate-bytes 5 -recovery=false";
+        let parsed = read(read_all).unwrap();
+        assert!(parsed.dev && parsed.dev_kv_v1 && parsed.dev_no_store_token);
+        assert_eq!((parsed.log_file, parsed.idle.len()), (Some(PathBuf::from("/l")), 1));
+        assert!(read("-dev-ha -dev-transactional").unwrap().dev);
+        assert!(read("-recovery").unwrap_err().to_string().contains("snapshot"));
     }
 
     #[test]

@@ -230,7 +230,8 @@ impl Config {
             let kind = &labels[0];
             self.warnings.push(format!("ha_storage {kind:?} is not needed: servers that share a storage all serve"));
         }
-        top.not_yet(&["service_registration", "log_file", "introspection_endpoint"], &mut self.warnings);
+        top.not_yet(&["service_registration", "introspection_endpoint"], &mut self.warnings);
+        top.not_yet(&["log_rotate_bytes", "log_rotate_duration", "log_rotate_max_files"], &mut self.warnings);
         top.finish(&mut self.warnings);
         Ok(())
     }
@@ -250,6 +251,9 @@ impl Config {
         }
         if let Some((_, name)) = get("CLUSTER_NAME") {
             self.cluster_name = Some(name);
+        }
+        if let Some((_, file)) = get("LOG_FILE") {
+            self.log_file = Some(PathBuf::from(file));
         }
         if let Some((_, level)) = get("LOG_LEVEL") {
             self.log_level = Some(level);

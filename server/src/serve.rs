@@ -1,6 +1,6 @@
 //! `holdfast server`: reads the configuration, opens the store, makes the core, serves until it is told to end.
 
-use std::sync::Arc;
+use std::{fs::File, os::unix::fs::OpenOptionsExt, path::Path, sync::Arc};
 
 use anyhow::{Context, anyhow, bail};
 use holdfast_barrier::{Barrier, Options, Pulse};
@@ -8,7 +8,7 @@ use holdfast_base::{Clock, Entropy, SystemClock, SystemEntropy};
 use holdfast_core::{Core, CoreConfig, InitStep, Verb};
 use holdfast_http::{Certificate, Handle};
 use holdfast_peer::TlsNet;
-use holdfast_runtime::{Shutdown, init_logs, set_log_filter};
+use holdfast_runtime::{Shutdown, init_logs_with, set_log_filter};
 use tokio::{
     signal::unix::{SignalKind, signal},
     sync::{mpsc, oneshot},
@@ -32,8 +32,9 @@ use crate::{
 
 /// Runs the server to its end. The error is for people, on one line.
 pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
-    let config = configure(&arguments)?;
-    init_logs(config.log_format, log_level(&arguments, &config));
+    let mut config = configure(&arguments)?;
+    let log_file = config.log_file.as_deref().map(open_log).transpose()?;
+    init_logs_with(config.log_format, log_level(&arguments, &config), log_file);
     harden();
     for warning in &config.warnings {
         warn!("{warning}");
@@ -51,16 +52,21 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
         Around::new(metrics.clone(), &config, api_addr.as_deref().unwrap_or_default(), log_level(&arguments, &config));
     let core = make_core(&config, api_addr.unwrap_or_default(), &around, &metrics, &entropy).await?;
     let handle: Arc<dyn Handle> = Arc::new(Front { core: core.clone(), metrics: metrics.clone() });
-    let listeners = listeners::bind(&config.listeners, &handle, &entropy).await?;
     if config.hostname_header {
         let hostname = hostname();
         config.listeners.iter_mut().try_for_each(|listener| listener.headers.tell_hostname(&hostname))?;
     }
+    let listeners = listeners::bind(&config.listeners, &handle, &entropy).await?;
     info!(version = env!("CARGO_PKG_VERSION"), "holdfast server started");
     if arguments.dev {
-        let ready = dev::prepare(&core, &entropy, arguments.dev_root_token.as_ref()).await?;
+        let ready = dev::prepare(&core, &entropy, &arguments).await?;
+        if !arguments.dev_no_store_token
+            && let Err(error) = dev::store_token(environment("HOME").as_deref(), &ready)
+        {
+            warn!(%error, "the root token is not in ~/.vault-token");
+        }
         let address = config.listeners.first().map(ListenerConfig::url);
-        print!("{}", dev::greeting(&address.unwrap_or_default(), &ready));
+        print!("{}", dev::greeting(&address.unwrap_or_default(), &ready, &arguments));
     }
     serve(core, listeners, &around, arguments, shutdown).await
 }
@@ -73,6 +79,10 @@ fn configure(arguments: &Arguments) -> anyhow::Result<Config> {
     if let Some(format) = &arguments.log_format {
         config.log_format = format.parse().map_err(|error| anyhow!("-log-format: {error}"))?;
     }
+    if let Some(file) = &arguments.log_file {
+        config.log_file = Some(file.clone());
+    }
+    config.warnings.extend(arguments.idle.iter().cloned());
     if arguments.dev {
         let address = arguments.dev_listen_address.as_deref().unwrap_or("127.0.0.1:8200");
         let address = resolve(address).map_err(|error| anyhow!("-dev-listen-address: {error}"))?;
@@ -92,6 +102,13 @@ fn configure(arguments: &Arguments) -> anyhow::Result<Config> {
         bail!("the configuration has no listener stanza; add listener \"tcp\" {{ address = \"127.0.0.1:8200\" … }}");
     }
     Ok(config)
+}
+
+/// Opens the file of the log at its end; of a folder, a file in it.
+fn open_log(path: &Path) -> anyhow::Result<File> {
+    let path = if path.is_dir() { path.join("holdfast.log") } else { path.to_owned() };
+    let opened = File::options().create(true).append(true).mode(0o600).open(&path);
+    opened.with_context(|| format!("log_file {}", path.display()))
 }
 
 /// Of a dev server only the greeting counts, unless more was asked for.

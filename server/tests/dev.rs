@@ -38,6 +38,11 @@ async fn it_says_how_to_use_it_and_that_works() {
     let token = text.split("VAULT_TOKEN=").nth(1).unwrap().trim();
     assert!(token.starts_with("hvs."), "{token}");
     assert_eq!(server.errors(), "", "the greeting is all that is said");
+    let line = |begin: &str| text.lines().find_map(|line| line.strip_prefix(begin)).unwrap();
+    assert_eq!((line("Root Token: "), line("Unseal Key: ").len()), (token, 44), "as Vault prints them");
+    let file = folder.path().join(".vault-token");
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), token);
+    assert_eq!(std::os::unix::fs::MetadataExt::mode(&std::fs::metadata(file).unwrap()) & 0o777, 0o600);
 
     let client = server.client().with_token(SecretString::new(token));
     client.write("secret/data/app", json!({"data": {"user": "ada", "n": 1}})).await.unwrap();
@@ -46,6 +51,22 @@ async fn it_says_how_to_use_it_and_that_works() {
     assert!(client.read("secret/data/none").await.unwrap().is_none());
     client.delete("secret/metadata/app").await.unwrap();
     assert!(client.read("secret/data/app").await.unwrap().is_none());
+}
+
+#[tokio::test]
+async fn options_of_vault_mean_the_same() {
+    let folder = folder();
+    let log = folder.path().join("server.log");
+    let to = format!("-log-file={}", log.display());
+    let more = ["-dev-root-token-id=root", "-dev-no-store-token", "-dev-kv-v1", "-dev-ha", "-log-level=info", &to];
+    let server = start(folder.path(), &more).await;
+    assert!(greeting(&server).await.contains("KV version 1"));
+    assert!(!folder.path().join(".vault-token").exists());
+    let root = server.client().with_token(SecretString::new("root"));
+    root.write("secret/app", json!({"user": "ada"})).await.unwrap();
+    assert_eq!(data(&root, "secret/app").await["user"], "ada");
+    let text = std::fs::read_to_string(log).unwrap();
+    assert!(text.contains("holdfast server started") && text == server.errors(), "{text}");
 }
 
 #[tokio::test]

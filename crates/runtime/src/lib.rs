@@ -16,7 +16,7 @@ mod logs;
 mod tasks;
 
 pub use admin::Admin;
-pub use logs::{LogFormat, init_logs, log_filter, set_log_filter};
+pub use logs::{LogFormat, init_logs, init_logs_with, log_filter, set_log_filter};
 pub use tasks::{Shutdown, Tasks};
 
 /// Makes aws-lc-rs the TLS provider of the process. Call it first in `main`.

@@ -1,8 +1,20 @@
-//! Logs to standard error, as text or as one JSON object a line.
+//! Logs to standard error, and to a file if there is one, as text or as one JSON object a line.
 
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::{
+    fs::File,
+    sync::{Arc, Mutex, OnceLock, PoisonError},
+};
 
-use tracing_subscriber::{EnvFilter, Registry, fmt, layer::SubscriberExt, reload, util::SubscriberInitExt};
+use tracing_subscriber::{
+    EnvFilter, Registry,
+    fmt::{
+        self,
+        writer::{BoxMakeWriter, MakeWriterExt},
+    },
+    layer::SubscriberExt,
+    reload,
+    util::SubscriberInitExt,
+};
 
 static FILTER: OnceLock<reload::Handle<EnvFilter, Registry>> = OnceLock::new();
 
@@ -34,6 +46,15 @@ impl std::str::FromStr for LogFormat {
 /// Starts logging. `filter` is a level (`trace`, `debug`, `info`, `warn`, `error`) or a tracing filter
 /// (`info,holdfast_core=debug`); what cannot be read counts as `info`.
 pub fn init_logs(format: LogFormat, filter: &str) {
+    init_logs_with(format, filter, None);
+}
+
+/// The same, with a file that gets every line too.
+pub fn init_logs_with(format: LogFormat, filter: &str, file: Option<File>) {
+    let writer = match file {
+        Some(file) => BoxMakeWriter::new(std::io::stderr.and(Arc::new(file))),
+        None => BoxMakeWriter::new(std::io::stderr),
+    };
     let (filter, text) = match EnvFilter::try_new(filter) {
         Ok(read) => (read, filter),
         Err(_) => (EnvFilter::new("info"), "info"),
@@ -42,10 +63,8 @@ pub fn init_logs(format: LogFormat, filter: &str) {
     let registry = tracing_subscriber::registry().with(filter);
     // A second call finds logging started, as tests in one process do.
     let started = match format {
-        LogFormat::Text => registry.with(fmt::layer().with_writer(std::io::stderr).with_ansi(false)).try_init(),
-        LogFormat::Json => {
-            registry.with(fmt::layer().json().flatten_event(true).with_writer(std::io::stderr)).try_init()
-        }
+        LogFormat::Text => registry.with(fmt::layer().with_writer(writer).with_ansi(false)).try_init(),
+        LogFormat::Json => registry.with(fmt::layer().json().flatten_event(true).with_writer(writer)).try_init(),
     };
     if started.is_ok() {
         // The first start is the only one that gets here.

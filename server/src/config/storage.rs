@@ -53,7 +53,14 @@ impl StorageConfig {
                 warnings.push(format!("storage {kind:?} is the memory of this process: all is gone when it ends"));
                 Self::Inmem
             }
-            "file" => Self::File { path: PathBuf::from(stanza.required("path")?) },
+            "file" => {
+                let path = PathBuf::from(stanza.required("path")?);
+                warnings.push(format!(
+                    "storage \"file\" is one file of this server alone in {}; nothing of another server is read there",
+                    path.display()
+                ));
+                Self::File { path }
+            }
             "raft" => {
                 let path = PathBuf::from(stanza.required("path")?);
                 warnings.push(format!(

@@ -222,6 +222,8 @@ fn storage_of_other_servers_is_mapped() {
         Some(StorageConfig::File { path }) => path.display().to_string(),
         other => panic!("{other:?}"),
     };
+    let own = load("storage \"file\" { path = \"/opt/vault\" }", &[]);
+    assert!(file(&own) == "/opt/vault" && own.warnings[0].contains("nothing of another server is read"));
     let raft = load("storage \"raft\" { path = \"/opt/vault\" node_id = \"a\" }", &[]);
     assert_eq!((file(&raft).as_str(), raft.warnings.len()), ("/opt/vault", 1));
 
