@@ -46,7 +46,10 @@ fn what_is_not_understood_is_refused() {
         ("path \"a\" { control_group { factor \"x\" {} } }", "control_group is not served"),
         ("path \"a\" { pagination_limit = 5 }", "pagination_limit is not served"),
         ("path \"a\" { expiration = \"2030-01-01T00:00:00Z\" }", "expiration is not served"),
-        ("path \"a\" { list_scan_response_keys_filter_path = \"x\" }", "list_scan_response_keys_filter_path is not served"),
+        (
+            "path \"a\" { list_scan_response_keys_filter_path = \"x\" }",
+            "list_scan_response_keys_filter_path is not served",
+        ),
         ("path \"a\" { capabilities = [\"recover\"] }", "\"recover\" is not served"),
         ("path \"a\" \"b\" { policy = \"read\" }", "label"),
         ("path \"a\" {", "line 1, column 11"),
