@@ -81,6 +81,14 @@ pub const NOT_SERVED: &[(&[&str], &str)] = &[
     ),
 ];
 
+/// Shares of keys without a token.
+const DOORS: &str = "needs a token, as in OpenBao, unless the listener has `disable_unauthed_rekey_endpoints = false`";
+const DOORS_OF_ROOT: &str =
+    "needs a token, as in OpenBao, unless the listener has `disable_unauthed_generate_root_endpoints = false`";
+
+/// Logins through a browser.
+const BROWSER: &str = "always refused: logins through a browser come later";
+
 /// What differs, by type of mount and pattern of the row.
 const DIFFERENCES: &[(&str, &str, &str)] = &[
     ("system", "plugins/catalog/:type/:name", "plug-ins are compiled in; a registration is refused"),
@@ -99,9 +107,25 @@ const DIFFERENCES: &[(&str, &str, &str)] = &[
     ),
     ("system", "step-down", "every replica serves: answered, nothing happens"),
     ("system", "leader", "each replica says that it leads"),
-    ("system", "metrics", "names of the metrics that dashboards use; buckets are in the Prometheus format only"),
+    ("system", "metrics", "names of Vault where there is a like of what they measure: none of `barrier`, `cache` (reads are answered from memory) and `route` (no names of mounts in metrics); buckets are in the Prometheus format only"),
     ("system", "host-info", "no disks"),
     ("system", "internal/counters/:what", "`requests` is an empty list, `activity` always 204: nothing is billed"),
+    ("system", "mounts/*path", "`plugin_version` is not looked at: plug-ins are compiled in"),
+    ("system", "auth/*path", "`plugin_version` is not looked at: plug-ins are compiled in"),
+    ("system", "rekey/init", DOORS),
+    ("system", "rekey/update", DOORS),
+    ("system", "rekey/verify", DOORS),
+    ("system", "rekey-recovery-key/init", DOORS),
+    ("system", "rekey-recovery-key/update", DOORS),
+    ("system", "rekey-recovery-key/verify", DOORS),
+    ("system", "generate-root/attempt", DOORS_OF_ROOT),
+    ("system", "generate-root/update", DOORS_OF_ROOT),
+    ("jwt", "oidc/auth_url", BROWSER),
+    ("jwt", "oidc/callback", BROWSER),
+    ("jwt", "oidc/poll", BROWSER),
+    ("oidc", "oidc/auth_url", BROWSER),
+    ("oidc", "oidc/callback", BROWSER),
+    ("oidc", "oidc/poll", BROWSER),
     ("system", "version-history", "versions of Holdfast"),
     ("system", "fsck", "Holdfast's own: reads and decrypts everything"),
 ];
