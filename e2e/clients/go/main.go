@@ -244,7 +244,9 @@ func logins(root *vault.Client) {
 	}
 	mia := got(login("long enough")).Auth
 	equal(mia.LeaseDuration, 900)
-	listed := func(path string) []any { return got(root.Logical().List("sys/leases/lookup/" + path)).Data["keys"].([]any) }
+	listed := func(path string) []any {
+		return got(root.Logical().List("sys/leases/lookup/" + path)).Data["keys"].([]any)
+	}
 	equal(listed("auth/people"), []any{"login/"})
 	equal(listed("auth/people/login"), []any{"mia/"})
 	equal(len(listed("auth/people/login/mia")), 1)
