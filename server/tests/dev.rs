@@ -99,6 +99,11 @@ async fn what_is_answered_beside_the_engines() {
     let metrics = root.call(Call { query: "format=prometheus".to_owned(), ..get("sys/metrics") }).await.unwrap();
     assert_eq!(metrics.status, 200);
     let text = String::from_utf8(metrics.body.to_vec()).unwrap();
+    for name in ["vault_core_check_token_count", "vault_core_fetch_acl_and_token_count", "vault_token_create_count"] {
+        let line = text.lines().find_map(|line| line.strip_prefix(name)).unwrap();
+        assert!(line.trim().parse::<u64>().unwrap() > 0, "{name}{line}");
+    }
+    assert!(text.contains("vault_core_mount_table_num_entries{type=\"logical\"}"), "{text}");
     assert!(text.contains("vault_core_unsealed 1") && text.contains("holdfast_http_requests_total"), "{text}");
 
     let answer = root.call(get("nowhere/at/all")).await.unwrap();

@@ -1,5 +1,7 @@
 //! Counters and gauges, with label sets that cannot grow: operations and outcomes, never paths or names.
 
+mod vault;
+
 use std::time::Duration;
 
 use prometheus_client::{
@@ -13,6 +15,7 @@ use prometheus_client::{
     registry::Registry,
 };
 
+pub use self::vault::VaultMetrics;
 use crate::{Answer, Error, Verb, admission::Shed};
 
 /// Everything the core counts.
@@ -43,6 +46,8 @@ pub struct Metrics {
     pub unseal_failures: Counter,
     /// How each audit device does.
     pub audit: AuditMetrics,
+    /// What Vault's dashboards look at besides.
+    pub vault: VaultMetrics,
 }
 
 /// By device: there are as many as somebody has enabled.
@@ -162,6 +167,7 @@ impl Metrics {
         );
         metrics.shed.register(registry);
         metrics.audit.register(registry);
+        metrics.vault.register(registry);
         metrics
     }
 

@@ -164,6 +164,7 @@ impl Open {
                 open.tick().await;
                 if round % COUNT == 0 {
                     open.count_leases().await;
+                    open.count_identities().await;
                     open.tidy_lockouts().await;
                 }
                 tokio::select! {
@@ -231,6 +232,31 @@ impl Open {
                 self.config.metrics.leases.set(i64::try_from(count).unwrap_or(i64::MAX));
             }
             Err(error) => tracing::debug!(%error, "leases cannot be counted"),
+        }
+    }
+
+    /// Sets the gauges of tokens, entities and mounts.
+    async fn count_identities(&self) {
+        let (metrics, router) = (&self.config.metrics.vault, self.mounts.cached());
+        let of_class = |class| router.all().filter(|mounted| mounted.record.class == class).count();
+        metrics.mounted(of_class(Class::Secret), of_class(Class::Auth));
+        let counted = async {
+            let (mut entities, mut aliases) = (0, 0);
+            for identity in router.identities() {
+                entities += identity.count_entities().await?;
+                aliases += identity.count_aliases().await?;
+            }
+            Ok::<_, StoreError>((self.tokens.count().await?, entities, aliases))
+        };
+        match counted.await {
+            Ok((tokens, entities, aliases)) => {
+                for (gauge, count) in
+                    [(&metrics.tokens, tokens), (&metrics.entities, entities), (&metrics.aliases, aliases)]
+                {
+                    gauge.set(i64::try_from(count).unwrap_or(i64::MAX));
+                }
+            }
+            Err(error) => tracing::debug!(%error, "tokens and entities cannot be counted"),
         }
     }
 

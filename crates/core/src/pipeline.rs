@@ -15,7 +15,11 @@ mod serial;
 mod trail;
 mod wrap;
 
-use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
+use std::{
+    panic::AssertUnwindSafe,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use futures::FutureExt;
 use holdfast_logical::{Namespace, Operation, Response};
@@ -165,9 +169,13 @@ async fn engine(open: &Arc<Open>, parsed: &Parsed, admitted: Admitted) -> Result
         Handler::Engine(backend) => Reply::from(backend.handle(request).await?),
         Handler::Core(noun) => {
             let presented = parsed.token.as_ref().map(holdfast_secret::SecretString::duplicate);
+            let (metrics, begin) = (&open.config.metrics.vault, Instant::now());
             let (open, wrap_ttl) = (open.clone(), parsed.wrap_ttl);
             let stream = parsed.stream.lock().take();
-            (noun.handle)(Call { open, request, holder, sudo, wrap_ttl, presented, stream }).await?
+            let (route, operation) = (request.route, request.operation);
+            let reply = (noun.handle)(Call { open, request, holder, sudo, wrap_ttl, presented, stream }).await?;
+            metrics.called(&mounted.record.kind, route, operation, begin.elapsed());
+            reply
         }
     };
     if read && reply.is_empty() && reply.response.status.is_none() {

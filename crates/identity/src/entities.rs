@@ -183,6 +183,11 @@ impl Identity {
         self.view().count("entity/").await
     }
 
+    /// Number of aliases of entities. The store counts; none is read.
+    pub async fn count_aliases(&self) -> Result<u64, holdfast_logical::StoreError> {
+        self.view().count("alias/").await
+    }
+
     /// Ids of all entities, or their names, each with what it is.
     pub(crate) async fn list_entities(self: &Arc<Self>, by_name: bool) -> Result<Response, Error> {
         let ids = self.view().list("entity/", "", 0).await?;

@@ -1,6 +1,6 @@
 //! resolve → token → policy: who may do this, and who does it.
 
-use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
+use std::{collections::BTreeMap, net::IpAddr, sync::Arc, time::Instant};
 
 use holdfast_logical::{Auth, Backend, Caller, Fields, Namespace, Operation, Request, Row, StoreError, table};
 use holdfast_policy::Decision;
@@ -98,10 +98,15 @@ pub async fn admit(
     });
     let needed = found.as_ref().map_or(Auth::Token, |(_, row, _)| row.auth);
 
+    let begin = Instant::now();
     let holder = match (server, needed) {
         (Some(server), _) => Some(server),
         (None, Auth::None) => None,
-        (None, _) => Some(identify(open, parsed, &router, ground.token).await?),
+        (None, _) => {
+            let holder = identify(open, parsed, &router, ground.token).await?;
+            open.config.metrics.vault.fetch_acl_and_token.observe(begin.elapsed());
+            Some(holder)
+        }
     };
     trail.holder.clone_from(&holder);
 
@@ -135,6 +140,7 @@ pub async fn admit(
             tracing::debug!(path = %parsed.path, reason = %decision.reason, "denied");
         }
         trail.decision = Some(Decision { allowed, ..decision });
+        open.config.metrics.vault.check_token.observe(begin.elapsed());
         if !allowed {
             return Err(Error::denied_by_policy());
         }

@@ -1,6 +1,9 @@
 //! The lease step: a credential gets its lease, a login gets its token.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use holdfast_logical::{Check, Grant, Issue, Operation, Txn};
 use holdfast_policy::DEFAULT;
@@ -107,7 +110,12 @@ impl Lend {
         if let Some(reserved) = &reserved {
             context.guards.delete(reserved.key.clone());
         }
+        let begin = Instant::now();
         let outcome = open.leases.issue(issue, context).await;
+        if outcome.as_ref().is_ok_and(|leased| !leased.found) {
+            open.config.metrics.vault.register.observe(begin.elapsed());
+            open.config.metrics.vault.lease_creation.inc();
+        }
         if let Some(reserved) = reserved
             && outcome.as_ref().map_or(true, |leased| leased.found)
         {
@@ -137,6 +145,7 @@ impl Lend {
         }
         let entity_id = open.log_in(&self.mounted, &grant).await?;
         let identity_policies = open.identity_policies(&mount.namespace.id, &entity_id).await?;
+        let begin = Instant::now();
         let created = open
             .tokens
             .create(NewToken {
@@ -160,6 +169,7 @@ impl Lend {
             })
             .await?;
         open.config.metrics.tokens_created.inc();
+        open.config.metrics.vault.register_auth.observe(begin.elapsed());
         reply.response.warnings.extend(capped.warnings);
         reply.auth = Some(auth_info(&created.id, &created.token, &identity_policies, open.tokens.now()));
         reply.made.tokens.extend(Some(created.hash).filter(|hash| !hash.is_empty()));

@@ -409,6 +409,11 @@ impl Tokens {
         Ok(names)
     }
 
+    /// Number of stored tokens of all namespaces. The store counts; none is read.
+    pub async fn count(&self) -> Result<u64, StoreError> {
+        self.view.count("accessor/").await
+    }
+
     /// Accessors of all tokens of all namespaces.
     pub async fn all_accessors(&self) -> Result<Vec<String>, StoreError> {
         let names = self.view.list("accessor/", "", 0).await?;
