@@ -107,7 +107,11 @@ const DIFFERENCES: &[(&str, &str, &str)] = &[
     ),
     ("system", "step-down", "every replica serves: answered, nothing happens"),
     ("system", "leader", "each replica says that it leads"),
-    ("system", "metrics", "names of Vault where there is a like of what they measure: none of `barrier`, `cache` (reads are answered from memory) and `route` (no names of mounts in metrics); buckets are in the Prometheus format only"),
+    (
+        "system",
+        "metrics",
+        "names of Vault where there is a like of what they measure: none of `barrier`, `cache` (reads are answered from memory) and `route` (no names of mounts in metrics); buckets are in the Prometheus format only",
+    ),
     ("system", "host-info", "no disks"),
     ("system", "internal/counters/:what", "`requests` is an empty list, `activity` always 204: nothing is billed"),
     ("system", "mounts/*path", "`plugin_version` is not looked at: plug-ins are compiled in"),
