@@ -37,9 +37,12 @@ pub struct Config {
     pub items: Vec<Item>,
     /// Where `status.json` goes; readable by the application. Empty: nowhere.
     pub status_dir: PathBuf,
-    /// How often unleased paths are read again.
+    /// How often unleased paths are read again; where the server tells of changes, not more often than once a minute.
     #[serde(with = "text_duration")]
     pub refresh: Duration,
+    /// Read so often whether the server tells of changes or not: somebody has said how often.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub refresh_always: bool,
     /// How long the first render may take before the agent ends with a reason.
     #[serde(with = "text_duration")]
     pub init_timeout: Duration,

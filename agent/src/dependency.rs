@@ -99,6 +99,11 @@ impl Dependency {
         !self.call.args.is_empty() || self.call.kind == Kind::Certificate
     }
 
+    /// Is it read again and again?
+    pub fn is_polled(&self) -> bool {
+        self.lease.is_none() && !self.writes()
+    }
+
     /// When [`Dependency::advance`] is to be called; `None` is never.
     pub fn due(&self) -> Option<Instant> {
         self.due
@@ -107,6 +112,14 @@ impl Dependency {
     /// Makes it due now.
     pub fn hurry(&mut self) {
         self.due = Some(Instant::now());
+    }
+
+    /// Makes it due after `wait` at the latest, if it is one that is read again and again.
+    pub fn no_later(&mut self, wait: Duration) {
+        if self.is_polled() {
+            let latest = Instant::now() + wait;
+            self.due = self.due.map(|due| due.min(latest));
+        }
     }
 
     /// Makes it due now; its lease is replaced by another one.

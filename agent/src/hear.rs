@@ -22,6 +22,8 @@ pub enum Heard {
     Path(String),
     /// The connection is new: something may have been missed.
     Anything,
+    /// There is no connection (any more): changes are not told of.
+    Nothing,
 }
 
 /// Listens until dropped. `client` has the connection with the current token, once there is one.
@@ -43,7 +45,7 @@ pub async fn listen(
         let before = tokio::time::Instant::now();
         let error = hear(&current, &heard, &metrics).await;
         metrics.listening(false);
-        if heard.is_closed() {
+        if heard.send(Heard::Nothing).await.is_err() {
             return;
         }
         failures = if before.elapsed() > Duration::from_secs(60) { 1 } else { failures + 1 };
@@ -83,9 +85,29 @@ async fn hear(client: &Client, heard: &mpsc::Sender<Heard>, metrics: &Metrics) -
     }
 }
 
-/// The path of the API that an event is about; empty if it says none.
+/// The path of the API that an event is about; empty if it says none. Versions of a kv value are deleted and brought back
+/// by other paths than the one that it is read by.
 fn path_of(event: &str) -> String {
     let event: Value = serde_json::from_str(event).unwrap_or_default();
     let text = |name: &str| event.pointer(&format!("/data/event/metadata/{name}")).and_then(Value::as_str);
-    text("data_path").or_else(|| text("path")).unwrap_or_default().to_owned()
+    let path = text("data_path").filter(|path| !path.is_empty()).or_else(|| text("path")).unwrap_or_default();
+    let mut parts: Vec<&str> = path.trim_matches('/').split('/').collect();
+    if let Some(part) = parts.iter_mut().find(|part| matches!(**part, "metadata" | "delete" | "undelete" | "destroy")) {
+        *part = "data";
+    }
+    parts.join("/")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_event_names_the_path_that_is_read() {
+        let event =
+            |name: &str, path: &str| serde_json::json!({"data": {"event": {"metadata": {name: path}}}}).to_string();
+        assert_eq!(path_of(&event("data_path", "kv/data/a/b")), "kv/data/a/b");
+        assert_eq!(path_of(&event("path", "kv/destroy/delete")), "kv/data/delete");
+        assert_eq!(path_of("{}"), "");
+    }
 }

@@ -43,6 +43,8 @@ use crate::{
 const PATIENCE: Duration = Duration::from_secs(10);
 /// A limit to the first render that is none.
 const LONG: Duration = Duration::from_secs(86_400);
+/// Between reads of what the server tells the changes of.
+const QUIET: Duration = Duration::from_secs(60);
 
 /// When the agent ends by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,6 +70,8 @@ struct Agent {
     token: watch::Sender<Option<Client>>,
     environment: watch::Sender<Option<Arc<Environment>>>,
     heard: mpsc::Receiver<Heard>,
+    /// Does the server tell of changes at the moment?
+    told: bool,
     nudges: Nudges,
     /// Changes of files so far.
     written: u64,
@@ -129,6 +133,7 @@ pub async fn run(
         token,
         environment,
         heard,
+        told: false,
         nudges: if program.is_some() { Nudges::default() } else { Nudges::new() },
         written: 0,
         actions: JoinSet::new(),
@@ -210,7 +215,9 @@ impl Agent {
             nudge = self.nudges.next() => match nudge {
                 Nudge::ReadAgain => {
                     info!("reading everything again");
-                    self.dependencies.values_mut().for_each(Dependency::hurry);
+                    // What is made by a write and has no lease would be made anew: that is for the other signal.
+                    let again = |known: &&mut Dependency| known.is_polled() || known.lease_id().is_some();
+                    self.dependencies.values_mut().filter(again).for_each(Dependency::hurry);
                 }
                 Nudge::Rotate => {
                     info!("replacing every credential");
@@ -227,21 +234,34 @@ impl Agent {
     }
 
     fn hear(&mut self, heard: &Heard) {
+        match heard {
+            Heard::Path(path) => {
+                let used = self.hurry(|dependency| dependency.is_about(path));
+                self.metrics.event(used);
+            }
+            Heard::Anything => {
+                self.told = true;
+                self.hurry(|dependency| dependency.envelope().is_some() && dependency.is_polled());
+            }
+            Heard::Nothing => {
+                if std::mem::take(&mut self.told) {
+                    let refresh = self.refresh();
+                    self.dependencies.values_mut().for_each(|dependency| dependency.no_later(refresh));
+                }
+            }
+        }
+    }
+
+    /// Makes those due now that it is about; a failing one waits as it should. True if there is one.
+    fn hurry(&mut self, about: impl Fn(&Dependency) -> bool) -> bool {
         let mut used = false;
-        for dependency in self.dependencies.values_mut() {
-            let about = match heard {
-                Heard::Path(path) => dependency.is_about(path),
-                Heard::Anything => dependency.envelope().is_some() && dependency.lease_id().is_none(),
-            };
-            // A failing one waits as it should.
-            if about && dependency.failures() == 0 {
+        for dependency in self.dependencies.values_mut().filter(|dependency| dependency.failures() == 0) {
+            if about(dependency) {
                 dependency.hurry();
                 used = true;
             }
         }
-        if matches!(heard, Heard::Path(_)) {
-            self.metrics.event(used);
-        }
+        used
     }
 
     async fn log_in(&self) -> Result<Session, Failure> {
@@ -446,6 +466,14 @@ impl Agent {
         ends.filter(|end| *end > now).fold(due, Instant::min)
     }
 
+    /// Until what has no lease is read again.
+    fn refresh(&self) -> Duration {
+        if self.told && !self.config.refresh_always {
+            return self.jitter.around(self.config.refresh.max(QUIET), 1.0);
+        }
+        self.config.refresh
+    }
+
     /// Does what is due, all at once. True if something was refused.
     async fn advance(&mut self, session: &Session) -> bool {
         let round = Round {
@@ -453,7 +481,7 @@ impl Agent {
             who: session.who(),
             clock: &*self.clock,
             jitter: &self.jitter,
-            refresh: self.config.refresh,
+            refresh: self.refresh(),
         };
         let now = Instant::now();
         let due = self.dependencies.values_mut().filter(|dependency| dependency.due().is_some_and(|due| due <= now));

@@ -20,23 +20,23 @@ use tokio::{
 use crate::server::Server;
 
 /// An agent with its volume. Dropping the task is the end of a container: no farewell.
-struct Pod {
-    server: Server,
+pub struct Pod {
+    pub server: Server,
     volume: TempDir,
 }
 
 impl Pod {
-    async fn new() -> Self {
+    pub async fn new() -> Self {
         let volume = tempfile::tempdir().unwrap();
         fs::write(volume.path().join("jwt"), "the.pod.token\n").unwrap();
         Self { server: Server::start().await, volume }
     }
 
-    fn file(&self, name: &str) -> PathBuf {
+    pub fn file(&self, name: &str) -> PathBuf {
         self.volume.path().join(name)
     }
 
-    fn config(&self, items: &[Value]) -> Config {
+    pub fn config(&self, items: &[Value]) -> Config {
         let items: Vec<Value> = items
             .iter()
             .map(|item| {
@@ -53,27 +53,30 @@ impl Pod {
         Config::from_json(&config.to_string()).unwrap()
     }
 
-    fn start(&self, items: &[Value]) -> JoinHandle<Result<u8, Failure>> {
-        let config = self.config(items);
+    pub fn start(&self, items: &[Value]) -> JoinHandle<Result<u8, Failure>> {
+        Self::run(self.config(items))
+    }
+
+    pub fn run(config: Config) -> JoinHandle<Result<u8, Failure>> {
         tokio::spawn(run::run(config, Mode::Sidecar, Arc::new(SystemClock), Arc::new(SystemEntropy), Shutdown::new()))
     }
 
-    async fn once(&self, items: &[Value]) -> Result<u8, Failure> {
+    pub async fn once(&self, items: &[Value]) -> Result<u8, Failure> {
         let config = self.config(items);
         run::run(config, Mode::Once, Arc::new(SystemClock), Arc::new(SystemEntropy), Shutdown::new()).await
     }
 
-    fn text(&self, name: &str) -> String {
+    pub fn text(&self, name: &str) -> String {
         fs::read_to_string(self.file(name)).unwrap_or_default()
     }
 
-    fn state(&self, name: &str) -> State {
+    pub fn state(&self, name: &str) -> State {
         let status = status::read(&self.file(".holdfast")).unwrap_or_default();
         status.items.get(name).map_or(State::Waiting, |item| item.state)
     }
 }
 
-async fn until(what: &str, seconds: u64, condition: impl Fn() -> bool) {
+pub async fn until(what: &str, seconds: u64, condition: impl Fn() -> bool) {
     let deadline = Instant::now() + Duration::from_secs(seconds);
     while !condition() {
         assert!(Instant::now() < deadline, "not within {seconds} s: {what}");
@@ -81,7 +84,7 @@ async fn until(what: &str, seconds: u64, condition: impl Fn() -> bool) {
     }
 }
 
-fn db() -> Value {
+pub fn db() -> Value {
     json!({ "name": "db", "path": "database/creds/ro", "template": "{{ .username }}:{{ .password }}", "mode": "0640" })
 }
 

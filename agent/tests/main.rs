@@ -4,3 +4,4 @@
 
 mod life;
 mod server;
+mod told;

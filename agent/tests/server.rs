@@ -1,15 +1,21 @@
-//! A server in memory: logins, kv paths, leases that are bound to items. Counts what it is asked.
+//! A server in memory: logins, kv paths, leases that are bound to items, events. Counts what it is asked.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex},
 };
 
+use futures::SinkExt;
 use serde_json::{Value, json};
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
     net::{TcpListener, TcpStream},
+    sync::broadcast,
     task::JoinHandle,
+};
+use tokio_tungstenite::{
+    WebSocketStream,
+    tungstenite::{Message, handshake::derive_accept_key, protocol::Role},
 };
 
 /// What the server has, and what it was asked.
@@ -31,6 +37,11 @@ pub struct World {
     pub renewals: usize,
     /// Logins.
     pub logins: usize,
+    /// Reads of unleased paths.
+    pub reads: BTreeMap<String, usize>,
+    /// Where paths come from that subscribers are told have changed; without it there are no events, and when it is
+    /// replaced, those that there were end.
+    pub events: Option<broadcast::Sender<String>>,
     /// Seconds that each lease has been prolonged by in total.
     prolonged: BTreeMap<String, u64>,
 }
@@ -85,6 +96,12 @@ async fn connection(stream: TcpStream, world: Arc<Mutex<World>>) {
         let mut body = vec![0; length];
         stream.read_exact(&mut body).await.unwrap();
         let body = serde_json::from_slice(&body).unwrap_or_default();
+        if path.starts_with("sys/events/subscribe/") {
+            let events = world.lock().unwrap().events.as_ref().map(broadcast::Sender::subscribe);
+            if let Some(events) = events {
+                return tell(stream, &headers["sec-websocket-key"], events).await;
+            }
+        }
         let (status, answer) = world.lock().unwrap().answer(&path, &headers, &body);
         let answer = answer.to_string();
         let head = format!(
@@ -92,6 +109,21 @@ async fn connection(stream: TcpStream, world: Arc<Mutex<World>>) {
             answer.len()
         );
         if stream.get_mut().write_all((head + &answer).as_bytes()).await.is_err() {
+            return;
+        }
+    }
+}
+
+async fn tell(mut stream: BufReader<TcpStream>, key: &str, mut events: broadcast::Receiver<String>) {
+    let head = format!(
+        "HTTP/1.1 101 X\r\nconnection: upgrade\r\nupgrade: websocket\r\nsec-websocket-accept: {}\r\n\r\n",
+        derive_accept_key(key.as_bytes())
+    );
+    stream.get_mut().write_all(head.as_bytes()).await.unwrap();
+    let mut socket = WebSocketStream::from_raw_socket(stream.into_inner(), Role::Server, None).await;
+    while let Ok(path) = events.recv().await {
+        let event = json!({ "data": { "event": { "metadata": { "data_path": path } } } });
+        if socket.send(Message::text(event.to_string())).await.is_err() {
             return;
         }
     }
@@ -125,6 +157,7 @@ impl World {
             return (403, json!({ "errors": ["permission denied"] }));
         }
         if let Some(data) = self.kv.get(path) {
+            *self.reads.entry(path.to_owned()).or_default() += 1;
             return (200, json!({ "data": data }));
         }
         let Some((ttl, _)) = self.leased.get(path).copied() else { return (404, json!({ "errors": [] })) };

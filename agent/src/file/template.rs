@@ -19,6 +19,7 @@ impl Reading {
             self.exit_on_retry_failure = settings.bool("exit_on_retry_failure")?.unwrap_or(false);
             if let Some(interval) = settings.duration("static_secret_render_interval")?.filter(|time| !time.is_zero()) {
                 self.config.refresh = interval;
+                self.config.refresh_always = true;
             }
             // There is one connection or two; leases that cannot be renewed are read again at 85 % of their life.
             settings.ignore(&["max_connections_per_host", "lease_renewal_threshold"]);

@@ -44,6 +44,7 @@ pub(super) fn config(plan: &Plan, located: &BTreeMap<String, Located>, settings:
         items,
         status_dir: base.join(".holdfast"),
         refresh: choices.refresh.unwrap_or(settings.refresh),
+        refresh_always: choices.refresh.is_some(),
         init_timeout: choices.init_timeout.unwrap_or(settings.init_timeout),
         token_file: choices.token.unwrap_or_default().then(|| base.join("token")),
         revoke_on_exit: choices.revoke_on_exit.unwrap_or_default(),
