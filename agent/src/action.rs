@@ -13,7 +13,10 @@ use tokio::{
     net::TcpStream,
 };
 
-use crate::{backoff::Jitter, config::CONTAINER_ENV};
+use crate::{
+    backoff::Jitter,
+    config::{CONTAINER_ENV, Inherited},
+};
 
 /// Tries of one action.
 const TRIES: u32 = 3;
@@ -51,6 +54,8 @@ pub enum Action {
         command: Vec<String>,
         /// After this it is killed.
         timeout: Duration,
+        /// What it gets of the agent's environment.
+        inherited: Inherited,
     },
 }
 
@@ -109,17 +114,18 @@ impl Action {
                 let path = status_dir.join(file.as_ref().unwrap_or(&default));
                 Ok(std::fs::write(path, b"")?)
             }
-            Self::Exec { command, timeout } => execute(command, *timeout).await,
+            Self::Exec { command, timeout, inherited } => execute(command, *timeout, inherited).await,
         }
     }
 }
 
 /// Runs a program to its end. Arguments stay out of errors: they are the configuration's, but who knows.
-async fn execute(command: &[String], timeout: Duration) -> Result<(), Error> {
+async fn execute(command: &[String], timeout: Duration, inherited: &Inherited) -> Result<(), Error> {
     let Some((program, arguments)) = command.split_first() else { return Ok(()) };
-    let mut child = tokio::process::Command::new(program)
+    let mut command = tokio::process::Command::new(program);
+    inherited.apply(&mut command);
+    let mut child = command
         .args(arguments)
-        .env_remove(crate::config::ENV)
         .stdin(std::process::Stdio::null())
         .kill_on_drop(true)
         .spawn()

@@ -2,6 +2,7 @@
 //! the format of Vault's agent ([`crate::file`]).
 
 mod auth;
+mod inherited;
 mod listener;
 mod texts;
 
@@ -12,7 +13,8 @@ use serde::{Deserialize, Serialize};
 use self::texts::{default_mode, is_false, is_no, optional_duration, text_duration};
 pub use self::{
     auth::{Auth, Method, Sink},
-    listener::{Address, Listener, Proxy, UseToken},
+    inherited::Inherited,
+    listener::{Address, Listener, Proxy, Tls, TlsVersion, UseToken},
 };
 use crate::action::Action;
 
@@ -101,6 +103,9 @@ pub struct Exec {
     /// How long it has to end by itself.
     #[serde(with = "text_duration")]
     pub grace: Duration,
+    /// What it gets of the agent's environment, besides the variables of the items.
+    #[serde(default, skip_serializing_if = "is_no")]
+    pub inherited: Inherited,
 }
 
 /// How to reach the server.
@@ -152,6 +157,9 @@ pub struct Item {
     /// Fail on a key that is not there.
     #[serde(default, skip_serializing_if = "is_false")]
     pub error_on_missing_key: bool,
+    /// Functions that the template must not use.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub denied_functions: Vec<String>,
     /// Absolute path of the file; empty with a `variable`.
     #[serde(default, skip_serializing_if = "texts::is_empty")]
     pub file: PathBuf,

@@ -15,7 +15,7 @@ use tracing::{info, warn};
 
 use crate::{
     action::signal_by_name,
-    config::{self, Exec},
+    config::Exec,
     failure::{Class, Failure},
 };
 
@@ -86,9 +86,10 @@ pub async fn supervise(
 fn start(exec: &Exec, environment: &Environment) -> Result<Child, Failure> {
     let (program, arguments) = exec.command.split_first().unwrap_or((&exec.command[0], &[]));
     let variables = environment.variables.iter().map(|(name, value)| (name, value.expose()));
-    let child = Command::new(program)
+    let mut command = Command::new(program);
+    exec.inherited.apply(&mut command);
+    let child = command
         .args(arguments)
-        .env_remove(config::ENV)
         .envs(variables)
         .kill_on_drop(true)
         .spawn()

@@ -65,7 +65,12 @@ impl Prepared {
     pub fn new(item: Item) -> Result<Self, Failure> {
         let usual = Options::default();
         let (left, right) = item.delimiters.clone().unwrap_or((usual.left, usual.right));
-        let options = Options { left, right, error_on_missing_key: item.error_on_missing_key };
+        let options = Options {
+            left,
+            right,
+            error_on_missing_key: item.error_on_missing_key,
+            denied: item.denied_functions.clone(),
+        };
         let template = Template::parse_with(&item.template, options)
             .map_err(|error| Failure::new(Class::Template, format!("{}: {error}", item.name)))?;
         let mode = item.permissions().map_err(|reason| Failure::new(Class::Config, reason))?;

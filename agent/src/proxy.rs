@@ -3,11 +3,11 @@
 
 mod cache;
 mod door;
+mod tls;
 
 use std::{
     fs, io,
     os::unix::fs::{FileTypeExt, PermissionsExt},
-    path::Path,
     sync::Arc,
     time::Duration,
 };
@@ -17,10 +17,6 @@ use holdfast_client::Client;
 use holdfast_runtime::{Admin, Shutdown};
 use hyper::{server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use rustls::{
-    ServerConfig,
-    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
-};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, UnixListener},
@@ -85,7 +81,7 @@ pub async fn bind(
 async fn open(listener: &Listener) -> io::Result<Socket> {
     match &listener.address {
         Address::Tcp(address) => {
-            let tls = listener.tls.as_ref().map(|(chain, key)| acceptor(chain, key)).transpose()?;
+            let tls = listener.tls.as_ref().map(tls::acceptor).transpose()?;
             let socket = TcpListener::bind(address).await?;
             info!(%address, tls = tls.is_some(), "listening for applications");
             Ok(Socket::Tcp(socket, tls))
@@ -102,22 +98,6 @@ async fn open(listener: &Listener) -> io::Result<Socket> {
             Ok(Socket::Unix(socket))
         }
     }
-}
-
-fn acceptor(chain: &Path, key: &Path) -> io::Result<TlsAcceptor> {
-    let other = |path: &Path, error: String| io::Error::other(format!("{}: {error}", path.display()));
-    let certificates: Vec<CertificateDer<'static>> = CertificateDer::pem_file_iter(chain)
-        .and_then(Iterator::collect)
-        .map_err(|error| other(chain, error.to_string()))?;
-    let private = PrivateKeyDer::from_pem_file(key).map_err(|error| other(key, error.to_string()))?;
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let config = ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(|error| other(chain, error.to_string()))?
-        .with_no_client_auth()
-        .with_single_cert(certificates, private)
-        .map_err(|error| other(chain, error.to_string()))?;
-    Ok(TlsAcceptor::from(Arc::new(config)))
 }
 
 async fn serve(socket: Socket, door: Arc<Door>) {

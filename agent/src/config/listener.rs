@@ -12,9 +12,9 @@ use super::texts::is_false;
 pub struct Listener {
     /// Where.
     pub address: Address,
-    /// Chain and key, PEM files; none: without TLS.
+    /// None: without TLS.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub tls: Option<(PathBuf, PathBuf)>,
+    pub tls: Option<Tls>,
     /// Refuse requests without the header `X-Vault-Request: true`, which pages in a browser cannot send.
     #[serde(default, skip_serializing_if = "is_false")]
     pub require_request_header: bool,
@@ -24,6 +24,32 @@ pub struct Listener {
     /// `/agent/v1/metrics` only.
     #[serde(default, skip_serializing_if = "is_false")]
     pub metrics_only: bool,
+}
+
+/// TLS of a listener.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Tls {
+    /// Certificate chain, a PEM file.
+    pub chain: PathBuf,
+    /// Its key, a PEM file.
+    pub key: PathBuf,
+    /// Clients must show a certificate of one of these authorities, a PEM file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client_ca: Option<PathBuf>,
+    /// The one version that is spoken; both otherwise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub only: Option<TlsVersion>,
+}
+
+/// A version of TLS.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TlsVersion {
+    /// 1.2
+    Tls12,
+    /// 1.3
+    Tls13,
 }
 
 /// An address of one of two kinds.

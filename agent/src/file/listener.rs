@@ -5,7 +5,7 @@ use std::net::{SocketAddr, ToSocketAddrs};
 use holdfast_hcl::Stanza;
 
 use super::{Reading, auth::octal};
-use crate::config::{Address, Error, Listener, UseToken};
+use crate::config::{Address, Error, Listener, Tls, TlsVersion, UseToken};
 
 impl Reading {
     pub(super) fn listeners(&mut self, top: &Stanza<'_>) -> Result<(), Error> {
@@ -22,19 +22,9 @@ impl Reading {
                 }
                 other => return Err(listener.wrong("type", format!("{other:?} is not known; use tcp or unix")).into()),
             };
-            let files = (listener.path("tls_cert_file")?, listener.path("tls_key_file")?);
-            let plain = listener.bool("tls_disable")?.unwrap_or(false) || matches!(address, Address::Unix(..));
-            let tls = match files {
-                _ if plain => None,
-                (Some(chain), Some(key)) => Some((chain, key)),
-                _ => {
-                    let reason = "tls_cert_file and tls_key_file are needed, or tls_disable = true";
-                    return Err(listener.wrong("", reason).into());
-                }
-            };
             let mut made = Listener {
+                tls: tls(&listener, matches!(address, Address::Unix(..)))?,
                 address,
-                tls,
                 require_request_header: listener.bool("require_request_header")?.unwrap_or(false),
                 enable_quit: false,
                 metrics_only: match listener.string("role")?.as_deref() {
@@ -51,7 +41,7 @@ impl Reading {
                 made.enable_quit = api.bool("enable_quit")?.unwrap_or(false);
                 api.finish(&mut self.warnings);
             }
-            listener.not_yet(&["proxy_api", "tls_client_ca_file", "tls_min_version"], &mut self.warnings);
+            listener.not_yet(&["proxy_api"], &mut self.warnings);
             listener.ignore(&["telemetry", "profiling", "purpose"]);
             listener.finish(&mut self.warnings);
             self.config.listeners.push(made);
@@ -98,6 +88,53 @@ impl Reading {
         });
         Ok(())
     }
+}
+
+/// TLS as the block says it. What would keep somebody out is done or refused, never left out.
+fn tls(listener: &Stanza<'_>, unix: bool) -> Result<Option<Tls>, Error> {
+    let files = (listener.path("tls_cert_file")?, listener.path("tls_key_file")?);
+    let client_ca = listener.path("tls_client_ca_file")?;
+    let required = listener.bool("tls_require_and_verify_client_cert")?;
+    let off = listener.bool("tls_disable_client_certs")?.unwrap_or(false);
+    let versions = (listener.string("tls_min_version")?, listener.string("tls_max_version")?);
+    if listener.value("tls_cipher_suites").is_some() {
+        return Err(listener.wrong("tls_cipher_suites", "cannot be chosen; all that are spoken are good").into());
+    }
+    listener.ignore(&["tls_prefer_server_cipher_suites"]);
+    let client_ca = match (client_ca, required.unwrap_or(!off)) {
+        (Some(_), true) if off => {
+            let reason = "a certificate cannot be required and not asked for";
+            return Err(listener.wrong("tls_disable_client_certs", reason).into());
+        }
+        (Some(file), true) => Some(file),
+        (None, true) if required.is_some() => {
+            let reason = "missing; tls_require_and_verify_client_cert needs it";
+            return Err(listener.wrong("tls_client_ca_file", reason).into());
+        }
+        _ => None,
+    };
+    if listener.bool("tls_disable")?.unwrap_or(false) || unix {
+        return match client_ca {
+            Some(_) => Err(listener.wrong("tls_client_ca_file", "needs TLS, and there is none here").into()),
+            None => Ok(None),
+        };
+    }
+    let (Some(chain), Some(key)) = files else {
+        let reason = "tls_cert_file and tls_key_file are needed, or tls_disable = true";
+        return Err(listener.wrong("", reason).into());
+    };
+    let only = match (versions.0.as_deref(), versions.1.as_deref()) {
+        // Nothing older is spoken anyway.
+        (None | Some("" | "tls10" | "tls11" | "tls12"), None | Some("" | "tls13")) => None,
+        (None | Some("" | "tls10" | "tls11" | "tls12"), Some("tls12")) => Some(TlsVersion::Tls12),
+        (Some("tls13"), None | Some("" | "tls13")) => Some(TlsVersion::Tls13),
+        (oldest, newest) => {
+            let (oldest, newest) = (oldest.unwrap_or("tls12"), newest.unwrap_or("tls13"));
+            let reason = format!("{oldest:?} to {newest:?} cannot be done; use tls12 or tls13");
+            return Err(listener.wrong("tls_min_version", reason).into());
+        }
+    };
+    Ok(Some(Tls { chain, key, client_ca, only }))
 }
 
 /// `host:port`; without port as Vault's agent.

@@ -7,7 +7,7 @@ use holdfast_hcl::{Stanza, Value};
 use super::{Reading, auth::octal};
 use crate::{
     action::{Action, words},
-    config::{Error, Exec, Item},
+    config::{Error, Exec, Inherited, Item},
 };
 
 /// As Vault's agent.
@@ -77,7 +77,9 @@ impl Reading {
             }
         };
         let (left, right) = (template.string("left_delimiter")?, template.string("right_delimiter")?);
-        template.ignore(&["function_denylist", "function_blacklist", "error_fatal", "map_to_environment_variable"]);
+        template.ignore(&["error_fatal", "map_to_environment_variable"]);
+        let mut denied_functions = template.list("function_denylist")?;
+        denied_functions.extend(template.list("function_blacklist")?);
         Ok(Item {
             template: text,
             delimiters: match (left, right) {
@@ -89,6 +91,7 @@ impl Reading {
             },
             error_on_missing_key: template.bool("error_on_missing_key")?.unwrap_or(false),
             sandbox: template.path("sandbox_path")?,
+            denied_functions,
             ..Item::default()
         })
     }
@@ -118,7 +121,8 @@ impl Reading {
             }
             let command = command(&exec)?.ok_or_else(|| exec.wrong("command", "missing"))?;
             let grace = exec.duration("stop_timeout")?.unwrap_or(Duration::from_secs(30));
-            self.config.exec = Some(Exec { command, restart, stop_signal, grace });
+            let inherited = inherited(&exec, &mut self.warnings)?;
+            self.config.exec = Some(Exec { command, restart, stop_signal, grace, inherited });
             exec.finish(&mut self.warnings);
         }
         Ok(())
@@ -130,15 +134,41 @@ fn actions(template: &Stanza<'_>, warnings: &mut Vec<String>) -> Result<Vec<Acti
     let mut made = Vec::new();
     if let Some(command) = command(template)? {
         let timeout = template.duration("command_timeout")?.unwrap_or(COMMAND_TIMEOUT);
-        made.push(Action::Exec { command, timeout });
+        made.push(Action::Exec { command, timeout, inherited: Inherited::default() });
     }
     for (_, exec) in template.blocks("exec", 0)? {
-        if let Some(command) = command(&exec)? {
+        let inherited = inherited(&exec, warnings)?;
+        let enabled = exec.bool("enabled")?.unwrap_or(true);
+        if let (Some(command), true) = (command(&exec)?, enabled) {
             let timeout = exec.duration("timeout")?.unwrap_or(COMMAND_TIMEOUT);
-            made.push(Action::Exec { command, timeout });
+            made.push(Action::Exec { command, timeout, inherited });
         }
-        exec.ignore(&["enabled", "env", "kill_signal", "kill_timeout", "reload_signal", "splay"]);
+        exec.ignore(&["kill_signal", "kill_timeout", "reload_signal", "splay"]);
         exec.finish(warnings);
+    }
+    Ok(made)
+}
+
+/// `env { pristine, custom, allowlist, denylist }`.
+fn inherited(exec: &Stanza<'_>, warnings: &mut Vec<String>) -> Result<Inherited, Error> {
+    let mut made = Inherited::default();
+    for (_, env) in exec.blocks("env", 0)? {
+        let patterns = |key, older| -> Result<Vec<String>, Error> {
+            let all = [env.list(key)?, env.list(older)?].concat();
+            match all.iter().find(|pattern| pattern.contains(['?', '[', '\\'])) {
+                Some(pattern) => Err(env.wrong(key, format!("{pattern:?}: only * stands for other text")).into()),
+                None => Ok(all),
+            }
+        };
+        made.pristine |= env.bool("pristine")?.unwrap_or(false);
+        made.allow.extend(patterns("allowlist", "whitelist")?);
+        made.deny.extend(patterns("denylist", "blacklist")?);
+        for pair in env.list("custom")? {
+            let named = pair.split_once('=').filter(|(name, _)| !name.is_empty());
+            let (name, value) = named.ok_or_else(|| env.wrong("custom", format!("{pair:?} is no NAME=value")))?;
+            made.custom.push((name.to_owned(), value.to_owned()));
+        }
+        env.finish(warnings);
     }
     Ok(made)
 }

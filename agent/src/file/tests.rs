@@ -4,7 +4,7 @@ use std::{fs, path::PathBuf, time::Duration};
 
 use crate::{
     action::Action,
-    config::{Address, Config, Method, UseToken},
+    config::{Address, Config, Inherited, Method, TlsVersion, UseToken},
 };
 
 fn load(text: &str) -> Result<super::Loaded, String> {
@@ -103,6 +103,7 @@ fn a_file_with_everything() {
     let exec = |command: &[&str], seconds| Action::Exec {
         command: command.iter().map(|word| (*word).to_owned()).collect(),
         timeout: Duration::from_secs(seconds),
+        inherited: Inherited::default(),
     };
     assert_eq!(first.on_change, [exec(&["reload", "it"], 10)]);
     assert_eq!(second.on_change, [exec(&["pkill", "-HUP", "app"], 60)]);
@@ -127,6 +128,45 @@ fn the_same_in_json() {
     assert_eq!(names, ["PASS", "USER"]);
     let exec = config.exec.unwrap();
     assert_eq!((exec.command.len(), exec.restart, exec.stop_signal.as_str()), (2, false, "INT"));
+}
+
+#[test]
+fn what_restricts_is_kept() {
+    let config = config(&format!(
+        r#"{AUTH}
+        template {{
+          contents = "x"
+          destination = "/x"
+          function_denylist = ["env", "executeTemplate"]
+          exec {{
+            command = ["reload"]
+            env {{ pristine = true custom = ["A=b=c"] allowlist = ["PATH", "APP_*"] denylist = ["APP_SECRET"] }}
+          }}
+          exec {{ command = ["never"] enabled = false }}
+        }}
+        exec {{ command = ["app"] env {{ denylist = ["VAULT_*"] }} }}
+        listener "tcp" {{
+          address = "127.0.0.1:1"
+          tls_cert_file = "/cert"
+          tls_key_file = "/key"
+          tls_client_ca_file = "/ca"
+          tls_min_version = "tls13"
+        }}"#
+    ));
+    let item = &config.items[0];
+    assert_eq!(item.denied_functions, ["env", "executeTemplate"]);
+    let [Action::Exec { inherited, .. }] = item.on_change.as_slice() else { panic!("{:?}", item.on_change) };
+    let list = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>();
+    let wanted = Inherited {
+        pristine: true,
+        custom: vec![("A".to_owned(), "b=c".to_owned())],
+        allow: list(&["PATH", "APP_*"]),
+        deny: list(&["APP_SECRET"]),
+    };
+    assert_eq!(*inherited, wanted);
+    assert_eq!(config.exec.unwrap().inherited.deny, ["VAULT_*"]);
+    let tls = config.listeners[0].tls.clone().unwrap();
+    assert_eq!((tls.client_ca, tls.only), (Some(PathBuf::from("/ca")), Some(TlsVersion::Tls13)));
 }
 
 #[test]
@@ -184,6 +224,28 @@ fn what_is_wrong_names_its_place() {
         (
             r#"listener "tcp" { address = "127.0.0.1:1" }"#.to_owned(),
             "tls_cert_file and tls_key_file are needed, or tls_disable = true",
+        ),
+        (
+            r#"listener "tcp" { address = "127.0.0.1:1" tls_disable = true tls_client_ca_file = "/ca" }"#.to_owned(),
+            "tls_client_ca_file: needs TLS, and there is none here",
+        ),
+        (
+            r#"listener "tcp" { address = "127.0.0.1:1" tls_require_and_verify_client_cert = true }"#.to_owned(),
+            "tls_client_ca_file: missing; tls_require_and_verify_client_cert needs it",
+        ),
+        (
+            r#"listener "unix" { address = "/x" tls_cipher_suites = "TLS_RSA" }"#.to_owned(),
+            "tls_cipher_suites: cannot be chosen",
+        ),
+        (
+            format!("{AUTH}template {{ contents = \"x\" destination = \"/x\" exec {{ env {{ custom = [\"x\"] }} }} }}"),
+            "env custom: \"x\" is no NAME=value",
+        ),
+        (
+            format!(
+                "{AUTH}template {{ contents = \"x\" destination = \"/x\" exec {{ env {{ allowlist = \"A?\" }} }} }}"
+            ),
+            "env allowlist: \"A?\": only * stands for other text",
         ),
         (
             "api_proxy { use_auto_auth_token = true }\nlistener \"unix\" { address = \"/x\" }".to_owned(),

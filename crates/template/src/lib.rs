@@ -52,6 +52,8 @@ pub struct Options {
     pub right: String,
     /// Fail on a key that is not there, rather than print `<no value>`.
     pub error_on_missing_key: bool,
+    /// Functions that the template must not use.
+    pub denied: Vec<String>,
 }
 
 /// What templates read from outside.
@@ -171,7 +173,7 @@ pub enum Error {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { left: "{{".to_owned(), right: "}}".to_owned(), error_on_missing_key: false }
+        Self { left: "{{".to_owned(), right: "}}".to_owned(), error_on_missing_key: false, denied: Vec::new() }
     }
 }
 

@@ -14,7 +14,8 @@ const MAX_DEPTH: usize = 100;
 
 type Defined = BTreeMap<String, Vec<Node>>;
 
-struct Parser {
+struct Parser<'o> {
+    options: &'o Options,
     tokens: Vec<Token>,
     at: usize,
     variables: Vec<String>,
@@ -33,6 +34,7 @@ enum End {
 /// The main nodes and those of `define` and `block`.
 pub(crate) fn parse(text: &str, options: &Options) -> Result<(Vec<Node>, Defined), Error> {
     let mut parser = Parser {
+        options,
         tokens: lex(text, options)?,
         at: 0,
         variables: vec!["$".to_owned()],
@@ -48,7 +50,7 @@ pub(crate) fn parse(text: &str, options: &Options) -> Result<(Vec<Node>, Defined
     }
 }
 
-impl Parser {
+impl Parser<'_> {
     fn list(&mut self) -> Result<(Vec<Node>, End), Error> {
         let mut nodes = Vec::new();
         while let Some(token) = self.next() {
@@ -272,6 +274,9 @@ impl Parser {
                 "true" => Operand::Bool(true),
                 "false" => Operand::Bool(false),
                 "nil" => Operand::Nil,
+                name if self.options.denied.iter().any(|denied| denied == name) => {
+                    return Err(self.fail(&format!("function {name:?} is in the list of those that are denied")));
+                }
                 name if functions::exists(name) => {
                     let chain = self.chain();
                     if chain.is_empty() { Operand::Function(word) } else { self.chained(word, chain) }

@@ -69,13 +69,31 @@ fn a_pass_names_all_that_is_missing_and_the_next_one_renders() {
 
 #[test]
 fn delimiters_and_missing_keys_can_be_set() {
-    let options = Options { left: "<<".to_owned(), right: ">>".to_owned(), error_on_missing_key: true };
+    let options =
+        Options { left: "<<".to_owned(), right: ">>".to_owned(), error_on_missing_key: true, ..Options::default() };
     let template = Template::parse_with("<< .user >> {{ stays }} x<<- /* no */ ->> y << .nope >>", options).unwrap();
     let error = template.render(&root(), &NoSource).unwrap_err();
     assert_eq!(error.to_string(), "template line 1: map has no entry for key \"nope\"");
     let options = Options { left: "[[".to_owned(), right: "]]".to_owned(), ..Options::default() };
     let template = Template::parse_with("[[ .user ]] {{ stays }} x [[- /* no */ -]] y [[ .nope ]]", options).unwrap();
     assert_eq!(template.render(&root(), &NoSource).unwrap().expose(), "ada {{ stays }} xy <no value>");
+}
+
+#[test]
+fn denied_functions_are_refused_wherever_they_stand() {
+    let parse = |text: &str| {
+        let denied = vec!["env".to_owned(), "scratch".to_owned()];
+        Template::parse_with(text, Options { denied, ..Options::default() })
+    };
+    for text in [
+        "{{ env \"X\" }}",
+        "x\n{{ if false }}{{ \"X\" | env }}{{ end }}",
+        "{{ define \"t\" }}{{ print (env \"X\") }}{{ end }}",
+        "{{ scratch.Get \"x\" }}",
+    ] {
+        assert!(parse(text).unwrap_err().to_string().contains("is in the list of those that are denied"), "{text}");
+    }
+    parse("{{ .env }}{{ envOrDefault \"X\" \"y\" }}{{ \"env\" }}").unwrap();
 }
 
 #[test]
