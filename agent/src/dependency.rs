@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use holdfast_api_types::{Envelope, header};
 use holdfast_base::{Clock, Timestamp};
-use holdfast_client::{Call as Request, Client, Error as ClientError};
+use holdfast_client::{Call as Request, Client, Error as ClientError, certificate::good_until};
 use holdfast_template::{Call, Kind};
 use http::Method;
 use serde_json::{Map, Value, json};
@@ -23,8 +23,11 @@ use crate::{
 
 /// Refused renewals in a row after which the lease is replaced instead.
 const REFUSALS: u32 = 2;
-/// Part of a certificate's life after which `pkiCert` asks for another one.
+/// Part of a certificate's life after which another one is asked for.
 const CERTIFICATE_FRACTION: f64 = 0.85;
+
+/// Until another certificate is asked for, where one was over when it came: not as fast as they are made.
+const OVER: Duration = Duration::from_secs(60);
 
 /// What the template engine gets, and when to do what about it.
 pub struct Dependency {
@@ -38,6 +41,8 @@ pub struct Dependency {
     ttl: Option<Duration>,
     envelope: Option<Value>,
     lease: Option<Lease>,
+    /// End of a certificate that has no lease.
+    ends: Option<Timestamp>,
     due: Option<Instant>,
     failures: u32,
     failure: Option<Failure>,
@@ -83,6 +88,7 @@ impl Dependency {
             ttl,
             envelope: None,
             lease: None,
+            ends: None,
             due: Some(Instant::now()),
             failures: 0,
             failure: None,
@@ -155,19 +161,20 @@ impl Dependency {
         self.failure.as_ref()
     }
 
-    /// How far its value can be trusted.
-    pub fn state(&self) -> State {
+    /// How far its value can be trusted at `now`.
+    pub fn state(&self, now: Timestamp) -> State {
         match (&self.envelope, &self.lease) {
             (None, _) => State::Waiting,
             (_, Some(lease)) if lease.ends <= Instant::now() => State::Expired,
+            (_, None) if self.ends.is_some_and(|ends| ends <= now) => State::Expired,
             _ if self.failure.is_some() => State::Stale,
             _ => State::Fresh,
         }
     }
 
-    /// When its lease ends.
+    /// When its lease ends, or its certificate.
     pub fn expires(&self) -> Option<Timestamp> {
-        self.lease.as_ref().map(|lease| lease.ends_wall)
+        self.lease.as_ref().map(|lease| lease.ends_wall).or(self.ends)
     }
 
     /// The lease id.
@@ -298,10 +305,17 @@ impl Dependency {
         let ttl = Duration::from_secs(envelope.lease_duration);
         if envelope.lease_id.is_empty() || ttl.is_zero() {
             self.lease = None;
-            // A write without lease is done once: to do it again would make another certificate each time.
-            self.due = match self.certificate_left(&envelope, round) {
-                Some(left) => Some(sent + round.jitter.around(left, CERTIFICATE_FRACTION)),
-                None => (!self.writes()).then(|| Instant::now() + round.refresh),
+            // A write without lease is done once: to do it again would make another certificate each time. So it is done
+            // again near the end of what it made, if that has one.
+            let until = envelope.data.as_ref().filter(|_| self.writes()).and_then(good_until);
+            self.ends = until.and_then(|until| Timestamp::from_second(until).ok());
+            self.due = match self.ends {
+                Some(ends) => {
+                    let left = u64::try_from(ends.as_second() - round.clock.now().as_second()).unwrap_or(0);
+                    let left = if left == 0 { OVER } else { Duration::from_secs(left) };
+                    Some(sent + round.jitter.around(left, CERTIFICATE_FRACTION))
+                }
+                None => self.is_polled().then(|| Instant::now() + round.refresh),
             };
         } else {
             let same = self.lease.as_ref().filter(|lease| lease.id == envelope.lease_id);
@@ -327,6 +341,7 @@ impl Dependency {
             };
             self.due = Some(sent + due_in(&lease, ttl, round.jitter));
             self.lease = Some(lease);
+            self.ends = None;
         }
         self.envelope = Some(json!({
             "request_id": envelope.request_id,
@@ -336,14 +351,6 @@ impl Dependency {
             "warnings": envelope.warnings,
             "data": envelope.data,
         }));
-    }
-
-    /// How long the certificate of a `pkiCert` is still good.
-    fn certificate_left(&self, envelope: &Envelope, round: Round<'_>) -> Option<Duration> {
-        let data = envelope.data.as_ref().filter(|_| self.call.kind == Kind::Certificate)?;
-        let ends = data.get("expiration").and_then(Value::as_i64)?;
-        let left = u64::try_from(ends.saturating_sub(round.clock.now().as_second())).unwrap_or(0);
-        Some(Duration::from_secs(left).max(Duration::from_secs(1)))
     }
 
     async fn renew(&mut self, id: &str, round: Round<'_>) -> Result<(), Failure> {

@@ -419,7 +419,8 @@ impl Agent {
     fn set_state(&mut self, name: &str, failed: Option<String>) {
         let Some(item) = self.items.iter().find(|item| item.item.name == name) else { return };
         let used: Vec<&Dependency> = item.calls.iter().filter_map(|call| self.dependencies.get(call)).collect();
-        let mut state = used.iter().map(|dependency| dependency.state()).max().unwrap_or_default();
+        let now = self.clock.now();
+        let mut state = used.iter().map(|dependency| dependency.state(now)).max().unwrap_or_default();
         if item.calls.is_empty() {
             state = State::Fresh;
         }
@@ -430,7 +431,7 @@ impl Agent {
         let expires = used.iter().filter_map(|dependency| dependency.expires()).min();
         let changed = self.status.items.get(name).and_then(|status| status.changed);
         let status = ItemStatus { state, changed, expires, reason };
-        self.metrics.item(name, &status, self.clock.now());
+        self.metrics.item(name, &status, now);
         self.status.items.insert(name.to_owned(), status);
     }
 

@@ -6,6 +6,7 @@ use std::{
 };
 
 use futures::SinkExt;
+use holdfast_base::{Clock, SystemClock};
 use serde_json::{Value, json};
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
@@ -37,6 +38,10 @@ pub struct World {
     pub renewals: usize,
     /// Logins.
     pub logins: usize,
+    /// Paths that make something without a lease: the seconds that it is good for, if it says so.
+    pub issues: BTreeMap<String, Option<u64>>,
+    /// What was made there.
+    pub issued: usize,
     /// Reads of unleased paths.
     pub reads: BTreeMap<String, usize>,
     /// Where paths come from that subscribers are told have changed; without it there are no events, and when it is
@@ -159,6 +164,12 @@ impl World {
         if let Some(data) = self.kv.get(path) {
             *self.reads.entry(path.to_owned()).or_default() += 1;
             return (200, json!({ "data": data }));
+        }
+        if let Some(good_for) = self.issues.get(path).copied() {
+            assert_eq!(body["common_name"], "app", "a write");
+            self.issued += 1;
+            let ends = good_for.map(|seconds| SystemClock.now().as_second().unsigned_abs() + seconds);
+            return (200, json!({ "data": { "certificate": format!("c{}", self.issued), "expiration": ends } }));
         }
         let Some((ttl, _)) = self.leased.get(path).copied() else { return (404, json!({ "errors": [] })) };
         let item = headers.get("x-holdfast-item").unwrap().clone();

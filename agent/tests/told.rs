@@ -83,3 +83,35 @@ async fn whoever_says_how_often_is_obeyed() {
     until("polled", 5, || reads(&pod, PATHS[1]) > 20).await;
     agent.abort();
 }
+
+#[tokio::test]
+async fn what_a_write_made_is_made_again_near_its_end_and_only_then() {
+    let pod = pod_with_values().await;
+    let tell = events(&pod);
+    pod.server.world.lock().unwrap().issues = [("pki/issue/lasting".to_owned(), None)].into();
+    let item = |role: &str| {
+        let template = format!(
+            "{{{{ with secret \"pki/issue/{role}\" \"common_name=app\" }}}}{{{{ .Data.certificate }}}}{{{{ end }}}}"
+        );
+        json!({ "name": role, "template": template })
+    };
+    let [one, _] = items();
+    let agent = pod.start(&[item("lasting"), one]);
+    until("subscribed", 5, || pod.text("lasting") == "c1" && tell.receiver_count() > 0).await;
+    // The subscription breaks and is made again: something may have been missed, but this was not.
+    drop(tell);
+    let tell = events(&pod);
+    until("subscribed again", 5, || tell.receiver_count() > 0).await;
+    write(&pod, PATHS[0], "second");
+    tell.send(PATHS[0].to_owned()).unwrap();
+    until("all is read again", 5, || pod.text("one") == "second").await;
+    agent.abort();
+    assert_eq!(pod.server.world.lock().unwrap().issued, 1);
+
+    let pod = Pod::new().await;
+    pod.server.world.lock().unwrap().issues = [("pki/issue/short".to_owned(), Some(2))].into();
+    let agent = pod.start(&[item("short")]);
+    until("made again", 10, || pod.text("short") == "c3").await;
+    agent.abort();
+    assert!(pod.server.world.lock().unwrap().issued <= 4, "not as fast as it goes");
+}

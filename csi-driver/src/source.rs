@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use holdfast_api_types::{Envelope, header};
 use holdfast_base::{Clock, Entropy, Timestamp};
-use holdfast_client::Error;
+use holdfast_client::{Error, certificate::good_until};
 use http::Method;
 use tracing::warn;
 
@@ -317,10 +317,9 @@ async fn ask(
     client.envelope(call).await
 }
 
-/// When to make anew what a write without lease gave: at two thirds of a certificate's time (`expiration`, as PKI engines
-/// tell it), otherwise not in sight.
+/// When to make anew what a write without lease gave: at two thirds of a certificate's time, otherwise not in sight.
 fn made_until(envelope: &Envelope, now: Timestamp) -> Duration {
-    let expiration = envelope.data.as_ref().and_then(|data| data.get("expiration")?.as_i64());
+    let expiration = envelope.data.as_ref().and_then(good_until);
     let left = expiration.map(|at| at.saturating_sub(now.as_second()).clamp(1, 30 * 86_400));
     Duration::from_secs(left.and_then(|left| u64::try_from(left).ok()).unwrap_or(45 * 86_400)).mul_f64(2.0 / 3.0)
 }

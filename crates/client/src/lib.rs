@@ -4,6 +4,7 @@
 //! gives a clone that carries another token. Tokens never appear in errors or logs.
 
 pub mod advice;
+pub mod certificate;
 mod events;
 mod forward;
 mod roots;
