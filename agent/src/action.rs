@@ -130,6 +130,7 @@ async fn execute(command: &[String], timeout: Duration, inherited: &Inherited) -
         .kill_on_drop(true)
         .spawn()
         .map_err(|error| Error::Exec(format!("{program}: {error}")))?;
+    child.id().into_iter().for_each(holdfast_runtime::unharden);
     match tokio::time::timeout(timeout, child.wait()).await {
         Ok(Ok(status)) if status.success() => Ok(()),
         Ok(Ok(status)) => Err(Error::Exec(format!("{program}: {status}"))),

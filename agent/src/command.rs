@@ -103,6 +103,7 @@ fn start(arguments: &Arguments, mode: Mode) -> Result<u8, Failure> {
     let format = config.log_format.parse().unwrap_or(LogFormat::Text);
     let level = config.log_level.to_ascii_lowercase();
     holdfast_runtime::init_logs(format, if level.is_empty() { "info" } else { &level });
+    holdfast_runtime::harden();
     for warning in warnings {
         warn!("{warning}");
     }

@@ -94,6 +94,7 @@ fn start(exec: &Exec, environment: &Environment) -> Result<Child, Failure> {
         .kill_on_drop(true)
         .spawn()
         .map_err(|error| Failure::new(Class::Config, format!("exec: {program}: {error}")))?;
+    child.id().into_iter().for_each(holdfast_runtime::unharden);
     info!(program, pid = child.id(), "started");
     Ok(child)
 }

@@ -9,6 +9,7 @@ use holdfast_runtime::Shutdown;
 fn main() -> ExitCode {
     let options = Options::parse();
     holdfast_runtime::init_logs(options.log_format, &filter(&options.log_level));
+    holdfast_runtime::harden();
     let done = match options.command {
         Command::Fetcher(options) => fetch(*options),
         Command::Mounter(options) => holdfast_csi::mounter::run(&options),

@@ -54,6 +54,7 @@ fn main() -> anyhow::Result<()> {
         None => Settings::from_environment(),
     };
     holdfast_runtime::init_logs(settings.log_format, &settings.log_level);
+    holdfast_runtime::harden();
     runtime()?.block_on(run::run(settings))
 }
 

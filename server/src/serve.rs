@@ -8,7 +8,7 @@ use holdfast_base::{Clock, Entropy, SystemClock, SystemEntropy};
 use holdfast_core::{Core, CoreConfig, InitStep, Verb};
 use holdfast_http::{Certificate, Handle};
 use holdfast_peer::TlsNet;
-use holdfast_runtime::{Shutdown, init_logs_with, set_log_filter};
+use holdfast_runtime::{Shutdown, harden, init_logs_with, set_log_filter};
 use tokio::{
     signal::unix::{SignalKind, signal},
     sync::{mpsc, oneshot},
@@ -25,7 +25,7 @@ use crate::{
     front::Front,
     listeners::{self, Listeners},
     metrics::Metrics,
-    process::{PidFile, harden},
+    process::PidFile,
     registry::registry,
     store::{open_seal, open_storage},
 };

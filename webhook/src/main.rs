@@ -87,6 +87,7 @@ async fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
     holdfast_runtime::install_crypto_provider();
     holdfast_runtime::init_logs(arguments.log_format, &arguments.log_level);
+    holdfast_runtime::harden();
     let client = kube::Client::try_default().await.context("cannot find the cluster")?;
     let shutdown = Shutdown::on_signals()?;
     let admin = Admin::new();

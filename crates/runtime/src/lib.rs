@@ -13,10 +13,12 @@
 
 mod admin;
 mod logs;
+mod process;
 mod tasks;
 
 pub use admin::Admin;
 pub use logs::{LogFormat, init_logs, init_logs_with, log_filter, set_log_filter};
+pub use process::{harden, unharden};
 pub use tasks::{Shutdown, Tasks};
 
 /// Makes aws-lc-rs the TLS provider of the process. Call it first in `main`.
