@@ -135,7 +135,7 @@ pub fn plan(annotations: &Annotations) -> Result<Option<(Plan, Findings)>, Error
         (false, true) => vault::plan(annotations, &mut findings)?,
     };
     plan.items.sort_by(|a, b| a.name.cmp(&b.name));
-    if plan.items.is_empty() && plan.choices.token != Some(true) {
+    if plan.items.is_empty() && plan.choices.token != Some(true) && plan.choices.proxy != Some(true) {
         findings.mistake(format!(
             "no secret is named; add {}",
             if plan.vault { "vault.hashicorp.com/agent-inject-secret-NAME" } else { "holdfast.dev/secret.NAME" }

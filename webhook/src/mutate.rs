@@ -96,6 +96,7 @@ pub fn inject(
 ) -> Result<Injection, Error> {
     let mut findings = Findings::default();
     let user = pod::user(pod, plan, &mut findings)?;
+    pod::may_listen(pod, plan, &mut findings)?;
     let config = agent::config(plan, located, settings)?;
     let text = agent::env_text(plan, &config)?;
     let mounts = pod::agent_mounts(pod, plan)?;

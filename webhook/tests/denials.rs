@@ -28,6 +28,8 @@ fn wrong_values_are_denied_with_annotation_and_fix() {
         annotations
     };
     let none = json!({});
+    let on_the_node = json!({ "hostNetwork": true });
+    let taken = json!({ "containers": [{ "name": "app", "image": "a", "ports": [{ "containerPort": 8200 }] }] });
     let cases = [
         (own("inject", "Yes!"), &none, "annotation holdfast.dev/inject: \"Yes!\" is neither"),
         (own("inject", "yes"), &none, "annotation holdfast.dev/inject: there is no profile \"yes\" for namespace shop"),
@@ -71,6 +73,20 @@ fn wrong_values_are_denied_with_annotation_and_fix() {
         ),
         (own("resources", "cpu=1"), &none, "annotation holdfast.dev/resources:"),
         (own("log-level", "loud"), &none, "annotation holdfast.dev/log-level:"),
+        (own("proxy", "80"), &none, "annotation holdfast.dev/proxy: \"80\" is no port from 1024 to 65535"),
+        (own("proxy", "yes"), &none, "annotation holdfast.dev/proxy: \"yes\": use a port"),
+        (own("proxy-token", "force"), &none, "annotation holdfast.dev/proxy-token: \"force\": use missing, always"),
+        (own("proxy", "8200"), &on_the_node, "annotation holdfast.dev/proxy: the pod has hostNetwork"),
+        (
+            vault("agent-enable-quit", "true"),
+            &on_the_node,
+            "annotation vault.hashicorp.com/agent-enable-quit: the pod has",
+        ),
+        (
+            vault("agent-cache-enable", "true"),
+            &taken,
+            "annotation vault.hashicorp.com/agent-cache-enable: container \"app\" has port 8200 already",
+        ),
         (own("run-as-user", "root"), &none, "annotation holdfast.dev/run-as-user:"),
         (
             vault("agent-inject-default-template", "yaml"),

@@ -2,6 +2,11 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
+use holdfast_agent::config::UseToken;
+
+/// Port of the agent where nobody says another one, as with Vault's injector.
+const PROXY_PORT: u16 = 8200;
+
 /// Place among the init containers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Order {
@@ -87,6 +92,14 @@ choices! {
     extra_secret: String,
     /// Container whose mounts the agent gets too.
     copy_mounts: String,
+    /// Requests of the application go through the agent.
+    proxy: bool,
+    /// Port of the agent on the pod's loopback.
+    proxy_port: u16,
+    /// Whose token such a request carries.
+    proxy_token: UseToken,
+    /// A request to that port ends the agent.
+    quit: bool,
 }
 
 impl Choices {
@@ -98,6 +111,12 @@ impl Choices {
     /// Where the files are.
     pub fn mount_path(&self, vault: bool) -> &str {
         self.mount_path.as_deref().unwrap_or(if vault { "/vault/secrets" } else { "/holdfast/secrets" })
+    }
+
+    /// Port on which the agent listens, if it does: once everything is rendered there is no agent.
+    pub fn listens(&self) -> Option<u16> {
+        let wanted = self.proxy == Some(true) || self.quit == Some(true);
+        (wanted && !self.is_once()).then(|| self.proxy_port.unwrap_or(PROXY_PORT))
     }
 
     /// Init mode.

@@ -2,12 +2,13 @@
 
 use std::collections::BTreeSet;
 
+use holdfast_agent::config::UseToken;
 use holdfast_crd_types::names as crd;
 
 use super::{
     Annotations, Choices, Error, Findings, HOLDFAST, Order, Plan, Planned, SourceRef, spelling,
     value::{
-        absolute, boolean, duration, level, log_format, name as object, names, number, octal, quantity, refresh,
+        absolute, boolean, duration, level, log_format, name as object, names, number, octal, port, quantity, refresh,
         relative, wrong,
     },
 };
@@ -31,6 +32,9 @@ pub(super) const KEYS: &[&str] = &[
     "mount-read-only",
     "namespace",
     "order",
+    "proxy",
+    "proxy-token",
+    "quit",
     "refresh",
     "resources",
     "revoke-on-exit",
@@ -154,6 +158,9 @@ pub(super) fn choose(choices: &mut Choices, annotation: &str, key: &str, value: 
         "mount-read-only" => choices.mount_read_only = Some(boolean(annotation, value)?),
         "refresh" => choices.refresh = Some(refresh(annotation, value)?),
         "init-timeout" => choices.init_timeout = Some(duration(annotation, value)?),
+        "proxy" => proxy(annotation, value, choices)?,
+        "proxy-token" => choices.proxy_token = Some(proxy_token(annotation, value)?),
+        "quit" => choices.quit = Some(boolean(annotation, value)?),
         "resources" => resources(annotation, value, choices)?,
         "run-as-user" => choices.run_as_user = Some(number(annotation, value)?),
         "run-as-group" => choices.run_as_group = Some(number(annotation, value)?),
@@ -269,6 +276,30 @@ fn source(annotation: &str, value: &str) -> Result<SourceRef, Error> {
         return Err(wrong(annotation, "is empty; use a path or credential/<name of a DynamicCredential>"));
     }
     Ok(SourceRef::Path(value.to_owned()))
+}
+
+/// A port; or whether at all, at the usual one.
+fn proxy(annotation: &str, value: &str, choices: &mut Choices) -> Result<(), Error> {
+    if let Ok(port) = value.trim().parse::<u16>()
+        && port > 1
+    {
+        choices.proxy_port = Some(self::port(annotation, value)?);
+        choices.proxy = Some(true);
+        return Ok(());
+    }
+    let wanted = boolean(annotation, value)
+        .map_err(|_| wrong(annotation, format!("{value:?}: use a port such as \"8200\", or \"false\"")))?;
+    choices.proxy = Some(wanted);
+    Ok(())
+}
+
+fn proxy_token(annotation: &str, value: &str) -> Result<UseToken, Error> {
+    match value.trim() {
+        "missing" => Ok(UseToken::Missing),
+        "always" => Ok(UseToken::Always),
+        "never" => Ok(UseToken::Never),
+        _ => Err(wrong(annotation, format!("{value:?}: use missing, always or never"))),
+    }
 }
 
 /// `small`, or `requests.cpu=5m,limits.memory=64Mi`.

@@ -45,6 +45,12 @@ pub(super) fn number(annotation: &str, value: &str) -> Result<i64, Error> {
         .ok_or_else(|| wrong(annotation, format!("{value:?} is no user or group id")))
 }
 
+/// Without privileges the agent can have those from 1024 on.
+pub(super) fn port(annotation: &str, value: &str) -> Result<u16, Error> {
+    let port = value.trim().parse().ok().filter(|port| *port >= 1024);
+    port.ok_or_else(|| wrong(annotation, format!("{value:?} is no port from 1024 to 65535")))
+}
+
 pub(super) fn absolute(annotation: &str, value: &str) -> Result<String, Error> {
     let path = value.trim_end_matches('/');
     let bad = |part: &str| part == ".." || part == ".";

@@ -4,7 +4,7 @@ mod table;
 
 use std::collections::BTreeSet;
 
-use holdfast_agent::action::Action;
+use holdfast_agent::{action::Action, config::UseToken};
 
 use self::table::{Effect, KEYS, NAMED, PREFIXES};
 use super::{
@@ -12,7 +12,7 @@ use super::{
     holdfast::{auth_mount, on_change},
     spelling,
     value::{
-        absolute, boolean, duration, level, log_format, name as object, names, number, octal, quantity, refresh,
+        absolute, boolean, duration, level, log_format, name as object, names, number, octal, port, quantity, refresh,
         relative, wrong,
     },
 };
@@ -97,6 +97,16 @@ fn choose(
         "agent-revoke-on-shutdown" => choices.revoke_on_exit = Some(boolean(annotation, value)?),
         "agent-extra-secret" => choices.extra_secret = Some(object(annotation, value)?),
         "agent-copy-volume-mounts" => choices.copy_mounts = Some(object(annotation, value)?),
+        "agent-cache-enable" => choices.proxy = Some(boolean(annotation, value)?),
+        "agent-cache-listener-port" => choices.proxy_port = Some(port(annotation, value)?),
+        "agent-cache-use-auto-auth-token" => {
+            choices.proxy_token = Some(match value.trim() {
+                "force" => UseToken::Always,
+                value if boolean(annotation, value)? => UseToken::Missing,
+                _ => UseToken::Never,
+            });
+        }
+        "agent-enable-quit" => choices.quit = Some(boolean(annotation, value)?),
         "template-static-secret-render-interval" => choices.refresh = Some(refresh(annotation, value)?),
         "log-level" => choices.log_level = Some(level(annotation, value)?),
         "log-format" => choices.log_format = Some(log_format(annotation, value)?),

@@ -1,15 +1,15 @@
 //! The agent's configuration and container.
 
-use std::{collections::BTreeMap, path::PathBuf};
+use std::{collections::BTreeMap, net::Ipv4Addr, path::PathBuf};
 
-use holdfast_agent::config::{self, Auth, Config, Item, Server};
+use holdfast_agent::config::{self, Address, Auth, Config, Item, Listener, Proxy, Server, UseToken};
 use holdfast_template::{Options, Template};
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
 use super::{CONTAINER, Settings};
 use crate::{
-    annotations::{Error, HOLDFAST, Plan, Planned, SourceRef, VAULT},
+    annotations::{Choices, Error, HOLDFAST, Plan, Planned, SourceRef, VAULT},
     cluster::Located,
 };
 
@@ -48,10 +48,26 @@ pub(super) fn config(plan: &Plan, located: &BTreeMap<String, Located>, settings:
         init_timeout: choices.init_timeout.unwrap_or(settings.init_timeout),
         token_file: choices.token.unwrap_or_default().then(|| base.join("token")),
         revoke_on_exit: choices.revoke_on_exit.unwrap_or_default(),
+        listeners: choices.listens().map(|port| listener(port, choices)).into_iter().collect(),
+        proxy: match (choices.listens(), choices.proxy) {
+            (Some(_), Some(true)) => Proxy { use_token: choices.proxy_token.unwrap_or(UseToken::Missing), cache: true },
+            _ => Proxy::default(),
+        },
         log_level: choices.log_level.clone().unwrap_or_default(),
         log_format: choices.log_format.clone().unwrap_or_default(),
         ..Config::default()
     })
+}
+
+/// Where the pod's containers, and nobody else, reach the agent.
+fn listener(port: u16, choices: &Choices) -> Listener {
+    Listener {
+        address: Address::Tcp((Ipv4Addr::LOCALHOST, port).into()),
+        tls: None,
+        require_request_header: false,
+        enable_quit: choices.quit.unwrap_or_default(),
+        metrics_only: false,
+    }
 }
 
 fn item(planned: &Planned, plan: &Plan, located: &BTreeMap<String, Located>) -> Result<Item, Error> {

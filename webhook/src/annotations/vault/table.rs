@@ -17,10 +17,10 @@ use Effect::{Moot, Refused, Unsupported, Works};
 /// Keys of a pod.
 pub(super) const KEYS: &[(&str, Effect)] = &[
     ("agent-auto-auth-exit-on-err", Moot("the agent ends with a reason when its first login fails")),
-    ("agent-cache-enable", Moot("a credential belongs to the pod, so init and sidecar share it without a cache")),
+    ("agent-cache-enable", Works("proxy")),
     ("agent-cache-exit-on-err", Moot("there is no cache to restore")),
-    ("agent-cache-listener-port", Moot("there is no local listener")),
-    ("agent-cache-use-auto-auth-token", Moot("there is no local listener")),
+    ("agent-cache-listener-port", Works("proxy")),
+    ("agent-cache-use-auto-auth-token", Works("proxy-token")),
     (
         "agent-configmap",
         Unsupported(
@@ -31,7 +31,7 @@ pub(super) const KEYS: &[(&str, Effect)] = &[
     ("agent-copy-volume-mounts", Works("copy-mounts")),
     ("agent-disable-idle-connections", Moot("the agent keeps one connection")),
     ("agent-disable-keep-alives", Moot("the agent keeps one connection")),
-    ("agent-enable-quit", Moot("the sidecar does not keep a Job from ending")),
+    ("agent-enable-quit", Works("quit")),
     ("agent-extra-secret", Works("extra-secret")),
     ("agent-image", Refused("the cluster's administrator chooses the image")),
     ("agent-init-first", Works("order")),
