@@ -12,6 +12,7 @@ mod template;
 mod tests;
 
 use std::{
+    collections::BTreeMap,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -57,6 +58,22 @@ pub fn load(paths: &[PathBuf], environment: &dyn Fn(&str) -> Option<String>) -> 
     }
     reading.add_environment(environment)?;
     reading.finish()
+}
+
+/// An auth method by its type and the keys of its `config`, as a file has them, with what is strange about them; for
+/// configurations that come from elsewhere.
+pub fn method(kind: &str, parameters: &BTreeMap<String, String>) -> Result<(Auth, Vec<String>), Error> {
+    let text = serde_json::json!({ "method": { "type": kind, "config": parameters } }).to_string();
+    let file = Path::new("auth-config");
+    let body = holdfast_hcl::parse(&text).map_err(|error| Error::File(error.to_string()))?;
+    let mut reading = Reading::new();
+    let top = Stanza::new(file, "", &body);
+    let Some((kind, method)) = top.typed("method")?.pop() else { return Err(top.wrong("method", "missing").into()) };
+    let auth = reading.method(&kind, &method)?;
+    if reading.config.server.ca_file.is_some() {
+        return Err(method.wrong("config ca_cert", "the authority of the server is not the method's to say").into());
+    }
+    Ok((auth, reading.warnings))
 }
 
 /// The files of a folder in order, or the file itself.

@@ -97,7 +97,7 @@ pub fn inject(
     let mut findings = Findings::default();
     let user = pod::user(pod, plan, &mut findings)?;
     pod::may_listen(pod, plan, &mut findings)?;
-    let config = agent::config(plan, located, settings)?;
+    let config = agent::config(plan, located, settings, &mut findings)?;
     let text = agent::env_text(plan, &config)?;
     let mounts = pod::agent_mounts(pod, plan)?;
     let container = agent::container(plan, &config, text, &user, mounts, settings);

@@ -73,6 +73,18 @@ fn wrong_values_are_denied_with_annotation_and_fix() {
         ),
         (own("resources", "cpu=1"), &none, "annotation holdfast.dev/resources:"),
         (own("log-level", "loud"), &none, "annotation holdfast.dev/log-level:"),
+        (
+            own("auth-type", "aws"),
+            &none,
+            "annotation holdfast.dev/auth-type: auth-config: method \"aws\" type: \"aws\" is not",
+        ),
+        (
+            own("auth-type", "approle"),
+            &none,
+            "annotation holdfast.dev/auth-type: auth-config: method \"approle\" config role_id",
+        ),
+        (own("auth-config", "path"), &none, "annotation holdfast.dev/auth-config: \"path\": use path="),
+        (vault("auth-type", "token_file"), &none, "annotation vault.hashicorp.com/auth-type: auth-config: method"),
         (own("proxy", "80"), &none, "annotation holdfast.dev/proxy: \"80\" is no port from 1024 to 65535"),
         (own("proxy", "yes"), &none, "annotation holdfast.dev/proxy: \"yes\": use a port"),
         (own("proxy-token", "force"), &none, "annotation holdfast.dev/proxy-token: \"force\": use missing, always"),
@@ -101,7 +113,6 @@ fn wrong_values_are_denied_with_annotation_and_fix() {
             "annotation vault.hashicorp.com/agent-inject-template-file-db: files of",
         ),
         (vault("agent-limits-mem", "much"), &none, "annotation vault.hashicorp.com/agent-limits-mem:"),
-        (vault("auth-type", "aws"), &none, "annotation vault.hashicorp.com/auth-type: \"aws\" is not supported"),
         (
             vault("agent-inject-template-db", "{{ nosuch }}"),
             &none,

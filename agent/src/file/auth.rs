@@ -32,7 +32,7 @@ impl Reading {
         Ok(())
     }
 
-    fn method(&mut self, kind: &str, method: &Stanza<'_>) -> Result<Auth, Error> {
+    pub(super) fn method(&mut self, kind: &str, method: &Stanza<'_>) -> Result<Auth, Error> {
         let mount = method.string("mount_path")?.unwrap_or_else(|| format!("auth/{kind}"));
         let mut auth = Auth {
             mount: mount.trim_matches('/').trim_start_matches("auth/").to_owned(),

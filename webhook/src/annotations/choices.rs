@@ -46,6 +46,10 @@ choices! {
     server: String,
     /// Mount of the auth method, without `auth/`.
     auth_mount: String,
+    /// Auth method, as a file of the agent names it.
+    auth_type: String,
+    /// What a file has in its `config`.
+    auth_config: BTreeMap<String, String>,
     /// Audience of the pod's token.
     audience: String,
     /// Namespace of the server.

@@ -16,7 +16,9 @@ use super::{
 /// Said once for a pod.
 pub(super) const KEYS: &[&str] = &[
     "audience",
+    "auth-config",
     "auth-path",
+    "auth-type",
     "client-timeout",
     "containers",
     "copy-mounts",
@@ -138,6 +140,15 @@ pub(super) fn choose(choices: &mut Choices, annotation: &str, key: &str, value: 
         "role" => choices.role = text(),
         "server" => choices.server = text(),
         "auth-path" => choices.auth_mount = Some(auth_mount(value)),
+        "auth-type" => choices.auth_type = text(),
+        "auth-config" => {
+            for pair in names(value) {
+                let (name, value) = pair
+                    .split_once('=')
+                    .ok_or_else(|| wrong(annotation, format!("{pair:?}: use path=/vault/custom/jwt,other=value")))?;
+                auth_parameter(choices, name, value);
+            }
+        }
         "audience" if value.trim().is_empty() => return Err(wrong(annotation, "is empty; use for example holdfast")),
         "audience" => choices.audience = text(),
         "namespace" => choices.namespace = text().filter(|name| !name.is_empty()),
@@ -261,6 +272,12 @@ pub(super) fn on_change(annotations: &Annotations, name: &str) -> Result<Vec<hol
 pub(super) fn auth_mount(value: &str) -> String {
     let value = value.trim_matches('/');
     value.strip_prefix("auth/").unwrap_or(value).to_owned()
+}
+
+/// With the names of files, which have no `-` in them.
+pub(super) fn auth_parameter(choices: &mut Choices, name: &str, value: &str) {
+    let name = name.trim().replace('-', "_");
+    choices.auth_config.get_or_insert_default().insert(name, value.trim().to_owned());
 }
 
 fn source(annotation: &str, value: &str) -> Result<SourceRef, Error> {

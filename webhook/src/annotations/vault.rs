@@ -9,7 +9,7 @@ use holdfast_agent::{action::Action, config::UseToken};
 use self::table::{Effect, KEYS, NAMED, PREFIXES};
 use super::{
     Annotations, Choices, Error, Findings, HOLDFAST, Order, Plan, Planned, VAULT, command,
-    holdfast::{auth_mount, on_change},
+    holdfast::{auth_mount, auth_parameter, on_change},
     spelling,
     value::{
         absolute, boolean, duration, level, log_format, name as object, names, number, octal, port, quantity, refresh,
@@ -77,8 +77,7 @@ fn choose(
         "role" => choices.role = filled(),
         "service" => choices.server = filled(),
         "auth-path" => choices.auth_mount = Some(auth_mount(value)),
-        "auth-type" if value == "kubernetes" => {}
-        "auth-type" => return Err(wrong(annotation, format!("{value:?} is not supported; use kubernetes"))),
+        "auth-type" => choices.auth_type = filled(),
         "namespace" => choices.namespace = filled(),
         "client-timeout" => choices.client_timeout = Some(duration(annotation, value)?),
         "agent-pre-populate-only" => choices.once = Some(boolean(annotation, value)?),
@@ -111,6 +110,9 @@ fn choose(
         "log-level" => choices.log_level = Some(level(annotation, value)?),
         "log-format" => choices.log_format = Some(log_format(annotation, value)?),
         _ => {
+            if let Some(name) = key.strip_prefix("auth-config-") {
+                auth_parameter(choices, name, value);
+            }
             if let Some(resource) = resource(key) {
                 let amount = if value.is_empty() { String::new() } else { quantity(annotation, value)? };
                 choices.resources.insert(resource, amount);

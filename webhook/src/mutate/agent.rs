@@ -2,14 +2,17 @@
 
 use std::{collections::BTreeMap, net::Ipv4Addr, path::PathBuf};
 
-use holdfast_agent::config::{self, Address, Auth, Config, Item, Listener, Proxy, Server, UseToken};
+use holdfast_agent::{
+    config::{self, Address, Auth, Config, Item, Listener, Proxy, Server, UseToken},
+    file,
+};
 use holdfast_template::{Options, Template};
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
 use super::{CONTAINER, Settings};
 use crate::{
-    annotations::{Choices, Error, HOLDFAST, Plan, Planned, SourceRef, VAULT},
+    annotations::{Choices, Error, Findings, HOLDFAST, Plan, Planned, SourceRef, VAULT},
     cluster::Located,
 };
 
@@ -23,7 +26,12 @@ pub(super) struct User {
     pub(super) gid: i64,
 }
 
-pub(super) fn config(plan: &Plan, located: &BTreeMap<String, Located>, settings: &Settings) -> Result<Config, Error> {
+pub(super) fn config(
+    plan: &Plan,
+    located: &BTreeMap<String, Located>,
+    settings: &Settings,
+    findings: &mut Findings,
+) -> Result<Config, Error> {
     let (choices, base) = (&plan.choices, PathBuf::from(plan.choices.mount_path(plan.vault)));
     let items = plan.items.iter().map(|item| self::item(item, plan, located)).collect::<Result<Vec<_>, _>>()?;
     Ok(Config {
@@ -35,12 +43,7 @@ pub(super) fn config(plan: &Plan, located: &BTreeMap<String, Located>, settings:
             timeout: choices.client_timeout,
             ..Server::default()
         },
-        auth: Auth {
-            mount: choices.auth_mount.clone().unwrap_or_else(|| settings.auth_mount.clone()),
-            role: choices.role.clone().unwrap_or_default(),
-            token_path: PathBuf::from(config::TOKEN_PATH),
-            ..Auth::default()
-        },
+        auth: auth(plan, settings, findings)?,
         items,
         status_dir: base.join(".holdfast"),
         refresh: choices.refresh.unwrap_or(settings.refresh),
@@ -57,6 +60,48 @@ pub(super) fn config(plan: &Plan, located: &BTreeMap<String, Located>, settings:
         log_format: choices.log_format.clone().unwrap_or_default(),
         ..Config::default()
     })
+}
+
+/// How the agent logs in: by the pod's token, or as a file would say it.
+fn auth(plan: &Plan, settings: &Settings, findings: &mut Findings) -> Result<Auth, Error> {
+    let choices = &plan.choices;
+    let role = choices.role.clone().unwrap_or_default();
+    let said = |key: &str| plan.said.get(key).cloned().unwrap_or_else(|| format!("{HOLDFAST}{key}"));
+    let kind = choices.auth_type.as_deref().unwrap_or("kubernetes");
+    let mut parameters = choices.auth_config.clone().unwrap_or_default();
+    if kind == "kubernetes" {
+        if !parameters.is_empty() {
+            findings.notes.push(format!("{}: has no effect: the agent has a token of its own", said("auth-config")));
+        }
+        return Ok(Auth {
+            mount: choices.auth_mount.clone().unwrap_or_else(|| settings.auth_mount.clone()),
+            role,
+            token_path: PathBuf::from(config::TOKEN_PATH),
+            ..Auth::default()
+        });
+    }
+    let mut default = |name: &str, value: &str| {
+        parameters.entry(name.to_owned()).or_insert_with(|| value.to_owned());
+    };
+    match kind {
+        "jwt" => {
+            default("path", config::TOKEN_PATH);
+            // What a Secret gives cannot be removed.
+            default("remove_jwt_after_reading", "false");
+        }
+        "approle" => default("remove_secret_id_file_after_reading", "false"),
+        _ => {}
+    }
+    let (mut auth, strange) = file::method(kind, &parameters)
+        .map_err(|error| Error { annotation: said("auth-type"), reason: error.to_string() })?;
+    findings.mistakes.extend(strange.iter().map(|text| format!("{}: {text}", said("auth-type"))));
+    if let Some(mount) = &choices.auth_mount {
+        auth.mount.clone_from(mount);
+    }
+    if auth.role.is_empty() && kind != "approle" {
+        auth.role = role;
+    }
+    Ok(auth)
 }
 
 /// Where the pod's containers, and nobody else, reach the agent.

@@ -62,7 +62,7 @@ pub(super) const KEYS: &[(&str, Effect)] = &[
     ("auth-max-backoff", Moot("the agent's waits grow to half a minute and are random")),
     ("auth-min-backoff", Moot("the agent's waits grow to half a minute and are random")),
     ("auth-path", Works("auth-path")),
-    ("auth-type", Works("auth-path")),
+    ("auth-type", Works("auth-type")),
     ("ca-cert", Moot("the webhook delivers the server's CA")),
     ("ca-key", Moot("the webhook delivers the server's CA")),
     ("client-cert", Moot("the agent logs in with the pod's token")),
@@ -109,10 +109,8 @@ pub(super) const NAMED: &[(&str, Effect)] = &[
 ];
 
 /// Keys that are followed by the name of a parameter.
-pub(super) const PREFIXES: &[(&str, Effect)] = &[
-    ("agent-telemetry-", Moot("the agent has no telemetry to configure")),
-    ("auth-config-", Moot("login by kubernetes needs no configuration")),
-];
+pub(super) const PREFIXES: &[(&str, Effect)] =
+    &[("agent-telemetry-", Moot("the agent has no telemetry to configure")), ("auth-config-", Works("auth-config"))];
 
 #[cfg(test)]
 mod tests {
