@@ -1,7 +1,8 @@
 //! One path that templates read: polled if it has no lease; else renewed, and replaced near the end of its life.
 //!
 //! A failed renewal never makes a new credential: reads are bound to the pod and the path, so the server answers the
-//! credential that is there, and only a replacement that names the old lease makes another one.
+//! credential that is there, and only a replacement that names the old lease makes another one. A login without a pod has
+//! nothing to bind to: its leases are its token's, as everywhere.
 
 use std::time::Duration;
 
@@ -262,8 +263,11 @@ impl Dependency {
         if self.call.kind == Kind::List {
             query = "list=true";
         }
-        let mut headers = vec![(header::ITEM, binding_item(&self.call))];
-        headers.extend(replace.map(|lease| (header::REPLACE, lease.to_owned())));
+        let mut headers = Vec::new();
+        if round.who.pod {
+            headers.push((header::ITEM, binding_item(&self.call)));
+            headers.extend(replace.map(|lease| (header::REPLACE, lease.to_owned())));
+        }
         let mut request = Request { path: path.to_owned(), query: query.to_owned(), headers, ..Request::default() };
         if self.writes() {
             let body: Map<String, Value> =

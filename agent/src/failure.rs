@@ -40,6 +40,8 @@ pub struct Who {
     pub service_account: String,
     /// Policies of the login.
     pub policies: Vec<String>,
+    /// The server knows whose pod it is: credentials are the pod's.
+    pub pod: bool,
 }
 
 impl Class {
@@ -144,6 +146,7 @@ mod tests {
             role: "orders".to_owned(),
             service_account: "shop/orders".to_owned(),
             policies: vec!["default".to_owned(), "orders".to_owned()],
+            pod: true,
         };
         let failure = Failure::read(&error, "db", "k8s/shop/db/creds/readonly", &who);
         assert_eq!(failure.class.exit_code(), 4);

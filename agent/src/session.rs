@@ -196,6 +196,8 @@ impl Session {
             }
         };
         self.logged_in = Instant::now();
+        let metadata = auth.as_ref().and_then(|auth| auth.metadata.as_ref());
+        self.who.pod = metadata.is_some_and(|metadata| metadata.contains_key("pod_uid"));
         self.accept(auth.as_ref());
         info!(
             role = self.auth.role,

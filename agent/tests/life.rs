@@ -136,6 +136,21 @@ async fn init_step_sidecar_and_restarts_share_one_credential() {
 }
 
 #[tokio::test]
+async fn a_login_that_is_nobodys_pod_has_leases_too() {
+    let pod = Pod::new().await;
+    {
+        let mut world = pod.server.world.lock().unwrap();
+        world.leased.insert("database/creds/ro".to_owned(), (3, 3));
+        world.no_pod = true;
+    }
+    let agent = pod.start(&[db()]);
+    until("rendered", 5, || pod.text("db") == "u1:p1").await;
+    until("replaced before its end", 10, || pod.text("db") == "u2:p2").await;
+    assert_eq!(pod.state("db"), State::Fresh);
+    agent.abort();
+}
+
+#[tokio::test]
 async fn a_failed_renewal_never_mints_and_the_file_says_stale() {
     let pod = Pod::new().await;
     {

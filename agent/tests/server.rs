@@ -38,6 +38,8 @@ pub struct World {
     pub renewals: usize,
     /// Logins.
     pub logins: usize,
+    /// Logins are nobody's pod.
+    pub no_pod: bool,
     /// Paths that make something without a lease: the seconds that it is good for, if it says so.
     pub issues: BTreeMap<String, Option<u64>>,
     /// What was made there.
@@ -139,9 +141,10 @@ impl World {
         if path.starts_with("auth/kubernetes/login") {
             self.logins += 1;
             assert_eq!(body["jwt"], "the.pod.token");
+            let metadata = if self.no_pod { json!(null) } else { json!({ "pod_uid": "u-1" }) };
             return (
                 200,
-                json!({ "data": null, "auth": { "client_token": "hvs.t", "policies": ["default", "orders"], "lease_duration": 3600, "renewable": true } }),
+                json!({ "data": null, "auth": { "client_token": "hvs.t", "policies": ["default", "orders"], "lease_duration": 3600, "renewable": true, "metadata": metadata } }),
             );
         }
         assert_eq!(headers.get("x-vault-token").map(String::as_str), Some("hvs.t"), "{path}");
@@ -172,7 +175,13 @@ impl World {
             return (200, json!({ "data": { "certificate": format!("c{}", self.issued), "expiration": ends } }));
         }
         let Some((ttl, _)) = self.leased.get(path).copied() else { return (404, json!({ "errors": [] })) };
-        let item = headers.get("x-holdfast-item").unwrap().clone();
+        if self.no_pod {
+            if headers.keys().any(|name| name.starts_with("x-holdfast-")) {
+                return (400, json!({ "errors": ["X-Holdfast-Item needs the token of a pod"] }));
+            }
+            self.bound.clear();
+        }
+        let item = headers.get("x-holdfast-item").cloned().unwrap_or_default();
         let replace = headers.get("x-holdfast-replace");
         let current = self.bound.get(&item).filter(|id| replace != Some(id)).cloned();
         let id = current.unwrap_or_else(|| {

@@ -117,6 +117,7 @@ pub(super) async fn look_up(client: &Client) -> Result<AuthInfo, ClientError> {
         lease_duration: data["ttl"].as_u64().unwrap_or(0),
         renewable: data["renewable"].as_bool().unwrap_or(false),
         policies: policies.map(str::to_owned).collect(),
+        metadata: serde_json::from_value(data["meta"].clone()).ok(),
         ..AuthInfo::default()
     })
 }
