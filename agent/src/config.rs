@@ -151,6 +151,9 @@ pub struct Item {
     pub ttl: Option<Duration>,
     /// Template text.
     pub template: String,
+    /// File in the agent's container that holds the text instead; read at the start.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub template_file: Option<PathBuf>,
     /// Delimiters, if not the usual ones.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub delimiters: Option<(String, String)>,

@@ -71,7 +71,12 @@ impl Prepared {
             error_on_missing_key: item.error_on_missing_key,
             denied: item.denied_functions.clone(),
         };
-        let template = Template::parse_with(&item.template, options)
+        let failed = |path: &Path, error: std::io::Error| {
+            Failure::new(Class::Template, format!("{}: template {}: {error}", item.name, path.display()))
+        };
+        let file = item.template_file.as_deref();
+        let text = file.map(|path| std::fs::read_to_string(path).map_err(|error| failed(path, error))).transpose()?;
+        let template = Template::parse_with(text.as_deref().unwrap_or(&item.template), options)
             .map_err(|error| Failure::new(Class::Template, format!("{}: {error}", item.name)))?;
         let mode = item.permissions().map_err(|reason| Failure::new(Class::Config, reason))?;
         let owner = files::owner(item.owner.as_ref())

@@ -1,4 +1,4 @@
-use std::{fs, path::PathBuf, sync::Arc, time::Duration};
+use std::{fs, os::unix::fs::PermissionsExt, path::PathBuf, sync::Arc, time::Duration};
 
 use holdfast_agent::{
     config::Config,
@@ -133,6 +133,26 @@ async fn init_step_sidecar_and_restarts_share_one_credential() {
     }
     assert_eq!(pod.text("db"), "u1:p1");
     assert_eq!(pod.server.world.lock().unwrap().minted, 1);
+}
+
+#[tokio::test]
+async fn templates_come_from_files_and_write_further_ones() {
+    let pod = Pod::new().await;
+    let value = json!({ "data": { "key": "one" }, "metadata": { "version": 1 } });
+    pod.server.world.lock().unwrap().kv.insert("kv/data/app".to_owned(), value);
+    let besides = pod.file("besides");
+    let text =
+        format!("{{{{ .key }}}}{{{{ .key | writeToFile \"{}\" \"\" \"\" \"0600\" \"newline\" }}}}", besides.display());
+    fs::write(pod.file("template"), text).unwrap();
+    let item =
+        |file: &str| json!({ "name": "main", "path": "kv/data/app", "template": "", "template_file": pod.file(file) });
+    pod.once(&[item("template")]).await.unwrap();
+    assert_eq!((pod.text("main").as_str(), pod.text("besides").as_str()), ("one", "one\n"));
+    assert_eq!(fs::metadata(&besides).unwrap().permissions().mode() & 0o777, 0o600);
+
+    let failure = pod.once(&[item("absent")]).await.unwrap_err();
+    assert_eq!(failure.class, Class::Template);
+    assert!(failure.text.contains("main: template ") && failure.text.contains("absent: No such file"), "{failure}");
 }
 
 #[tokio::test]

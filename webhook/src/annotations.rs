@@ -54,6 +54,8 @@ pub struct Planned {
     pub source: Option<SourceRef>,
     /// Its own text, or the default of the vocabulary.
     pub template: String,
+    /// File in the agent's container with the text instead.
+    pub template_file: Option<String>,
     /// If not the usual ones.
     pub delimiters: Option<(String, String)>,
     /// Fail on a key that is not there.

@@ -27,6 +27,8 @@ fn wrong_values_are_denied_with_annotation_and_fix() {
         annotations[format!("vault.hashicorp.com/{key}")] = json!(value);
         annotations
     };
+    let mut both_templates = own("template-file.db", "/x.tmpl");
+    both_templates["holdfast.dev/format.db"] = json!("json");
     let none = json!({});
     let on_the_node = json!({ "hostNetwork": true });
     let taken = json!({ "containers": [{ "name": "app", "image": "a", "ports": [{ "containerPort": 8200 }] }] });
@@ -74,6 +76,12 @@ fn wrong_values_are_denied_with_annotation_and_fix() {
         (own("resources", "cpu=1"), &none, "annotation holdfast.dev/resources:"),
         (own("log-level", "loud"), &none, "annotation holdfast.dev/log-level:"),
         (
+            own("template-file.db", "x.tmpl"),
+            &none,
+            "annotation holdfast.dev/template-file.db: \"x.tmpl\" is no absolute",
+        ),
+        (both_templates, &none, "annotation holdfast.dev/template-file.db: holdfast.dev/format.db is there too"),
+        (
             own("auth-type", "aws"),
             &none,
             "annotation holdfast.dev/auth-type: auth-config: method \"aws\" type: \"aws\" is not",
@@ -108,9 +116,9 @@ fn wrong_values_are_denied_with_annotation_and_fix() {
         (vault("agent-inject-perms-db", "rw"), &none, "annotation vault.hashicorp.com/agent-inject-perms-db:"),
         (vault("agent-configmap", "mine"), &none, "annotation vault.hashicorp.com/agent-configmap:"),
         (
-            vault("agent-inject-template-file-db", "/t"),
+            vault("agent-inject-template-file-db", "t"),
             &none,
-            "annotation vault.hashicorp.com/agent-inject-template-file-db: files of",
+            "annotation vault.hashicorp.com/agent-inject-template-file-db: \"t\" is no absolute",
         ),
         (vault("agent-limits-mem", "much"), &none, "annotation vault.hashicorp.com/agent-limits-mem:"),
         (

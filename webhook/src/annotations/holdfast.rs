@@ -59,6 +59,7 @@ pub(super) const NAMED: &[&str] = &[
     "mount-path.",
     "on-change.",
     "secret.",
+    "template-file.",
     "template.",
 ];
 /// Nobody may say these: each was a hole in another injector.
@@ -207,11 +208,17 @@ fn item(annotations: &Annotations, name: &str, findings: &mut Findings) -> Resul
     let get = |stem: &str| annotations.get(&key(stem)).map(String::as_str);
     let source = get("secret").map(|value| source(&key("secret"), value)).transpose()?;
     let template = get("template");
-    if source.is_none() && template.is_none() {
+    let template_file = get("template-file").map(|value| absolute(&key("template-file"), value)).transpose()?;
+    if source.is_none() && template.is_none() && template_file.is_none() {
         findings.mistake(format!("{name}: has no effect without {} or {}", key("secret"), key("template")));
         return Ok(None);
     }
+    let other = [("template", template), ("format", get("format"))].into_iter().find(|(_, said)| said.is_some());
+    if let (Some(_), Some((other, _))) = (&template_file, other) {
+        return Err(wrong(&key("template-file"), format!("{} is there too; remove one of them", key(other))));
+    }
     let template = match (template, get("format")) {
+        _ if template_file.is_some() => String::new(),
         (Some(_), Some(_)) => {
             return Err(wrong(&key("format"), format!("{} is there too; remove one of them", key("template"))));
         }
@@ -224,9 +231,14 @@ fn item(annotations: &Annotations, name: &str, findings: &mut Findings) -> Resul
     });
     Ok(Some(Planned {
         name: name.to_owned(),
-        annotation: key(if source.is_some() { "secret" } else { "template" }),
+        annotation: key(match (&source, &template_file) {
+            (Some(_), _) => "secret",
+            (None, Some(_)) => "template-file",
+            (None, None) => "template",
+        }),
         source,
         template,
+        template_file,
         delimiters: delimiters.transpose()?,
         // A file with "<no value>" for a password helps nobody; existing pods keep what they are used to.
         error_on_missing_key: get("error-on-missing-key")

@@ -29,7 +29,11 @@ pub(super) fn plan(annotations: &Annotations, findings: &mut Findings) -> Result
                     plan.said.insert(own, annotation.clone());
                 }
                 match named {
-                    Some(("agent-inject-secret-" | "agent-inject-template-", _, name)) if exact(key).is_none() => {
+                    Some((
+                        "agent-inject-secret-" | "agent-inject-template-" | "agent-inject-template-file-",
+                        _,
+                        name,
+                    )) if exact(key).is_none() => {
                         secrets.insert(name);
                     }
                     Some(_) if exact(key).is_none() => {}
@@ -134,7 +138,14 @@ fn item(
     let flag = |stem: &str| get(stem).map(|value| boolean(&key(stem), value)).transpose();
     let path = get("agent-inject-secret-").map(str::trim).filter(|path| !path.is_empty());
     let own = get("agent-inject-template-").filter(|text| !text.is_empty());
+    let file = get("agent-inject-template-file-").filter(|path| !path.trim().is_empty());
+    let file = file.map(|path| absolute(&key("agent-inject-template-file-"), path)).transpose()?;
     let template = match (own, path) {
+        (Some(_), _) if file.is_some() => {
+            let reason = format!("{} is there too; remove one of them", key("agent-inject-template-"));
+            return Err(wrong(&key("agent-inject-template-file-"), reason));
+        }
+        _ if file.is_some() => String::new(),
         (Some(text), _) => text.to_owned(),
         (None, Some(path)) => default_template(path, json),
         (None, None) => {
@@ -143,7 +154,7 @@ fn item(
     };
     let delimiters = match (get("agent-template-left-delim-"), get("agent-template-right-delim-")) {
         (None, None) => None,
-        _ if own.is_none() => None,
+        _ if own.is_none() && file.is_none() => None,
         (left, right) => Some((left.unwrap_or("{{").to_owned(), right.unwrap_or("}}").to_owned())),
     };
     let all = annotations.get(&format!("{VAULT}preserve-secret-case"));
@@ -165,9 +176,14 @@ fn item(
     }
     Ok(Planned {
         name: name.to_owned(),
-        annotation: key(if path.is_some() { "agent-inject-secret-" } else { "agent-inject-template-" }),
+        annotation: key(match (path, &file) {
+            (Some(_), _) => "agent-inject-secret-",
+            (None, Some(_)) => "agent-inject-template-file-",
+            (None, None) => "agent-inject-template-",
+        }),
         source: None,
         template,
+        template_file: file,
         delimiters,
         error_on_missing_key: flag("error-on-missing-key-")?.unwrap_or(false),
         file: get("agent-inject-file-").map_or(Ok(file_name), |value| relative(&key("agent-inject-file-"), value))?,

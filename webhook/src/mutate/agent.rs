@@ -145,6 +145,7 @@ fn item(planned: &Planned, plan: &Plan, located: &BTreeMap<String, Located>) -> 
         path,
         ttl,
         template: planned.template.clone(),
+        template_file: planned.template_file.clone().map(PathBuf::from),
         delimiters: planned.delimiters.clone(),
         error_on_missing_key: planned.error_on_missing_key,
         file: PathBuf::from(format!("{mount}/{}", planned.file)),

@@ -92,10 +92,7 @@ pub(super) const KEYS: &[(&str, Effect)] = &[
 
 /// Keys that are followed by the name of a secret. Longer ones first where one begins another.
 pub(super) const NAMED: &[(&str, Effect)] = &[
-    (
-        "agent-inject-template-file-",
-        Unsupported("files of the agent's image are not supported; use agent-inject-template-NAME"),
-    ),
+    ("agent-inject-template-file-", Works("template-file")),
     ("agent-inject-command-", Works("on-change")),
     ("agent-inject-file-", Works("file")),
     ("agent-inject-perms-", Works("mode")),
