@@ -12,11 +12,12 @@ use holdfast_crd_types::{DynamicCredential, DynamicCredentialSpec, names};
 use holdfast_secret::SecretString;
 use k8s_openapi::api::{
     authentication::v1::{BoundObjectReference, TokenRequest, TokenRequestSpec},
-    core::v1::ServiceAccount,
+    core::v1::{ObjectReference, ServiceAccount},
 };
 use kube::{
     Api, Client,
     api::{ApiResource, DynamicObject, PostParams},
+    runtime::events::{Event, EventType, Recorder, Reporter},
 };
 use serde::{Deserialize, Serialize};
 use tokio::sync::OnceCell;
@@ -53,15 +54,34 @@ pub trait Credentials: Send + Sync + 'static {
     async fn class(&self, namespace: &str, name: &str) -> Result<BTreeMap<String, String>, Failure>;
     /// A short-lived token of the pod's service account, bound to the pod.
     async fn token(&self, pod: &Pod, audience: &str) -> Result<SecretString, Failure>;
+    /// Leaves word of one of its volumes at the pod.
+    async fn tell(&self, pod: &Pod, told: Told) -> Result<(), Failure>;
+}
+
+/// An Event about a volume.
+#[derive(Clone, Debug)]
+pub struct Told {
+    /// Something is wrong.
+    pub warning: bool,
+    /// In one word.
+    pub reason: &'static str,
+    /// For people; without secrets.
+    pub note: String,
 }
 
 /// The Kubernetes API.
-#[derive(Default)]
 pub struct Cluster {
     client: OnceCell<Client>,
+    recorder: OnceCell<Recorder>,
+    node: String,
 }
 
 impl Cluster {
+    /// As the driver of this node.
+    pub fn of(node: &str) -> Self {
+        Self { client: OnceCell::new(), recorder: OnceCell::new(), node: node.to_owned() }
+    }
+
     async fn client(&self) -> Result<Client, Failure> {
         let client = self.client.get_or_try_init(Client::try_default).await;
         client.cloned().map_err(|error| Failure::Unavailable(format!("no Kubernetes API for the driver: {error}")))
@@ -130,6 +150,38 @@ impl Credentials for Cluster {
         let status = done.map_err(|error| refused(&what, error))?.status;
         let token = status.map(|status| SecretString::new(status.token));
         token.ok_or_else(|| Failure::Unavailable(format!("{what}: the answer has none")))
+    }
+
+    async fn tell(&self, pod: &Pod, told: Told) -> Result<(), Failure> {
+        let client = self.client().await?;
+        let reporter = Reporter { controller: names::CSI_DRIVER.to_owned(), instance: Some(self.node.clone()) };
+        let recorder = self.recorder.get_or_init(|| async { Recorder::new(client, reporter) }).await;
+        let event = Event {
+            type_: if told.warning { EventType::Warning } else { EventType::Normal },
+            reason: told.reason.to_owned(),
+            note: Some(shortened(&told.note)),
+            action: "KeepFresh".to_owned(),
+            secondary: None,
+        };
+        let about = ObjectReference {
+            api_version: Some("v1".to_owned()),
+            kind: Some("Pod".to_owned()),
+            name: Some(pod.name.clone()),
+            namespace: Some(pod.namespace.clone()),
+            uid: Some(pod.uid.clone()),
+            ..ObjectReference::default()
+        };
+        recorder.publish(&event, &about).await.map_err(|error| refused("an Event", error))
+    }
+}
+
+/// At the end of [`Credentials::tell`]: the API takes no more.
+const MAX_NOTE: usize = 1000;
+
+fn shortened(note: &str) -> String {
+    match note.char_indices().nth(MAX_NOTE) {
+        Some((end, _)) => format!("{}…", &note[..end]),
+        None => note.to_owned(),
     }
 }
 

@@ -120,7 +120,7 @@ pub async fn run(options: FetcherOptions, shutdown: Shutdown) -> anyhow::Result<
         kubelet_root: options.kubelet_root.clone(),
         size: options.volume_size,
         mounter: mounter.clone(),
-        credentials: Arc::new(Cluster::default()),
+        credentials: Arc::new(Cluster::of(&options.node_id)),
         state,
         releases: releases.clone(),
         clock,
@@ -128,6 +128,7 @@ pub async fn run(options: FetcherOptions, shutdown: Shutdown) -> anyhow::Result<
         metrics,
     });
     let volumes = Volumes::new(services.clone());
+    admin.register(|registry| metrics::register_leases(registry, &volumes));
 
     let endpoint = Sockets::new(&options.kubelet_root, options.endpoint.as_deref(), None);
     let endpoint = endpoint.path(Socket::Csi)?.to_string_lossy().into_owned();

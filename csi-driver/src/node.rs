@@ -81,7 +81,8 @@ impl Node for NodeService {
             Failure::NotFound(format!("volume {} is not at {}", request.volume_id, request.volume_path))
         })?;
         let usage = usage(&root).map_err(|error| Failure::Node(format!("{}: {error}", request.volume_path)))?;
-        let abnormal = health.freshness != Freshness::Fresh;
+        // What nobody knows is no alarm: the message says so.
+        let abnormal = health.freshness.is_some_and(|freshness| freshness != Freshness::Fresh);
         let condition = VolumeCondition { abnormal, message: health.message };
         Ok(Response::new(NodeGetVolumeStatsResponse { usage, volume_condition: Some(condition) }))
     }

@@ -4,13 +4,13 @@ use std::{path::PathBuf, sync::Arc};
 
 use holdfast_base::{Clock, Entropy, Timestamp};
 use holdfast_client::Client;
-use tracing::warn;
+use tracing::{debug, warn};
 
 use crate::{
     attributes::{CLASS, Plan, class},
     cache::{self, LastGood},
     content::Content,
-    credentials::Credentials,
+    credentials::{Credentials, Told},
     events::Hearing,
     metrics::Metrics,
     mounter::client::Mounter,
@@ -18,9 +18,10 @@ use crate::{
     releases::Releases,
     request::{Pod, Publish},
     session::Session,
-    source::Tools,
+    source::{Freshness, Tools},
     state::StateDir,
     status::Failure,
+    volume::Health,
 };
 
 /// Audience of tokens that classes of the Vault provider expect where they name none.
@@ -84,6 +85,24 @@ impl Services {
         if let Err(error) = last_good.keep(&cache::name_of(request), payload, self.clock.now()) {
             warn!(%error, volume = request.volume_id, "cannot keep the last good files");
         }
+    }
+
+    /// Says at the pod how its volume is now. Nothing waits for it: what matters is in the volume and its condition.
+    pub fn announce(&self, request: &Publish, health: Health) {
+        let (credentials, pod) = (self.credentials.clone(), request.pod.clone());
+        let reason = match health.freshness {
+            Some(Freshness::Fresh) => "SecretsFresh",
+            Some(Freshness::Stale) => "SecretsStale",
+            Some(Freshness::Expired) => "SecretsExpired",
+            None => return,
+        };
+        let note = format!("volume {}: {}", request.place.volume, health.message);
+        let told = Told { warning: health.freshness != Some(Freshness::Fresh), reason, note };
+        tokio::spawn(async move {
+            if let Err(failure) = credentials.tell(&pod, told).await {
+                debug!(pod = pod.name, namespace = pod.namespace, %failure, "no Event at the pod");
+            }
+        });
     }
 
     /// What an earlier volume of the same service account with the same attributes showed.

@@ -29,8 +29,8 @@ const AGAIN: Duration = Duration::from_secs(5);
 /// How it is, in one line.
 #[derive(Clone, Debug)]
 pub struct Health {
-    /// The worst of its sources.
-    pub freshness: Freshness,
+    /// The worst of its sources; none while nobody looks after it.
+    pub freshness: Option<Freshness>,
     /// For people.
     pub message: String,
 }
@@ -49,6 +49,8 @@ pub struct Volume {
     pub stop: CancellationToken,
     /// How it is.
     pub health: Mutex<Health>,
+    /// When its leases end, by item: boottime.
+    pub ends: Mutex<Vec<(String, Duration)>>,
     /// The paths that it reads again and again.
     polled: Mutex<BTreeSet<String>>,
     changed: Notify,
@@ -58,7 +60,7 @@ pub struct Volume {
 impl Volume {
     /// A volume without a task.
     pub fn new(request: Publish, root: Root, tools: Tools, audience: Option<String>, state: StateDir) -> Self {
-        let health = Health { freshness: Freshness::Fresh, message: "fresh".to_owned() };
+        let health = Health { freshness: Some(Freshness::Fresh), message: "fresh".to_owned() };
         Self {
             request,
             root,
@@ -66,6 +68,7 @@ impl Volume {
             tools,
             stop: CancellationToken::new(),
             health: Mutex::new(health),
+            ends: Mutex::default(),
             polled: Mutex::default(),
             changed: Notify::new(),
             state,
@@ -118,7 +121,9 @@ impl Volume {
         let mut leases = content.leases();
         loop {
             *self.polled.lock() = content.polled();
-            self.report(&content, failed.as_deref(), &mut last_status);
+            if let Some(health) = self.report(&content, failed.as_deref(), &mut last_status) {
+                services.announce(&self.request, health);
+            }
             let now = self.tools.clock.boottime();
             let longest = if failed.is_some() { AGAIN } else { LONGEST };
             let due = content.sources.iter().map(|source| source.due).min().unwrap_or(now + longest);
@@ -158,12 +163,13 @@ impl Volume {
         Ok(())
     }
 
-    /// Writes the status where it differs from the last, and sets the health.
-    pub fn report(&self, content: &Content, failed: Option<&str>, last: &mut Value) {
+    /// Writes the status where it differs from the last, and sets the health: answers it if it is another.
+    pub fn report(&self, content: &Content, failed: Option<&str>, last: &mut Value) -> Option<Health> {
         let now = self.tools.clock.boottime();
         let mut freshness = if failed.is_some() { Freshness::Stale } else { Freshness::Fresh };
         let mut words: Vec<String> = failed.map(str::to_owned).into_iter().collect();
         let mut items = serde_json::Map::new();
+        let mut ends = Vec::new();
         for source in &content.sources {
             let one = source.freshness(now);
             freshness = freshness.max(one);
@@ -172,10 +178,14 @@ impl Volume {
                 words.push(format!("{}: {reason}", one.as_str()));
             }
             items.insert(source.origin.name().to_owned(), self.describe(source, one));
+            ends.extend(source.lease.as_ref().map(|lease| (source.origin.name().to_owned(), lease.expires)));
         }
+        *self.ends.lock() = ends;
         let message = if words.is_empty() { "fresh".to_owned() } else { words.join("; ") };
-        let before = std::mem::replace(&mut *self.health.lock(), Health { freshness, message: message.clone() });
-        if before.freshness != freshness {
+        let health = Health { freshness: Some(freshness), message: message.clone() };
+        let before = std::mem::replace(&mut *self.health.lock(), health.clone());
+        let another = before.freshness != health.freshness;
+        if another {
             let pod = &self.request.pod;
             let (state, volume) = (freshness.as_str(), &self.request.place.volume);
             if freshness == Freshness::Fresh {
@@ -204,6 +214,7 @@ impl Volume {
                 warn!(%error, volume = self.request.volume_id, "cannot write the volume's status");
             }
         }
+        another.then_some(health)
     }
 
     fn describe(&self, source: &Source, freshness: Freshness) -> Value {

@@ -1,6 +1,12 @@
 //! All volumes of the node: what publish and unpublish do.
 
-use std::{collections::HashMap, io, path::Path, sync::Arc, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    io,
+    path::Path,
+    sync::Arc,
+    time::Duration,
+};
 
 use holdfast_runtime::Shutdown;
 use parking_lot::Mutex;
@@ -11,7 +17,7 @@ use tracing::{info, warn};
 use crate::{
     content::Content,
     lease::backoff,
-    metrics::outcome,
+    metrics::{OfItem, outcome},
     mounter::{client::Root, place::Place, wire::MountOptions},
     payload,
     proto::csi::NodePublishVolumeRequest,
@@ -37,6 +43,8 @@ const SWEEP: Duration = Duration::from_secs(60);
 pub struct Volumes {
     services: Arc<Services>,
     live: Mutex<HashMap<String, Live>>,
+    /// Mounted, and nobody looks after them: since a restart kubelet has not repeated its request.
+    waiting: Mutex<HashSet<String>>,
     /// One thing at a time for each volume.
     locks: Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>,
 }
@@ -49,7 +57,7 @@ struct Live {
 impl Volumes {
     /// No volumes are served yet: each is taken up again when kubelet repeats its publish.
     pub fn new(services: Arc<Services>) -> Arc<Self> {
-        Arc::new(Self { services, live: Mutex::default(), locks: Mutex::default() })
+        Arc::new(Self { services, live: Mutex::default(), waiting: Mutex::default(), locks: Mutex::default() })
     }
 
     /// Serves a volume. For one that is mounted this is cheap and always succeeds: kubelet would tear down the mount of a
@@ -141,7 +149,9 @@ impl Volumes {
         let root = self.mount(&request).await.map_err(|error| node("mounting the volume", error))?;
         let volume = Arc::new(Volume::new(request, root, tools, audience, services.state.clone()));
         volume.show(&payload)?;
-        volume.report(&content, old.as_deref(), &mut Value::Null);
+        if let Some(health) = volume.report(&content, old.as_deref(), &mut Value::Null) {
+            services.announce(&volume.request, health);
+        }
         services.state.save_volume(&volume.record(&content)).map_err(|error| node("state folder", error))?;
         let Publish { pod, place: Place { volume: name, .. }, volume_id, .. } = &volume.request;
         let took_ms = u64::try_from((services.clock.boottime() - start).as_millis()).unwrap_or(u64::MAX);
@@ -238,8 +248,8 @@ impl Volumes {
         }
         let record = self.services.state.volume(volume_id).filter(|record| record.target == path)?;
         let root = self.services.mounter.open(&record.place()).await.ok()??;
-        let message = "the driver has restarted and waits for kubelet to send the pod's token".to_owned();
-        Some((Health { freshness: Freshness::Fresh, message }, root))
+        let message = "unknown: the driver has restarted and waits for kubelet to send the pod's token".to_owned();
+        Some((Health { freshness: None, message }, root))
     }
 
     /// Until the shutdown: counts, and gives back what belonged to pods that went while nobody looked.
@@ -261,15 +271,19 @@ impl Volumes {
 
     fn count(&self) {
         let live = self.live.lock();
-        let stale = live.values().filter(|live| live.volume.health.lock().freshness != Freshness::Fresh).count();
+        let stale = live.values().filter(|live| live.volume.health.lock().freshness != Some(Freshness::Fresh)).count();
         self.services.metrics.volumes.set(i64::try_from(live.len()).unwrap_or(i64::MAX));
         self.services.metrics.stale.set(i64::try_from(stale).unwrap_or(i64::MAX));
+        let mut waiting = self.waiting.lock();
+        waiting.retain(|volume_id| !live.contains_key(volume_id));
+        self.services.metrics.unknown.set(i64::try_from(waiting.len()).unwrap_or(i64::MAX));
         drop(live);
         self.locks.lock().retain(|_, lock| Arc::strong_count(lock) > 1);
     }
 
     /// Records of volumes that are not mounted and whose pod's folder is gone.
     async fn sweep(&self) {
+        let mut waiting = HashSet::new();
         for record in self.services.state.volumes() {
             let lock = self.lock_of(&record.volume_id);
             let _one = lock.lock().await;
@@ -277,6 +291,7 @@ impl Volumes {
                 || self.is_mounted(&record.place()).await
                 || self.services.mounter.has_pod(&record.pod.uid).await.unwrap_or(true);
             if wanted || self.services.state.volume(&record.volume_id).is_none() {
+                waiting.insert(record.volume_id);
                 continue;
             }
             info!(pod = record.pod.name, namespace = record.pod.namespace, "the pod went while the driver was away");
@@ -286,6 +301,22 @@ impl Volumes {
                 Err(error) => warn!(%error, "state folder"),
             }
         }
+        *self.waiting.lock() = waiting;
+    }
+
+    /// Every lease with its volume and the seconds until its end; less than none after it.
+    pub fn leases_left(&self) -> Vec<(OfItem, f64)> {
+        let now = self.services.clock.boottime().as_secs_f64();
+        let mut all = Vec::new();
+        for live in self.live.lock().values() {
+            let Publish { pod, place, .. } = &live.volume.request;
+            all.extend(live.volume.ends.lock().iter().map(|(item, end)| {
+                let (namespace, pod) = (pod.namespace.clone(), pod.name.clone());
+                let of = OfItem { namespace, pod, volume: place.volume.clone(), item: item.clone() };
+                (of, end.as_secs_f64() - now)
+            }));
+        }
+        all
     }
 
     async fn stop(&self, volume_id: &str) {

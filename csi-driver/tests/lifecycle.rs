@@ -97,7 +97,9 @@ async fn a_restarted_driver_finds_the_same_credential() {
     node.kill_driver();
     assert_eq!(node.read("u-1", "orders-ro/username"), "user-1", "files outlive the driver");
     node.start_driver().await;
-    assert!(!node.stats("u-1").await.volume_condition.unwrap().abnormal);
+    let condition = node.stats("u-1").await.volume_condition.unwrap();
+    assert!(!condition.abnormal && condition.message.starts_with("unknown: the driver has restarted"), "{condition:?}");
+    node.until("its count", || node.metrics().contains("holdfast_csi_volumes_unknown 1")).await;
     node.publish("u-1", ATTRIBUTES).await.unwrap();
     assert_eq!(fs::read_link(node.target("u-1").join("..data")).unwrap(), link, "nothing was written again");
     assert_eq!((node.mounts("u-1"), node.server.with(|world| world.minted)), (1, 1));
@@ -115,6 +117,15 @@ async fn while_the_server_is_away_the_volume_stays_and_says_so() {
     node.publish("u-1", ATTRIBUTES).await.unwrap();
     let condition = node.stats("u-1").await.volume_condition.unwrap();
     assert!(condition.abnormal && condition.message.contains("stale"), "{condition:?}");
+    node.until("an Event", || node.server.with(|world| world.told.len() == 1)).await;
+    let (reason, note) = node.server.with(|world| world.told[0].clone());
+    assert!(reason == "SecretsStale" && note.starts_with("volume secrets: stale: "), "{reason}: {note}");
+    let metrics = node.metrics();
+    let labels = "namespace=\"shop\",pod=\"orders-1\",volume=\"secrets\",item=\"orders-ro\"";
+    let line = metrics.lines().find(|line| line.starts_with("holdfast_csi_seconds_to_expiry{")).unwrap();
+    let seconds: f64 =
+        line.strip_prefix(&format!("holdfast_csi_seconds_to_expiry{{{labels}}} ")).unwrap().parse().unwrap();
+    assert!(seconds > 3500.0 && seconds <= 3600.0, "{line}");
     // Also after a restart, when the driver can't take the volume up.
     node.kill_driver();
     node.start_driver().await;

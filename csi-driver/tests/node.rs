@@ -3,6 +3,8 @@
 use std::{
     collections::HashMap,
     fs,
+    io::{Read, Write},
+    net::TcpStream,
     os::{
         fd::AsRawFd,
         unix::{fs::PermissionsExt, process::CommandExt},
@@ -193,6 +195,18 @@ impl Node {
 
     pub fn log(&self) -> String {
         fs::read_to_string(self.log_path()).unwrap_or_default()
+    }
+
+    /// What the fetcher that runs says at `/metrics`.
+    pub fn metrics(&self) -> String {
+        let log = self.log();
+        let line = log.lines().rfind(|line| line.contains("serving health and metrics")).unwrap();
+        let address = line.split_once("address=").unwrap().1.split_whitespace().next().unwrap();
+        let mut stream = TcpStream::connect(address).unwrap();
+        stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
+        let mut text = String::new();
+        stream.read_to_string(&mut text).unwrap();
+        text
     }
 
     pub fn registry_socket(&self) -> PathBuf {

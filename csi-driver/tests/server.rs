@@ -23,6 +23,8 @@ pub struct World {
     pub events: Option<tokio::sync::broadcast::Sender<String>>,
     /// Taints of the node, as the Kubernetes API has them.
     pub taints: Vec<Value>,
+    /// Events at pods: reason and note.
+    pub told: Vec<(String, String)>,
     /// Answers 403 to reads of these paths.
     pub forbidden: Vec<String>,
     /// SecretProviderClasses: name → parameters.
@@ -110,6 +112,11 @@ async fn answer(world: Arc<Mutex<World>>, request: Request<Incoming>) -> Result<
                 200,
                 json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": "node-1"}, "spec": {"taints": world.taints}}),
             )
+        } else if path == "/apis/events.k8s.io/v1/namespaces/shop/events" {
+            let text = |pointer: &str| body.pointer(pointer).and_then(Value::as_str).unwrap().to_owned();
+            assert_eq!((text("/regarding/kind"), text("/regarding/uid").is_empty()), ("Pod".to_owned(), false));
+            world.told.push((text("/reason"), text("/note")));
+            (201, body)
         } else if path == "/api/v1/namespaces/shop/serviceaccounts/orders/token" {
             world.v1_token(&body)
         } else if world.away {

@@ -63,6 +63,7 @@ impl Admin {
     /// Serves until the shutdown.
     pub async fn serve(self, address: SocketAddr, shutdown: Shutdown) -> anyhow::Result<()> {
         let listener = TcpListener::bind(address).await?;
+        let address = listener.local_addr()?;
         info!(%address, "serving health and metrics");
         loop {
             let stream = tokio::select! {
