@@ -3,6 +3,7 @@
 use serde_json::json;
 
 use super::{APPROLE, Ground, until};
+use crate::fixture::{Server, certificates::Authority, folder, free_port, initialize};
 
 const TEMPLATE: &str = r#"
 template {
@@ -104,4 +105,58 @@ async fn jwt_and_a_wrapped_sink() {
     let wrapped: serde_json::Value = serde_json::from_str(&ground.text("wrapped")).unwrap();
     let unwrapped = ground.put("sys/wrapping/unwrap", json!({ "token": wrapped["token"] })).await;
     assert!(unwrapped["token"].as_str().unwrap().starts_with("hvs."), "{unwrapped}");
+}
+
+#[tokio::test]
+async fn a_certificate_logs_in_and_the_next_one_is_found_in_the_same_files() {
+    let (folder, port, authority) = (folder(), free_port(), Authority::new());
+    let (chain, key) = authority.issue().write(folder.path(), "tls");
+    let configuration = json!({
+        "backend": {"inmem": {}}, "disable_mlock": true,
+        "listener": {"tcp": {"address": format!("127.0.0.1:{port}"), "tls_cert_file": chain, "tls_key_file": key}},
+    });
+    let file = folder.path().join("config.json");
+    std::fs::write(&file, configuration.to_string()).unwrap();
+    let mut server = Server::spawn(folder.path(), port, &["-config", &file.display().to_string()]);
+    server.scheme = "https";
+    let config = holdfast_client::Config {
+        address: server.address(),
+        ca_pem: Some(authority.pem().into_bytes()),
+        ..holdfast_client::Config::default()
+    };
+    let client = holdfast_client::Client::new(config).unwrap();
+    server.wait_until_answering(&client).await;
+    let (client, _) = initialize(&client, 1, 1).await;
+    let ground = Ground { server, folder, client };
+
+    ground.put("sys/mounts/secret", json!({ "type": "kv", "options": { "version": "2" } })).await;
+    ground.put("sys/policies/acl/reads", json!({ "policy": r#"path "secret/*" { capabilities = ["read"] }"# })).await;
+    ground.put("sys/auth/cert", json!({ "type": "cert" })).await;
+    let (today, tomorrow) = (Authority::new(), Authority::new());
+    for (role, clients) in [("today", &today), ("tomorrow", &tomorrow)] {
+        let role = format!("auth/cert/certs/{role}");
+        ground.put(&role, json!({ "certificate": clients.pem(), "token_policies": "reads" })).await;
+    }
+    ground.secret("app", json!({ "k": "one" })).await;
+    ground.write("ca", &authority.pem());
+    let (chain, key) = today.issue().write(ground.folder.path(), "own");
+    let agent = ground.agent(
+        &(format!(
+            r#"
+            template_config {{ static_secret_render_interval = "500ms" }}
+            auto_auth {{
+              method "cert" {{ config = {{ ca_cert = "{{folder}}/ca" client_cert = {chain:?} client_key = {key:?} }} }}
+              sink "file" {{ config = {{ path = "{{folder}}/token" }} }}
+            }}"#
+        ) + TEMPLATE),
+    );
+    ground.holds(&agent, "file", "one").await;
+    let first = ground.text("token");
+
+    tomorrow.issue().write(ground.folder.path(), "own");
+    ground.client.delete("auth/cert/certs/today").await.unwrap();
+    ground.put("auth/token/revoke", json!({ "token": first })).await;
+    until(|| !ground.text("token").is_empty() && ground.text("token") != first, || agent.log()).await;
+    ground.secret("app", json!({ "k": "two" })).await;
+    ground.holds(&agent, "file", "two").await;
 }

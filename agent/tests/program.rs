@@ -1,0 +1,85 @@
+//! The program itself: what cannot be seen from inside.
+
+use std::{
+    fs,
+    os::unix::fs::PermissionsExt,
+    process::{Child, Command, Stdio},
+};
+
+use holdfast_agent::{
+    config::{Config, ENV},
+    status::{self, State},
+};
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::life::{Pod, db, until};
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_holdfast-agent");
+
+/// Killed when dropped.
+struct Running(Child);
+
+impl Running {
+    fn start(config: &Config) -> Self {
+        let text = serde_json::to_string(config).unwrap();
+        // With as much of a core dump as may be.
+        let line = "ulimit -Sc \"$(ulimit -Hc)\"; exec \"$0\" run";
+        let child = Command::new("/bin/sh").args(["-c", line, PROGRAM]).env(ENV, text).stderr(Stdio::null()).spawn();
+        let child = child.unwrap();
+        Self(child)
+    }
+
+    fn signal(&self, signal: Signal) {
+        let pid = Pid::from_raw(i32::try_from(self.0.id()).unwrap()).unwrap();
+        kill_process(pid, signal).unwrap();
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[tokio::test]
+async fn the_second_user_signal_replaces_every_credential_and_a_hangup_none() {
+    let pod = Pod::new().await;
+    pod.server.world.lock().unwrap().leased.insert("database/creds/ro".to_owned(), (3600, 86_400));
+    let agent = Running::start(&pod.config(&[db()]));
+    until("rendered", 5, || status::is_ready(&pod.file(".holdfast"))).await;
+    assert_eq!(pod.text("db"), "u1:p1");
+    agent.signal(Signal::HUP);
+    until("looked after", 5, || pod.server.world.lock().unwrap().renewals == 1).await;
+    assert_eq!(pod.server.world.lock().unwrap().minted, 1);
+    agent.signal(Signal::USR2);
+    until("replaced", 5, || pod.text("db") == "u2:p2" && pod.state("db") == State::Fresh).await;
+    assert_eq!(pod.server.world.lock().unwrap().minted, 2);
+}
+
+#[tokio::test]
+async fn a_running_agent_leaves_no_core_dump() {
+    let pod = Pod::new().await;
+    let agent = Running::start(&pod.config(&[]));
+    until("rendered", 5, || status::is_ready(&pod.file(".holdfast"))).await;
+    let limits = fs::read_to_string(format!("/proc/{}/limits", agent.0.id())).unwrap();
+    let line = limits.lines().find_map(|line| line.strip_prefix("Max core file size")).unwrap();
+    assert_eq!(line.split_whitespace().next(), Some("0"), "{line}");
+}
+
+#[test]
+fn a_copy_is_the_same_program_and_runs() {
+    let folder = tempfile::tempdir().unwrap();
+    let copy = folder.path().join("agent");
+    let done = Command::new(PROGRAM).arg("copy").arg(&copy).status().unwrap();
+    assert!(done.success());
+    assert_eq!(fs::metadata(&copy).unwrap().permissions().mode() & 0o777, 0o755);
+    assert_eq!(fs::read(&copy).unwrap(), fs::read(PROGRAM).unwrap());
+    let told = Command::new(&copy).arg("version").output().unwrap();
+    assert_eq!(String::from_utf8(told.stdout).unwrap(), format!("holdfast-agent {}\n", env!("CARGO_PKG_VERSION")));
+
+    let refused = Command::new(PROGRAM).args(["copy", "/no/such/folder/agent"]).output().unwrap();
+    assert_eq!(refused.status.code(), Some(2));
+    assert!(String::from_utf8(refused.stderr).unwrap().starts_with("copy to /no/such/folder/agent: "));
+}
