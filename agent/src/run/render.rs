@@ -1,0 +1,158 @@
+//! Items into files and variables, and what is done after they have changed.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
+
+use holdfast_secret::SecretString;
+use holdfast_template::Call;
+use tracing::{info, warn};
+
+use super::Agent;
+use crate::{
+    action::Action,
+    config::Item,
+    dependency::Dependency,
+    exec::Environment,
+    failure::{Class, Failure},
+    files::{self, Change},
+    items::{NoText, Rendered},
+    status::{ItemStatus, State},
+};
+
+impl Agent {
+    /// Renders all items and writes those that differ from their files. True if there is something new to read first.
+    pub(super) fn render(&mut self, told: bool) -> Result<bool, Failure> {
+        let mut changes = Vec::new();
+        let mut changed = Vec::new();
+        let mut variables = BTreeMap::new();
+        let (mut news, mut all) = (false, true);
+        for index in 0..self.items.len() {
+            let item = &mut self.items[index];
+            let name = item.item.name.clone();
+            match item.render(&self.dependencies, &*self.clock) {
+                Ok(Rendered { text, written }) => {
+                    let before = changes.len();
+                    let existed = item.item.file.exists();
+                    if let Some(variable) = &item.item.variable {
+                        variables.insert(variable.clone(), text);
+                    } else {
+                        changes.extend(Some(item.change(text)).into_iter().filter(differs));
+                    }
+                    changes.extend(written.into_iter().filter(differs));
+                    if changes.len() > before {
+                        changed.push((index, existed));
+                    }
+                    self.set_state(&name, None);
+                }
+                Err(NoText::Missing(calls)) => {
+                    all = false;
+                    for call in calls {
+                        news |= !self.dependencies.contains_key(&call);
+                        let ttl = ttl_of(&self.config.items, &call);
+                        self.dependencies.entry(call.clone()).or_insert_with(|| Dependency::new(call, &name, ttl));
+                    }
+                    self.set_state(&name, None);
+                }
+                Err(NoText::Failed(failure)) => {
+                    if !told {
+                        return Err(failure);
+                    }
+                    all = false;
+                    self.set_state(&name, Some(failure.text));
+                }
+            }
+        }
+        if let Err(error) = files::swap(&changes) {
+            let failure = Failure::new(Class::Template, format!("cannot write: {error}"));
+            if !told {
+                return Err(failure);
+            }
+            warn!(reason = %failure, "keeping the old files");
+            return Ok(news);
+        }
+        self.written += u64::from(!changes.is_empty());
+        self.after(&changed);
+        if all {
+            self.status.rendered = true;
+            self.tell_program(variables);
+        }
+        Ok(news || !all)
+    }
+
+    /// Gives the program its variables, if they or files have changed.
+    fn tell_program(&self, variables: BTreeMap<String, SecretString>) {
+        if self.config.exec.is_none() {
+            return;
+        }
+        let new = Environment { variables, files: self.written };
+        let same = self.environment.borrow().as_ref().is_some_and(|known| known.is_same(&new));
+        if !same {
+            self.environment.send_replace(Some(Arc::new(new)));
+        }
+    }
+
+    /// Notes what changed, and starts the actions of files that were there before, and programs in any case: each action
+    /// once.
+    fn after(&mut self, changed: &[(usize, bool)]) {
+        let mut started: BTreeSet<String> = BTreeSet::new();
+        for (index, existed) in changed {
+            let item = &self.items[*index].item;
+            info!(item = item.name, file = %item.file.display(), "written");
+            self.metrics.changed(&item.name);
+            if let Some(status) = self.status.items.get_mut(&item.name) {
+                status.changed = Some(self.clock.now());
+            }
+            for action in item.on_change.iter().filter(|action| *existed || matches!(action, Action::Exec { .. })) {
+                let text = String::from(action.clone());
+                let own = matches!(action, Action::Touch { file: None });
+                if started.insert(if own { format!("{text}:{}", item.name) } else { text.clone() }) {
+                    let (action, name) = (action.clone(), item.name.clone());
+                    let (dir, jitter) = (self.config.status_dir.clone(), self.jitter.clone());
+                    let metrics = self.metrics.clone();
+                    while self.actions.try_join_next().is_some() {}
+                    self.actions.spawn(async move {
+                        let outcome = action.run(&name, &dir, &jitter).await;
+                        metrics.action(&name, outcome.is_ok());
+                        match outcome {
+                            Ok(()) => info!(item = name, action = text, "application told"),
+                            Err(error) => warn!(item = name, action = text, reason = %error, "application not told"),
+                        }
+                    });
+                }
+            }
+        }
+    }
+
+    fn set_state(&mut self, name: &str, failed: Option<String>) {
+        let Some(item) = self.items.iter().find(|item| item.item.name == name) else { return };
+        let used: Vec<&Dependency> = item.calls.iter().filter_map(|call| self.dependencies.get(call)).collect();
+        let now = self.clock.now();
+        let mut state = used.iter().map(|dependency| dependency.state(now)).max().unwrap_or_default();
+        if item.calls.is_empty() {
+            state = State::Fresh;
+        }
+        if failed.is_some() {
+            state = state.max(State::Stale);
+        }
+        let reason = failed.or_else(|| used.iter().find_map(|used| used.failure().map(|failure| failure.text.clone())));
+        let expires = used.iter().filter_map(|dependency| dependency.expires()).min();
+        let changed = self.status.items.get(name).and_then(|status| status.changed);
+        let status = ItemStatus { state, changed, expires, reason };
+        self.metrics.item(name, &status, now);
+        self.status.items.insert(name.to_owned(), status);
+    }
+}
+
+/// Is this another content than the file has?
+fn differs(change: &Change) -> bool {
+    !files::holds(&change.path, change.text.expose(), change.mode)
+}
+
+/// The shortest duration that items want for the lease of a path: those that read the same share it.
+fn ttl_of(items: &[Item], call: &Call) -> Option<Duration> {
+    let same = |item: &&Item| item.path.as_deref().is_some_and(|path| path.trim_matches('/') == call.path);
+    items.iter().filter(|_| call.args.is_empty()).filter(same).filter_map(|item| item.ttl).min()
+}
