@@ -6,6 +6,10 @@ use std::{ffi::OsString, path::Path, process::ExitCode};
 use holdfast_api_types::VAULT_VERSION;
 use holdfast_server::{arguments, diagnose, process, serve};
 
+/// A request makes and drops many small things and a few of some kilobytes, which the C library's allocator is slow at.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     holdfast_runtime::install_crypto_provider();
     let words: Vec<OsString> = std::env::args_os().collect();
