@@ -30,12 +30,14 @@ pub struct Place<'a> {
     pub mount: Option<(&'a str, &'a str)>,
 }
 
-impl Document {
-    /// Without paths.
-    pub fn new() -> Self {
+/// Without paths.
+impl Default for Document {
+    fn default() -> Self {
         Self { title: "HashiCorp Vault API".to_owned(), paths: Map::new(), schemas: Map::new(), ids: BTreeSet::new() }
     }
+}
 
+impl Document {
     /// Adds rows. A path and method that is there already stays, as the first row that matches serves a request.
     pub fn add<'r>(&mut self, place: &Place<'_>, rows: impl IntoIterator<Item = &'r Row>) {
         for row in rows {
@@ -172,14 +174,14 @@ fn camel(id: &str) -> String {
 
 /// The answer of a call for help about a path.
 pub fn help(kind: &str, row: &Row) -> Value {
-    let mut document = Document::new();
+    let mut document = Document::default();
     document.add(&Place { prefix: "", kind, tag: kind, mount: None }, [row]);
     json!({ "help": row.help, "see_also": null, "openapi": document.finish() })
 }
 
 /// The answer of a call for help about a mount: its paths, as Vault lists them, and the document of them all.
 pub fn contents(path: &str, kind: &str, rows: &[&Row]) -> Value {
-    let mut document = Document::new();
+    let mut document = Document::default();
     document.add(&Place { prefix: "", kind, tag: kind, mount: None }, rows.iter().copied());
     let mut paths: Vec<(&str, &str)> = rows.iter().map(|row| (row.pattern, row.help)).collect();
     paths.sort_unstable();
@@ -224,7 +226,7 @@ mod tests {
 
     #[test]
     fn rows_become_paths_with_methods() {
-        let mut document = Document::new();
+        let mut document = Document::default();
         document.add(&Place { prefix: "db/", kind: "database", tag: "secrets", mount: None }, ROWS);
         let document = document.finish();
         let paths = document["paths"].as_object().unwrap();

@@ -127,7 +127,7 @@ fn show(mounted: &Mounted, known: bool) -> Value {
 /// The document of all mounts that the caller may know of.
 fn specification(call: &Call, holder: Option<&Holder>) -> Reply {
     let generic = call.request.fields.bool("generic_mount_paths").unwrap_or(false);
-    let mut document = Document::new();
+    let mut document = Document::default();
     let router = call.open.mounts.cached();
     let here = router.all().filter(|mounted| mounted.record.namespace == call.namespace().id);
     for mounted in here.filter(|mounted| known(mounted, holder)) {
