@@ -3,11 +3,12 @@
 //! A *run* ([`run::run`]) starts everything on loopback with a proxy in each link ([`link`]), lets clients of all replicas work
 //! ([`workload`]) and record each request with its times and answer ([`history`]), carries out a plan of faults that is a function
 //! of a seed ([`plan`], [`nemesis`]), and then asks a checker whether there is an order of the requests that explains all answers
-//! ([`verdict`]). *Scenarios* ([`scenarios`]) are named attacks on the store. What was found: docs/linearizability.md.
+//! ([`verdict`]). *Scenarios* ([`scenarios`]) are named attacks on the store; [`failover`] measures what a failure costs the clients of the other replicas. What was found: docs/linearizability.md.
 
 pub mod cluster;
 pub mod dice;
 pub mod etcd;
+pub mod failover;
 pub mod history;
 pub mod link;
 pub mod nemesis;
