@@ -56,7 +56,9 @@ impl Session {
                 revision
             }
         };
-        self.wait_applied(revision).await
+        self.wait_applied(revision).await?;
+        // An order to seal may be among what it shows now.
+        if self.is_ordered_to_seal() { Err(StoreError::Sealed) } else { Ok(()) }
     }
 
     /// A revision that holds everything that was answered, by anyone, before now.
