@@ -30,7 +30,7 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { all: 2_000, client: 500, logins: 128, renewals: 256 }
+        Self { all: 2_000, client: 500, logins: 512, renewals: 256 }
     }
 }
 

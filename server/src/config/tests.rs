@@ -59,7 +59,7 @@ fn a_vault_configuration_is_understood() {
     let SealConfig::Static { current, .. } = &config.seal else { panic!("{:?}", config.seal) };
     assert!(matches!(&current.source, KeySource::File(path) if path == Path::new("/seal/key")));
     assert_eq!((config.default_lease_ttl.as_secs(), config.max_lease_ttl.as_secs()), (3600, 86400));
-    assert_eq!((config.limits.all, config.limits.renewals, config.limits.logins), (100, 0, 128));
+    assert_eq!((config.limits.all, config.limits.renewals, config.limits.logins), (100, 0, 512));
     assert_eq!((config.log_level.as_deref(), config.api_addr.as_deref()), (Some("debug"), Some("https://here:8200")));
 }
 
