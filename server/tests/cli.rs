@@ -221,8 +221,9 @@ fn a_configuration_is_diagnosed() {
     };
     let listener = format!("listener \"tcp\" {{\n address = \"127.0.0.1:{port}\"\n tls_disable = true\n}}\n");
     let storage = format!("storage \"file\" {{ path = {:?} }}\n", data.display().to_string());
+    // With the warning that a file is of one server alone.
     let (code, told) = diagnose(&(listener.clone() + &storage));
-    assert_eq!(code, Some(0), "{told}");
+    assert_eq!(code, Some(2), "{told}");
     assert!(told.contains("nothing is stored yet") && !data.exists(), "{told}");
     let (code, told) = diagnose(&(listener.clone() + "storage \"inmem\" {}\n"));
     assert_eq!(code, Some(2), "{told}");

@@ -140,7 +140,7 @@ pub const WIRE: &[&str] = &[
     "`X-Vault-Policy-Override`, `X-Vault-Forward`, `X-Vault-Index` and `X-Vault-Inconsistent` are not looked at: every replica reads its own writes.",
     "`X-Vault-Inline-Auth-*` (OpenBao) is not served.",
     "A body may nest 64 deep and have 100000 values (`max_json_depth`, `max_json_values`), without a token 1 MiB and 1000 values (`max_anonymous_request_size`, `max_anonymous_json_values`); a path may be 1024 bytes long (414).",
-    "When all bodies together take 128 MiB, more of them are a 503 with `Retry-After`.",
+    "When all bodies together take 112 MiB, more of them are a 503 with `Retry-After`.",
     "A policy with `mfa_methods`, `control_group`, `pagination_limit`, `expiration` or `list_scan_response_keys_filter_path` in a stanza, or with the capability `recover`, is refused when it is written: each narrows what the stanza grants, and what is not served must not be dropped.",
     "`after` and `limit` (OpenBao) page through every list.",
 ];
