@@ -43,6 +43,11 @@ chaos: ## seeded runs under faults, judged for linearizability (RUNS=n SEED=s MO
 	  $(BIN)/chaos --runs $(or $(RUNS),1) $(if $(SEED),--seed $(SEED)) --mode $(or $(MODE),cached) --seconds $(or $(SECONDS),15) \
 	  --holdfast $(BIN)/holdfast --etcd $(HOLDFAST_CACHE)/bin/etcd $(if $(MUTANT),--variable "HOLDFAST_FAILPOINTS=$$switches")
 
+failover: ## what clients of the other replicas notice when one dies, leaves or is slow, or etcd's leader dies: a table
+	@e2e/cluster/tools.sh unit
+	@cargo build -q --release -p holdfast-server --bin holdfast && cargo build -q --release -p holdfast-chaos --bin failover
+	@$(CARGO_TARGET_DIR)/$(HOST)/release/failover --holdfast $(CARGO_TARGET_DIR)/$(HOST)/release/holdfast --etcd $(HOLDFAST_CACHE)/bin/etcd
+
 csi-soak: ## CSI volumes on the cluster of make test: two minutes without a server, PODS=200 on one node, with figures
 	HOLDFAST_CSI_PODS=$(or $(PODS),200) cargo test -p holdfast-e2e --test main -- --nocapture --test-threads=1 exclusive::nodes::d_soak
 
@@ -77,4 +82,4 @@ cluster-tools:
 release: ## optimised binaries
 	cargo build --release $(SHIPPED)
 
-.PHONY: path-of-holdfast help demo demo-down demo-shell test lease-storm chaos audit-soak csi-soak build fmt lint docs crds fuzz deny cluster-tools release
+.PHONY: failover path-of-holdfast help demo demo-down demo-shell test lease-storm chaos audit-soak csi-soak build fmt lint docs crds fuzz deny cluster-tools release
