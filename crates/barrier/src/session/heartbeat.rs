@@ -95,11 +95,12 @@ impl Session {
             }
             _ => {}
         }
-        if behind.is_none() && applied < revision {
-            if let Some(ask) = &*self.ask_progress.lock() {
-                ask();
-            }
-            *behind = Some((revision, Instant::now()));
+        // An old etcd is asked one beat later, as in `wait_applied`.
+        if applied < revision && behind.is_some() == self.options.one_by_one {
+            self.ask_progress();
+        }
+        if applied < revision {
+            behind.get_or_insert((revision, Instant::now()));
         }
     }
 }

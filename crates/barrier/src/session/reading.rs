@@ -23,6 +23,9 @@ pub(super) const CONFIRMED_FOR: Duration = Duration::from_secs(3);
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Wait for the watch before it is asked how far it is: on an etcd shared with others a revision may hold nothing of ours.
 const ASK_AFTER: Duration = Duration::from_millis(2);
+/// The same with an old etcd, which before 3.4.25 and 3.5.8 tells of progress before the events that it still holds back
+/// (etcd issue 15220): by then they are out.
+const ASK_OLD_AFTER: Duration = Duration::from_secs(1);
 const RETRY: Duration = Duration::from_millis(50);
 
 /// Reads of the store's revision that many requests share: one in flight at a time.
@@ -96,14 +99,16 @@ impl Session {
         }
         let mut applied = self.applied.subscribe();
         let deadline = Instant::now() + PATIENCE;
-        let mut pause = ASK_AFTER;
+        let old = self.options.one_by_one;
+        let (mut pause, longest) =
+            if old { (ASK_OLD_AFTER, ASK_OLD_AFTER) } else { (ASK_AFTER, Duration::from_millis(100)) };
         while Instant::now() < deadline {
             match tokio::time::timeout(pause, applied.wait_for(|applied| *applied >= revision)).await {
                 Ok(Ok(_)) => return Ok(()),
                 Ok(Err(_)) => return Err(StoreError::Sealed),
                 Err(_) => self.ask_progress(),
             }
-            pause = (pause * 2).min(Duration::from_millis(100));
+            pause = (pause * 2).min(longest);
         }
         Err(StoreError::Unavailable("the watch of the store lags behind".to_owned()))
     }
@@ -147,7 +152,7 @@ impl Session {
         }
     }
 
-    fn ask_progress(&self) {
+    pub(super) fn ask_progress(&self) {
         if let Some(ask) = &*self.ask_progress.lock() {
             ask();
         }
