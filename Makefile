@@ -7,6 +7,8 @@ export CARGO_TARGET_DIR ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/holdfast/targe
 export PATH := $(HOLDFAST_CACHE)/bin:$(PATH):/usr/local/go/bin:$(HOME)/.cargo/bin
 export KUBECONFIG ?= $(HOLDFAST_CACHE)/kubeconfig
 CLUSTER ?= holdfast
+# What images are made from: PROFILE=release for what ships.
+BUILD := $(if $(filter release,$(PROFILE)),release,build)
 HOST := $(shell rustc -vV 2>/dev/null | sed -n 's/^host: //p')
 BIN := $(CARGO_TARGET_DIR)/$(HOST)/debug
 SHIPPED := -p holdfast-server -p holdfast-operator -p holdfast-csi -p holdfast-webhook -p holdfast-agent
@@ -14,8 +16,8 @@ SHIPPED := -p holdfast-server -p holdfast-operator -p holdfast-csi -p holdfast-w
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' Makefile | expand -t 18
 
-demo: cluster-tools build ## the main job, end to end, on a cluster on this machine
-	@e2e/cluster/cluster.sh up $(CLUSTER)
+demo: cluster-tools $(BUILD) ## the main job, end to end, on a cluster on this machine (WORKERS=n; one node without)
+	@e2e/cluster/cluster.sh up $(CLUSTER) $(WORKERS)
 	@e2e/images.sh $(CLUSTER)
 	@cargo run -q -p holdfast-e2e --bin demo
 
@@ -48,8 +50,10 @@ failover: ## what clients of the other replicas notice when one dies, leaves or 
 	@cargo build -q --release -p holdfast-server --bin holdfast && cargo build -q --release -p holdfast-chaos --bin failover
 	@$(CARGO_TARGET_DIR)/$(HOST)/release/failover --holdfast $(CARGO_TARGET_DIR)/$(HOST)/release/holdfast --etcd $(HOLDFAST_CACHE)/bin/etcd
 
-csi-soak: ## CSI volumes on the cluster of make test: two minutes without a server, PODS=200 on one node, with figures
-	HOLDFAST_CSI_PODS=$(or $(PODS),200) cargo test -p holdfast-e2e --test main -- --nocapture --test-threads=1 exclusive::nodes::d_soak
+csi-soak: cluster-tools $(BUILD) ## CSI volumes, with figures to paste: PODS=200 on one node, outages of two minutes (PROFILE=release as shipped)
+	@e2e/cluster/cluster.sh up $(CLUSTER) $(or $(WORKERS),2)
+	@e2e/images.sh $(CLUSTER)
+	HOLDFAST_CSI_PODS=$(or $(PODS),200) cargo test -p holdfast-e2e --test main -- --nocapture --test-threads=1 exclusive::soak
 
 build: ## all binaries, as tests and images use them
 	cargo build $(SHIPPED)

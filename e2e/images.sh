@@ -1,11 +1,11 @@
 #!/bin/bash
 # Makes the images that demo and tests run, from binaries that are built already, and loads them into a kind cluster.
-#   images.sh CLUSTER [PROFILE]      PROFILE: debug (default; what the tests were built with) or release
+#   images.sh CLUSTER                PROFILE=debug (default; what the tests were built with) or release
 # Every image is `FROM scratch` with one static binary, but PostgreSQL's, which stands for the user's database. An image
 # whose content did not change is neither made nor loaded again.
 set -euo pipefail
 HERE=$(cd "$(dirname "$0")" && pwd); . "$HERE/cluster/env.sh"
-CLUSTER=$1 PROFILE=${2:-debug}
+CLUSTER=$1 PROFILE=${PROFILE:-debug}
 TARGET=${CARGO_TARGET_DIR:-$HERE/../target}/$(rustc -vV | sed -n 's/^host: //p')/$PROFILE
 REPO=holdfast.dev TAG=dev
 WORK=$(mktemp -d); trap 'rm -rf "$WORK"' EXIT
@@ -53,15 +53,19 @@ done
 from_scratch etcd "$CACHE/bin/etcd" etcd
 postgres
 
-# Loading is skipped for what the node has already: a note on the node says which image of ours that is.
-node=$(kind get nodes --name "$CLUSTER" | head -1) note=/var/lib/holdfast-images
-have=$(docker exec "$node" cat $note 2>/dev/null || true) now='' load=()
+# Loading is skipped for what all nodes have already: a note on each says which images of ours those are. (What only some
+# lack goes to those.)
+note=/var/lib/holdfast-images now='' load=()
+mapfile -t nodes < <(kind get nodes -q --name "$CLUSTER")
+declare -A have; for n in "${nodes[@]}"; do have[$n]=$(docker exec "$n" cat $note 2>/dev/null || true); done
 for image in "${changed[@]}"; do
   line="$image $(docker image inspect -f '{{.Id}}' "$image")"; now+=$line$'\n'
-  grep -qxF "$line" <<<"$have" || load+=("$image")
+  for n in "${nodes[@]}"; do
+    grep -qxF "$line" <<<"${have[$n]}" || { load+=("$image"); break; }
+  done
 done
 if [ ${#load[@]} -gt 0 ]; then
   "$HERE/cluster/cluster.sh" load "$CLUSTER" "${load[@]}"
-  for n in $(kind get nodes --name "$CLUSTER"); do docker exec -i "$n" sh -c "cat >$note" <<<"$now"; done
+  for n in "${nodes[@]}"; do docker exec -i "$n" sh -c "cat >$note" <<<"$now"; done
   printf 'loaded %s\n' "${load[@]}"
 fi

@@ -1,6 +1,7 @@
 #!/bin/bash
 # Every test, in the order in which they fail fastest. Each stage prints its name and time.
 #   test.sh [unit|cluster]       only the stages without, or only those with, a cluster
+# The cluster has two workers (WORKERS=n); one with fewer, as make demo makes it, is made anew.
 set -euo pipefail
 HERE=$(cd "$(dirname "$0")" && pwd); cd "$HERE/.."; . "$HERE/cluster/env.sh"
 WHAT=${1:-all}
@@ -43,8 +44,9 @@ if [ "$WHAT" != unit ]; then
   stage "generated files" fresh
   stage "chart" chart
   stage "binaries" make build
+  [ "${PROFILE:-debug}" = debug ] || stage "optimised binaries" make release
   stage "no failpoints in what we ship" shipped
-  stage "cluster" "$HERE/cluster/cluster.sh" up "${CLUSTER:-holdfast}"
+  stage "cluster" "$HERE/cluster/cluster.sh" up "${CLUSTER:-holdfast}" "${WORKERS:-2}"
   stage "images" "$HERE/images.sh" "${CLUSTER:-holdfast}"
   stage "end to end" cargo test -p holdfast-e2e --test main -- --test-threads=4 shared
   stage "end to end, one at a time" cargo test -p holdfast-e2e --test main -- --test-threads=1 exclusive

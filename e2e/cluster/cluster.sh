@@ -1,6 +1,6 @@
 #!/bin/bash
 # A kind cluster for demo and tests. Finds or makes everything it needs: an engine, a node image, the cluster.
-#   cluster.sh up NAME [WORKERS]     idempotent; a cluster that is there and answers is kept
+#   cluster.sh up NAME [WORKERS]     idempotent; a cluster that is there, answers and has so many workers or more is kept
 #   cluster.sh down NAME
 #   cluster.sh load NAME IMAGE...    puts images of the engine into the cluster
 # KIND_NODE_IMAGE names the node image. Without it: the image made here, if there is one; else the public one, if a
@@ -48,8 +48,13 @@ network() { # what kind's own network daemon does: a bridge on each node, routes
     docker exec -i "$n" sh -c 'cat >/etc/cni/net.d/10-bridge.conflist' <<E2
 {"cniVersion":"1.0.0","name":"bridge","plugins":[{"type":"bridge","bridge":"cni0","isGateway":true,"ipMasq":false,"hairpinMode":true,"ipam":{"type":"host-local","ranges":[[{"subnet":"${CIDR[$n]}"}]],"routes":[{"dst":"0.0.0.0/0"}]}},{"type":"portmap","capabilities":{"portMappings":true}}]}
 E2
-    docker exec "$n" iptables -t nat -A POSTROUTING -s 10.244.0.0/16 ! -d 10.244.0.0/16 -j MASQUERADE
-    for m in "${!CIDR[@]}"; do [ "$m" = "$n" ] || docker exec "$n" ip route replace "${CIDR[$m]}" via "${IP[$m]}"; done
+    # A unit, so that a node that is restarted has them again.
+    { printf '[Unit]\nDescription=Routes between nodes\n[Service]\nType=oneshot\nRemainAfterExit=yes\n'
+      echo 'ExecStart=iptables -t nat -A POSTROUTING -s 10.244.0.0/16 ! -d 10.244.0.0/16 -j MASQUERADE'
+      for m in "${!CIDR[@]}"; do [ "$m" = "$n" ] || echo "ExecStart=ip route replace ${CIDR[$m]} via ${IP[$m]}"; done
+      printf '[Install]\nWantedBy=multi-user.target\n'
+    } | docker exec -i "$n" sh -c 'cat >/etc/systemd/system/routes.service'
+    docker exec "$n" systemctl -q enable --now routes.service
   done
 }
 
@@ -57,8 +62,13 @@ up() {
   "$HERE/dockerd.sh" start
   if kind get clusters 2>/dev/null | grep -qx "$NAME"; then
     kind export kubeconfig --name "$NAME" >/dev/null 2>&1 || true
-    if kubectl --context "kind-$NAME" --request-timeout=10s get --raw /readyz >/dev/null 2>&1; then return; fi
-    step "cluster $NAME does not answer: making it anew"; kind delete cluster -q --name "$NAME"
+    local workers; workers=$(($(kind get nodes -q --name "$NAME" | wc -l) - 1))
+    if ! kubectl --context "kind-$NAME" --request-timeout=10s get --raw /readyz >/dev/null 2>&1; then
+      step "cluster $NAME does not answer: making it anew"
+    elif [ "$workers" -lt "${1:-0}" ]; then
+      step "cluster $NAME has $workers workers and $1 are wanted: making it anew"   # kind adds no nodes
+    else return 0; fi
+    kind delete cluster -q --name "$NAME"
   fi
   local image config; image=$(node_image | tail -1); config=$(mktemp)
   { echo 'kind: Cluster'; echo 'apiVersion: kind.x-k8s.io/v1alpha4'
