@@ -1,8 +1,8 @@
 //! The chart, installed as a user would.
 
-use std::{path::PathBuf, time::Duration};
+use std::{future::Future, path::PathBuf, time::Duration};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 
 use crate::{
     shell::{kubectl, run},
@@ -15,6 +15,10 @@ pub struct Release {
     /// Name and namespace of the release.
     pub name: String,
 }
+
+/// Repositories of the images that a release runs, as `e2e/images.sh` makes them.
+pub const IMAGES: [&str; 6] =
+    ["holdfast", "holdfast-operator", "holdfast-csi", "holdfast-webhook", "holdfast-agent", "etcd"];
 
 /// Values for images made on this machine and for nodes without a volume provisioner.
 const VALUES: [&str; 5] = [
@@ -32,7 +36,9 @@ impl Release {
         let chart = chart.to_str().context("the checkout's path is not UTF-8")?;
         let mut arguments =
             vec!["upgrade", "--install", name, chart, "-n", name, "--create-namespace", "--wait", "--timeout", "180s"];
-        for value in VALUES.iter().chain(values) {
+        let images = format!("commonLabels.images={}", images().await?);
+        let images = [images.as_str()];
+        for value in VALUES.iter().chain(values).chain(&images) {
             arguments.extend(["--set", value]);
         }
         let outcome = run("helm", &arguments).await;
@@ -72,6 +78,39 @@ impl Release {
             Ok((before.iter().all(restarted) && now.iter().all(|new| new.ready)).then_some(()))
         })
         .await
+    }
+
+    /// Stops the processes of a component, without an end, as one that hangs: connections stay and nobody answers. What
+    /// kubelet starts instead is stopped too. Lasts as long as `meanwhile` runs, then all of them go on.
+    pub async fn while_stopped<T>(&self, component: &str, meanwhile: impl Future<Output = Result<T>>) -> Result<T> {
+        let stopping = async {
+            loop {
+                // A container that is about to be replaced has no process.
+                let _ = self.signal(component, "STOP").await;
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            }
+        };
+        let outcome = tokio::select! {
+            outcome = meanwhile => outcome,
+            never = stopping => never,
+        };
+        eventually_within(Duration::from_secs(240), &format!("{component} goes on"), || async {
+            self.signal(component, "CONT").await.map(Some)
+        })
+        .await?;
+        outcome
+    }
+
+    async fn signal(&self, component: &str, signal: &str) -> Result<()> {
+        for container in self.containers(component).await? {
+            signal_container(&container.node, &container.id, signal).await?;
+        }
+        Ok(())
+    }
+
+    /// How often the containers of a component were restarted, all together.
+    pub async fn restarts(&self, component: &str) -> Result<u32> {
+        Ok(self.containers(component).await?.iter().map(|container| container.restarts).sum())
     }
 
     async fn containers(&self, component: &str) -> Result<Vec<Container>> {
@@ -144,13 +183,49 @@ impl Container {
     }
 }
 
+/// The first digits of the images' ids. Their tag never changes: as a label, this makes new pods of new images.
+async fn images() -> Result<String> {
+    let names = IMAGES.map(|name| format!("holdfast.dev/{name}:dev"));
+    let arguments = ["image", "inspect", "-f", "{{.Id}}"].into_iter().chain(names.iter().map(String::as_str));
+    let ids = run("docker", &arguments.collect::<Vec<_>>()).await?;
+    let short = ids.lines().map(|id| id.trim_start_matches("sha256:").chars().take(8).collect::<String>());
+    Ok(short.collect::<Vec<_>>().join("-"))
+}
+
 /// kill -9 of a container's first process, from its node.
 pub async fn kill_container(node: &str, id: &str) -> Result<()> {
+    signal_container(node, id, "KILL").await
+}
+
+/// A signal to a container's first process, from its node.
+async fn signal_container(node: &str, id: &str, signal: &str) -> Result<()> {
     let tasks = run("docker", &["exec", node, "ctr", "-n", "k8s.io", "tasks", "list"]).await?;
     let task =
         tasks.lines().find(|line| line.starts_with(id)).with_context(|| format!("{node} runs no container {id}"))?;
     let pid = task.split_whitespace().nth(1).context("no pid")?;
-    run("docker", &["exec", node, "kill", "-9", pid]).await.map(drop)
+    run("docker", &["exec", node, "kill", "-s", signal, pid]).await.map(drop)
+}
+
+/// kill -9 of the agent in an injected pod, and waits until it runs again.
+pub async fn kill_agent(namespace: &str, pod: &str) -> Result<()> {
+    let agent = || async {
+        let status = "{.status.initContainerStatuses[?(@.name==\"holdfast-agent\")]";
+        let path =
+            format!("jsonpath={{.spec.nodeName}},{status}.restartCount}},{status}.started}},{status}.containerID}}");
+        let said = run("kubectl", &["get", "pod", "-n", namespace, pod, "-o", &path]).await?;
+        let parts: Vec<String> = said.split(',').map(str::to_owned).collect();
+        let [node, restarts, started, id]: [String; 4] =
+            parts.try_into().map_err(|_| anyhow!("{pod} has no agent: {said}"))?;
+        let id = id.trim_start_matches("containerd://").to_owned();
+        anyhow::Ok((node, restarts.parse::<u32>()?, started == "true", id))
+    };
+    let (node, before, _, id) = agent().await?;
+    kill_container(&node, &id).await?;
+    eventually_within(Duration::from_secs(120), &format!("the agent of {pod} is started again"), || async {
+        let (_, restarts, started, _) = agent().await?;
+        Ok((restarts > before && started).then_some(()))
+    })
+    .await
 }
 
 /// The checkout.

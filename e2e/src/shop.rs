@@ -89,9 +89,16 @@ impl Shop {
 
     /// Starts both pods and waits until they run.
     pub async fn start_pods(&self) -> Result<()> {
-        kubectl_apply(&self.namespace, &PODS.replace("NAMESPACE", &self.namespace)).await?;
+        self.start_pods_where("").await
+    }
+
+    /// The same with something more in the pods' specifications.
+    pub async fn start_pods_where(&self, spec: &str) -> Result<()> {
+        let pods = PODS.replace("NAMESPACE", &self.namespace);
+        let pods = pods.replace("  serviceAccountName:", &format!("  {spec}\n  serviceAccountName:"));
+        kubectl_apply(&self.namespace, &pods).await?;
         let ns = &self.namespace;
-        let wait = format!("wait --for=condition=Ready -n {ns} pod/pod-a pod/pod-b --timeout=60s");
+        let wait = format!("wait --for=condition=Ready -n {ns} pod/pod-a pod/pod-b --timeout=120s");
         if let Err(error) = kubectl(&wait).await {
             let shown = kubectl(&format!("describe -n {ns} pod/pod-a pod/pod-b")).await?;
             return Err(error.context(shown));
@@ -102,6 +109,12 @@ impl Shop {
     /// Content of a file in a pod.
     pub async fn file(&self, pod: &str, path: &str) -> Result<String> {
         Ok(exec(&self.namespace, pod, "app", &format!("cat {path}")).await?.trim().to_owned())
+    }
+
+    /// The password of the pod's user.
+    pub async fn password(&self, place: Place) -> Result<Option<String>> {
+        let url = self.file(place.pod, place.url).await?;
+        Ok(url.split([':', '@']).nth(2).map(str::to_owned))
     }
 
     /// Queries the database from the pod with what the pod was given: its own user, and a row.

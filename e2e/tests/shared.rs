@@ -1,5 +1,7 @@
 //! One release, a namespace a test.
 
+mod injected;
+mod leaks;
 mod volumes;
 
 use std::time::Duration;

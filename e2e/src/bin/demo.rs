@@ -95,7 +95,7 @@ async fn demo() -> Result<()> {
     })
     .await?;
     step("the agent in pod B is killed and comes back; no user is made", async {
-        kill_agent(&shop).await?;
+        release::kill_agent(&shop.namespace, "pod-b").await?;
         unchanged(&shop, &before).await
     })
     .await?;
@@ -156,19 +156,6 @@ async fn unchanged(shop: &Shop, before: &[String]) -> Result<((), String)> {
     let after = shop.lasting_users().await?;
     ensure!(before == after, "users before: {before:?}, after: {after:?}");
     Ok(((), format!("{} users, the same as before", after.len())))
-}
-
-async fn kill_agent(shop: &Shop) -> Result<()> {
-    let path = "jsonpath={.spec.nodeName},{.status.initContainerStatuses[?(@.name==\"holdfast-agent\")].containerID}";
-    let place = run("kubectl", &["get", "pod", "-n", &shop.namespace, "pod-b", "-o", path]).await?;
-    let (node, id) = place.split_once(",containerd://").context("pod-b has no agent")?;
-    release::kill_container(node, id).await?;
-    eventually_within(Duration::from_secs(30), "the agent is started again", || async {
-        let path = "jsonpath={.status.initContainerStatuses[?(@.name==\"holdfast-agent\")].started},{.status.initContainerStatuses[?(@.name==\"holdfast-agent\")].restartCount}";
-        let out = run("kubectl", &["get", "pod", "-n", &shop.namespace, "pod-b", "-o", path]).await?;
-        Ok((out == "true,1").then_some(()))
-    })
-    .await
 }
 
 async fn print_audit(release: &Release) -> Result<()> {
