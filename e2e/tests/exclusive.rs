@@ -1,24 +1,48 @@
 //! Tests that break the release, one at a time, in the order of their names.
 
 mod nodes;
+mod outages;
+mod soak;
 
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use holdfast_e2e::{
-    Load, Release, Server, Service, Shop, postgres,
+    Load, Release, Server, Service, Shop,
+    leaks::Canaries,
+    postgres,
     shell::{kubectl, run},
     shop::{self, PODS_AND_PLACES},
     wait::eventually_within,
+    workloads::{self, Way, no_mount_is_left, users_are_pods},
 };
-
 use serde_json::json;
+use tokio::sync::OnceCell;
 
 use crate::release;
+
+/// A shop whose pods, of all kinds and by both ways, live through all of these tests.
+struct Lasting {
+    shop: Shop,
+    pods: usize,
+}
+
+/// Opened by the first test that asks.
+async fn lasting() -> Result<&'static Lasting> {
+    static LASTING: OnceCell<Lasting> = OnceCell::const_new();
+    let open = || async {
+        let (shop, _) = nodes::empty("e2e-lasting").await?;
+        let pods = workloads::start(&shop, Way::Volume).await? + workloads::start(&shop, Way::Annotations).await?;
+        users_are_pods(&shop.namespace, pods).await?;
+        anyhow::Ok(Lasting { shop, pods })
+    };
+    LASTING.get_or_try_init(open).await
+}
 
 /// kill -9 of every component while pods run, start and end: no user is made twice, none is left, fsck is clean.
 #[tokio::test]
 async fn a_kill_of_any_component_orphans_nothing() -> Result<()> {
+    lasting().await?;
     let release = release().await?;
     let ns = "e2e-kill";
     let shop = Shop::open(ns).await?;
@@ -74,6 +98,7 @@ async fn a_kill_of_any_component_orphans_nothing() -> Result<()> {
 /// A namespace with live objects goes within 30 s although the server is away; what could not be revoked then is later.
 #[tokio::test]
 async fn b_namespace_deletes_while_the_server_is_away() -> Result<()> {
+    lasting().await?;
     let release = release().await?;
     let database = Shop::open("e2e-away-db").await?;
     let ns = "e2e-away";
@@ -128,6 +153,7 @@ spec: {{engineRef: {{name: orders-db}}, role: readonly, target: {{secret: {{name
 /// Three replicas behind the Service are restarted one after the other while others read and write: no request fails.
 #[tokio::test]
 async fn c_a_rolling_restart_of_three_replicas_fails_no_request() -> Result<()> {
+    lasting().await?;
     release().await?;
     let release = Release::install("holdfast", &["server.replicas=3"]).await?;
     release.ready("server").await?;
@@ -147,6 +173,35 @@ async fn c_a_rolling_restart_of_three_replicas_fails_no_request() -> Result<()> 
     let server = Server::connect(&release).await?;
     let admin = server.login(release.namespace(), "holdfast-admin", "holdfast-admin").await?;
     admin.delete("sys/mounts/rolling").await?;
+    Ok(())
+}
+
+/// After all of it: users at the database are the pods that live, no mount is left on any node, what pods were given is in
+/// their files only; and when they go, nothing stays.
+#[tokio::test]
+async fn y_users_are_pods_after_all_of_it() -> Result<()> {
+    let (release, Lasting { shop, pods }) = (release().await?, lasting().await?);
+    let ns = &shop.namespace;
+    users_are_pods(ns, *pods).await?;
+    no_mount_is_left().await?;
+    let server = shop::connect(release).await?;
+    let value = "canary-5d8e2b70";
+    shop.set_token(&shop.admin(&server).await?, value).await?;
+    shop.wait_file("statefulset-0", "/s/api-token", value, Duration::from_secs(90)).await?;
+    let mut values = vec![value.to_owned()];
+    for pod in workloads::running(ns).await? {
+        values.extend(workloads::password(ns, &pod).await?);
+    }
+    ensure!(values.len() > 3, "{} values", values.len());
+    Canaries::new(&values)?.are_nowhere(release, ns).await?;
+
+    workloads::stop(ns).await?;
+    users_are_pods(ns, 0).await?;
+    no_mount_is_left().await?;
+    let admin = server.login(release.namespace(), "holdfast-admin", "holdfast-admin").await?;
+    let report = admin.read("sys/fsck").await?.and_then(|envelope| envelope.data).context("sys/fsck is empty")?;
+    ensure!(report.get("clean").and_then(serde_json::Value::as_bool) == Some(true), "{report:?}");
+    shop.close(Duration::from_secs(120)).await?;
     Ok(())
 }
 
