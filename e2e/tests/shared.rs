@@ -1,6 +1,5 @@
 //! One release, a namespace a test.
 
-mod injected;
 mod leaks;
 mod volumes;
 
