@@ -103,6 +103,15 @@ fn is_canonical(path: &str) -> bool {
     })
 }
 
+/// The header's namespace and the path, as one.
+fn joined(namespace: &str, path: &str) -> String {
+    let path = path.trim_start_matches('/');
+    match namespace.trim_matches('/') {
+        "" | "root" => path.to_owned(),
+        namespace => format!("{namespace}/{path}"),
+    }
+}
+
 #[test]
 fn cve_2026_3605_router_policy_and_plug_in_see_the_same_bytes() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
@@ -111,11 +120,7 @@ fn cve_2026_3605_router_policy_and_plug_in_see_the_same_bytes() {
     let (served, denied) = (Cell::new(0), Cell::new(0));
     let mut runner = TestRunner::new(ProptestConfig::with_cases(3000));
     let outcome = runner.run(&asked(), |(path, namespace)| {
-        let header = match namespace.trim_matches('/') {
-            "" | "root" => String::new(),
-            namespace => format!("{namespace}/"),
-        };
-        let full = format!("{header}{}", path.trim_start_matches('/'));
+        let full = joined(namespace, &path);
         let place = Place { path: &full, namespace: if full.starts_with("team/") { "team/" } else { "" } };
         let allowed = set.decide(place, Operation::Read, &Map::new(), None).allowed;
         let answer = runtime.block_on(bench.within(namespace, &token, Verb::Read, &path, json!({})));
@@ -157,8 +162,7 @@ fn a_write_reaches_the_path_that_was_decided_about_and_no_other() {
             return Ok(());
         }
         written.set(written.get() + 1);
-        let header = namespace.trim_matches('/').replace("root", "");
-        let full = format!("{header}/{path}").trim_start_matches('/').to_owned();
+        let full = joined(namespace, &path);
         let place = Place { path: &full, namespace: if full.starts_with("team/") { "team/" } else { "" } };
         prop_assert!(set.decide(place, Operation::Update, &Map::new(), None).allowed, "{:?}", full);
         let kept = runtime.block_on(bench.read(&full));
