@@ -20,7 +20,7 @@ use std::{
             net::UnixStream,
         },
     },
-    path::{Path, PathBuf},
+    path::Path,
     sync::Arc,
 };
 
@@ -80,9 +80,14 @@ fn make_folder(path: &Path) -> anyhow::Result<()> {
     made.with_context(|| format!("folder {}", path.display()))
 }
 
-fn listen(path: &PathBuf, fetcher: u32) -> anyhow::Result<OwnedFd> {
-    let socket = sockets::bind_at(path, sockets::Kind::Messages)?;
-    chown(path, Some(fetcher), None).with_context(|| format!("giving {} to user {fetcher}", path.display()))?;
+/// The socket gets its name when it is the fetcher's and is listened to: who finds it can connect.
+fn listen(path: &Path, fetcher: u32) -> anyhow::Result<OwnedFd> {
+    let unnamed = path.with_extension("new");
+    let socket = sockets::bind_at(&unnamed, sockets::Kind::Messages)?;
+    chown(&unnamed, Some(fetcher), None).with_context(|| format!("giving {} to user {fetcher}", path.display()))?;
+    sockets::remove(path)
+        .and_then(|()| std::fs::rename(&unnamed, path))
+        .with_context(|| format!("socket {}", path.display()))?;
     Ok(socket)
 }
 
