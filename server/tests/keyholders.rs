@@ -136,8 +136,9 @@ async fn a_snapshot_brings_back_what_was_wiped() {
     assert_eq!((&checked["clean"], &checked["restore_running"]), (&json!(true), &json!(false)));
     assert_eq!(data(&client, "sys/leases/hold").await["held"], true);
     client.delete("sys/leases/hold").await.unwrap();
-    let last = archive.len() - 20;
-    archive[last] ^= 1;
+    // In gzip's checksum. A bit further in front may say the same in other words: zeros copied from elsewhere are zeros.
+    let checksum = archive.len() - 8;
+    archive[checksum] ^= 1;
     assert!(client.upload("sys/storage/raft/snapshot", pieces(&archive)).await.is_err());
     assert_eq!(data(&client, "kv/7").await["n"], 7);
 }
