@@ -21,6 +21,11 @@ pub fn base62(entropy: &dyn Entropy, length: usize) -> String {
     text
 }
 
+/// A character of base62 for each byte; not quite equally likely, and always the same for the same bytes.
+pub fn base62_of(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| char::from(BASE62[usize::from(byte % 62)])).collect()
+}
+
 /// A version 4 UUID (RFC 9562) in its usual text form.
 pub fn uuid(entropy: &dyn Entropy) -> String {
     let mut bytes = [0u8; 16];

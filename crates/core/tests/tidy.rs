@@ -27,15 +27,17 @@ async fn dangling_tokens_are_found_and_children_of_nobody_go() {
     let lost = bench.write("auth/token/create", json!({"policies": ["all"]})).await.auth.unwrap();
 
     tokens.delete(&format!("id/{parent_hash}")).await.unwrap();
-    tokens.delete(&format!("accessor/{}", lost.accessor)).await.unwrap();
+    let of_root = bench.read("auth/token/lookup-self").await["accessor"].as_str().unwrap().to_owned();
+    let edge = format!("parent/{of_root}/{}", lost.accessor);
+    tokens.delete(&edge).await.unwrap();
     assert!(bench.is_good(&child.client_token).await);
     let answer = bench.write("auth/token/tidy", json!({})).await;
     assert!(answer.warnings.unwrap()[0].starts_with("Tidy operation successfully started"));
     until(async || !bench.is_good(&child.client_token).await).await;
-    bench.write("auth/token/lookup-accessor", json!({"accessor": lost.accessor})).await;
+    until(async || tokens.get(&edge).await.unwrap().is_some()).await;
     until(async || names(&tokens, &format!("parent/{parent_hash}/")).await.is_empty()).await;
     assert!(bench.is_good(&bench.root).await && bench.is_good(&lost.client_token).await);
-    for accessor in names(&tokens, "accessor/").await {
+    for accessor in names(&tokens, "id/").await {
         bench.write("auth/token/lookup-accessor", json!({ "accessor": accessor })).await;
     }
 }

@@ -186,7 +186,7 @@ async fn versions(call: &Call) -> Result<Map<String, Value>, Error> {
 
 async fn counters(call: &Call) -> Result<Reply, Error> {
     let counters = match call.request.fields.string("what").unwrap_or_default() {
-        "tokens" => json!({ "service_tokens": { "total": call.open.tokens.all_accessors().await?.len() } }),
+        "tokens" => json!({ "service_tokens": { "total": call.open.tokens.count().await? } }),
         "entities" => json!({ "entities": { "total": entities(call).await? } }),
         "requests" => json!([]),
         // Vault answers nothing when there is nothing to report.

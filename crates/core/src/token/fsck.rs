@@ -6,7 +6,7 @@ use holdfast_logical::StoreError;
 
 use super::{
     Token, Tokens,
-    store::{accessor_key, child_key, id_key, mount_key, revoking_key},
+    store::{id_key, listed_at, revoking_key},
 };
 
 /// What is wrong with the tokens; all zero but the first two when all is well.
@@ -18,11 +18,11 @@ pub struct Fsck {
     pub revoking: u64,
     /// Tokens that the expiry index does not have.
     pub unscheduled: u64,
-    /// Tokens that are not found by accessor, parent or mount.
+    /// Tokens that are not found by parent or mount.
     pub unlisted: u64,
     /// Tokens whose parent is gone.
     pub bereft: u64,
-    /// Accessors, children and mounts' tokens that point to no token.
+    /// Children and mounts' tokens that point to no token.
     pub dangling: u64,
 }
 
@@ -37,14 +37,8 @@ impl Tokens {
     /// Walks all tokens and indices, and changes nothing.
     pub async fn fsck(&self) -> Result<Fsck, StoreError> {
         let mut found = Fsck { revoking: self.view.list("revoking/", "", 0).await?.len() as u64, ..Fsck::default() };
-        for hash in self.view.list("id/", "", 0).await? {
+        for hash in self.all_accessors().await? {
             self.fsck_token(&hash, &mut found).await?;
-        }
-        for accessor in self.all_accessors().await? {
-            let path = accessor_key(&accessor);
-            if let Some((hash, _)) = self.view.get_json::<String>(&path).await? {
-                found.dangling += u64::from(self.is_dangling(&path, &hash).await?);
-            }
         }
         for folder in ["parent/", "mount/"] {
             for of in self.view.list(folder, "", 0).await? {
@@ -63,12 +57,10 @@ impl Tokens {
             Some(at) => self.leases.is_scheduled(hash, at).await?,
             None => true,
         };
-        let parent = token.parent.as_ref().map(|parent| child_key(parent, hash));
-        let mount = (!token.mount.is_empty()).then(|| mount_key(&token.mount, hash));
-        let mut listed = true;
-        for path in [accessor_key(&token.accessor)].into_iter().chain(parent).chain(mount) {
-            listed &= self.view.get(&path).await?.is_some();
-        }
+        let listed = match listed_at(&token, hash) {
+            Some(path) => self.view.get(&path).await?.is_some(),
+            None => true,
+        };
         let held = match &token.parent {
             // One that is being revoked takes its children with it.
             Some(parent) => {

@@ -17,6 +17,8 @@ const MAC: usize = 32;
 const TEXT: usize = 88;
 /// Characters of a root token after the prefix.
 const ROOT_TEXT: usize = 24;
+/// Characters of an accessor before the suffix.
+const ACCESSOR_TEXT: usize = 24;
 
 /// The keys that ids are made and hashed with. They survive rotation.
 pub struct IdKeys {
@@ -58,9 +60,10 @@ impl IdKeys {
         mac.len() == MAC && self.mac_of(body, suffix).ct_eq(mac).into()
     }
 
-    /// What the store knows the id by.
+    /// What the store knows the id by, and its accessor: 24 characters that follow from the id by a MAC (more than 142 bits), and the suffix
+    /// of its namespace.
     pub fn hash(&self, id: &str) -> String {
-        hex::encode(hmac(&self.hash, id.as_bytes()))
+        id::base62_of(&hmac(&self.hash, id.as_bytes())[..ACCESSOR_TEXT]) + suffix_of(id)
     }
 }
 

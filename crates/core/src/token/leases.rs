@@ -1,13 +1,16 @@
-//! Tokens as leases: `sys/leases` knows a token by the path that made it and a hash, `auth/people/login/mia/h<hash>`.
+//! Tokens as leases: `sys/leases` knows a token by the path that made it and its accessor, `auth/people/login/mia/h<accessor>`.
 //! There is no record of these: they are read from the tokens of the mounts that the path may mean.
 
 use std::collections::BTreeSet;
 
 use futures::{StreamExt, TryStreamExt, stream};
-use holdfast_logical::{Namespace, Revision, StoreError};
+use holdfast_logical::{Namespace, StoreError};
 
 use super::{Token, Tokens};
-use crate::{Class, Error, mounts::Router};
+use crate::{
+    Class, Error,
+    mounts::{Record, Router},
+};
 
 /// In front of every lease id of a token.
 pub const AUTH: &str = "auth/";
@@ -20,7 +23,7 @@ const PARALLEL: usize = 16;
 
 /// A token as a lease.
 pub struct TokenLease {
-    /// `<path>/h<hash>`, with the namespace behind.
+    /// `<path>/h<hash>`.
     pub id: String,
     /// What the store knows the token by.
     pub hash: String,
@@ -44,14 +47,17 @@ impl Tokens {
         });
         let mut found = Vec::new();
         for mounted in mounts {
-            let hashes = self.view.list(&format!("mount/{}/", mounted.record.uuid), "", 0).await?;
+            let hashes = self.of_mount(&mounted.record, namespace, 0).await?;
             let mut tokens = stream::iter(hashes)
                 .map(|hash| async move { Ok::<_, StoreError>(self.get(&hash).await?.map(|(token, _)| (hash, token))) })
                 .buffered(PARALLEL);
             while let Some(token) = tokens.next().await {
                 let Some((hash, token)) = token? else { continue };
-                let id = format!("{}/h{hash}{}", token.path, namespace.suffix());
-                if token.path != ROOT && (format!("{}/", token.path).starts_with(&folder) || id == path) {
+                let id = format!("{}/h{hash}", token.path);
+                if token.path != ROOT
+                    && token.mount == mounted.record.uuid
+                    && (format!("{}/", token.path).starts_with(&folder) || id == path)
+                {
                     found.push(TokenLease { id, hash, token });
                 }
             }
@@ -61,14 +67,10 @@ impl Tokens {
 
     /// The token of one lease id.
     pub async fn by_lease(&self, namespace: &Namespace, id: &str) -> Result<Option<TokenLease>, StoreError> {
-        let own = id.strip_suffix(&namespace.suffix()).unwrap_or_default();
-        let Some((path, hash)) = own.rsplit_once("/h").filter(|_| id.starts_with(AUTH)) else { return Ok(None) };
-        if hash.is_empty() || !hash.bytes().all(|byte| byte.is_ascii_hexdigit()) || path == ROOT {
-            return Ok(None);
-        }
-        let found: Option<(Token, Revision)> = self.get(hash).await?;
-        let found = found.filter(|(token, _)| token.path == path && token.namespace == namespace.id);
-        Ok(found.map(|(token, _)| TokenLease { id: id.to_owned(), hash: hash.to_owned(), token }))
+        let Some((path, name)) = id.rsplit_once('/').filter(|_| id.starts_with(AUTH)) else { return Ok(None) };
+        let Some(accessor) = name.strip_prefix('h').filter(|_| path != ROOT) else { return Ok(None) };
+        let found = self.by_accessor(namespace, accessor).await?.filter(|(_, token, _)| token.path == path);
+        Ok(found.map(|(hash, token, _)| TokenLease { id: id.to_owned(), hash, token }))
     }
 
     /// Names directly below a path among the lease ids of tokens, sorted; folders end in `/`.
@@ -93,13 +95,22 @@ impl Tokens {
     /// Is there a token that `sys/leases` knows? Looks at a few of each mount only.
     pub async fn have_leases(&self, router: &Router, namespace: &Namespace) -> Result<bool, StoreError> {
         for mounted in router.of(namespace, Class::Auth) {
-            for hash in self.view.list(&format!("mount/{}/", mounted.record.uuid), "", PARALLEL).await? {
+            for hash in self.of_mount(&mounted.record, namespace, PARALLEL).await? {
                 if self.get(&hash).await?.is_some_and(|(token, _)| token.path != ROOT) {
                     return Ok(true);
                 }
             }
         }
         Ok(false)
+    }
+
+    /// Hashes of the tokens that a mount made, at most `limit` (0: all). Those of `auth/token` are children of others for the
+    /// most part, which no mount lists: all tokens of the namespace may be.
+    async fn of_mount(&self, mount: &Record, namespace: &Namespace, limit: usize) -> Result<Vec<String>, StoreError> {
+        match mount.kind.as_str() {
+            "token" => self.accessors(namespace).await,
+            _ => self.view.list(&format!("mount/{}/", mount.uuid), "", limit).await,
+        }
     }
 
     /// Revokes the tokens whose lease ids are below a path, or the one whose id it is, with all that is below them.

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Token, Tokens,
-    store::{accessor_key, child_key, id_key, mount_key, revoking_key, scoped},
+    store::{child_key, id_key, listed_at, revoking_key, scoped},
 };
 use crate::{Error, storage};
 
@@ -46,7 +46,7 @@ impl Tokens {
         }
     }
 
-    /// Revokes all tokens that a mount made.
+    /// Revokes all tokens that an auth method made, with all that is below them.
     pub async fn revoke_mount(&self, mount: &str) -> Result<(), Error> {
         for hash in self.view.list(&format!("mount/{mount}/"), "", 0).await? {
             self.revoke(&hash).await?;
@@ -56,10 +56,8 @@ impl Tokens {
 
     /// Revokes all tokens of a namespace and forgets its token roles. Finishes their revocations that were begun before.
     pub async fn revoke_namespace(&self, namespace: &Namespace) -> Result<(), Error> {
-        for accessor in self.accessors(namespace).await? {
-            if let Some((hash, _)) = self.view.get_json::<String>(&accessor_key(&accessor)).await? {
-                self.revoke(&hash).await?;
-            }
+        for hash in self.accessors(namespace).await? {
+            self.revoke(&hash).await?;
         }
         for hash in self.view.list("revoking/", "", 0).await? {
             if let Some((revoking, _)) = self.view.get_json::<Revoking>(&revoking_key(&hash)).await?
@@ -102,7 +100,6 @@ impl Tokens {
             let mut txn = Txn::new();
             txn.check(self.view.path(&id_key(hash)), Check::At(revision));
             txn.delete(self.view.path(&id_key(hash)));
-            txn.delete(self.view.path(&accessor_key(&revoking.token.accessor)));
             txn.put_json(self.view.path(&revoking_key(hash)), &revoking)?;
             match self.view.commit(txn).await {
                 Ok(_) => return Ok(Some(revoking)),
@@ -126,11 +123,8 @@ impl Tokens {
         failpoint!("token.revoke.before-end").await;
         let mut txn = Txn::new();
         txn.delete(self.view.path(&revoking_key(hash)));
-        if let Some(parent) = &token.parent {
-            txn.delete(self.view.path(&child_key(parent, hash)));
-        }
-        if !token.mount.is_empty() {
-            txn.delete(self.view.path(&mount_key(&token.mount, hash)));
+        if let Some(path) = listed_at(token, hash) {
+            txn.delete(self.view.path(&path));
         }
         if let Some(at) = token.expires {
             txn.merge(self.leases.unschedule_token(hash, at));
@@ -148,6 +142,9 @@ impl Tokens {
             token.parent = None;
             let mut txn = Txn::new();
             txn.delete(self.view.path(&child_key(parent, child)));
+            if let Some(path) = listed_at(&token, child) {
+                txn.put_json(self.view.path(&path), &())?;
+            }
             match self.replace(child, &token, revision, txn).await {
                 Ok(_) => return Ok(()),
                 Err(StoreError::Conflict) => {}

@@ -1,11 +1,10 @@
 //! The token store: making, finding and using tokens.
 //!
-//! `token/id/<hash>` the entry · `token/accessor[/<namespace id>]/<accessor>` → hash · `token/parent/<hash>/<child hash>` ·
-//! `token/mount/<uuid>/<hash>` · `token/revoking/<hash>` the entry of a token whose revocation is not finished.
+//! `token/id[/<namespace id>]/<hash>` the entry · `token/parent/<hash>/<child hash>` · `token/mount/<uuid>/<hash>` of those
+//! without a parent · `token/revoking/<hash>` the entry of a token whose revocation is not finished. The hash is the accessor.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use holdfast_base::id::base62;
 use holdfast_failpoint::failpoint;
 use holdfast_logical::{
     Check, Entropy, Grant, Namespace, PodIdentity, PolicyName, Revision, StoreError, Timestamp, Txn, View,
@@ -217,9 +216,8 @@ impl Tokens {
         if accessor.is_empty() || accessor.contains('/') || id::suffix_of(accessor) != namespace.suffix() {
             return Ok(None);
         }
-        let Some((hash, _)) = self.view.get_json::<String>(&accessor_key(accessor)).await? else { return Ok(None) };
-        let found = self.get(&hash).await?.filter(|(token, _)| token.namespace == namespace.id);
-        Ok(found.map(|(token, revision)| (hash, token, revision)))
+        let found = self.get(accessor).await?.filter(|(token, _)| token.namespace == namespace.id);
+        Ok(found.map(|(token, revision)| (accessor.to_owned(), token, revision)))
     }
 
     /// Takes one use of a token. None: it has none left, or is gone. Else the token as it is after the use; with
@@ -296,7 +294,7 @@ impl Tokens {
         let (hash, now) = (self.hash(&id), self.now());
         let expires = new.ttl.map(|ttl| now.checked_add(ttl).unwrap_or(Timestamp::MAX));
         let token = Token {
-            accessor: format!("{}{suffix}", base62(self.entropy.as_ref(), 24)),
+            accessor: hash.clone(),
             namespace: new.namespace.id.clone(),
             parent: new.parent,
             policies,
@@ -322,17 +320,17 @@ impl Tokens {
         };
         txn.check(self.view.path(&id_key(&hash)), Check::Absent);
         txn.put_json(self.view.path(&id_key(&hash)), &token)?;
-        txn.put_json(self.view.path(&accessor_key(&token.accessor)), &hash)?;
         if let Some(parent) = &token.parent {
             txn.merge(self.guard(parent));
-            txn.put_json(self.view.path(&child_key(parent, &hash)), &())?;
         }
         if !token.mount.is_empty() {
             let live = self.live.path(&token.mount);
             if !txn.checks.iter().any(|(path, _)| *path == live) {
                 txn.check(live, Check::Exists);
             }
-            txn.put_json(self.view.path(&mount_key(&token.mount, &hash)), &())?;
+        }
+        if let Some(path) = listed_at(&token, &hash) {
+            txn.put_json(self.view.path(&path), &())?;
         }
         if let Some(payload) = new.payload {
             txn.put(self.cubbyhole.path(&format!("{hash}/response")), payload);
@@ -404,33 +402,29 @@ impl Tokens {
 
     /// Accessors of all tokens of a namespace.
     pub async fn accessors(&self, namespace: &Namespace) -> Result<Vec<String>, StoreError> {
-        let mut names = self.view.list(&scoped("accessor", &namespace.suffix(), ""), "", 0).await?;
+        let mut names = self.view.list(&scoped("id", &namespace.suffix(), ""), "", 0).await?;
         names.retain(|name| !name.ends_with('/'));
         Ok(names)
     }
 
     /// Number of stored tokens of all namespaces. The store counts; none is read.
     pub async fn count(&self) -> Result<u64, StoreError> {
-        self.view.count("accessor/").await
+        self.view.count("id/").await
     }
 
     /// Accessors of all tokens of all namespaces.
     pub async fn all_accessors(&self) -> Result<Vec<String>, StoreError> {
-        let names = self.view.list("accessor/", "", 0).await?;
+        let names = self.view.list("id/", "", 0).await?;
         let (folders, mut accessors): (Vec<_>, Vec<_>) = names.into_iter().partition(|name| name.ends_with('/'));
         for folder in folders {
-            accessors.append(&mut self.view.list(&format!("accessor/{folder}"), "", 0).await?);
+            accessors.append(&mut self.view.list(&format!("id/{folder}"), "", 0).await?);
         }
         Ok(accessors)
     }
 }
 
 pub(super) fn id_key(hash: &str) -> String {
-    format!("id/{hash}")
-}
-
-pub(super) fn accessor_key(accessor: &str) -> String {
-    scoped("accessor", id::suffix_of(accessor), accessor)
+    scoped("id", id::suffix_of(hash), hash)
 }
 
 /// `<folder>/<name>` in the root namespace, `<folder>/<namespace id>/<name>` in others, whose ids end in `suffix`.
@@ -445,8 +439,13 @@ pub(super) fn child_key(parent: &str, hash: &str) -> String {
     format!("parent/{parent}/{hash}")
 }
 
-pub(super) fn mount_key(mount: &str, hash: &str) -> String {
-    format!("mount/{mount}/{hash}")
+/// Where whoever revokes a parent or disables a mount finds the token.
+pub(super) fn listed_at(token: &Token, hash: &str) -> Option<String> {
+    match &token.parent {
+        Some(parent) => Some(child_key(parent, hash)),
+        None if token.mount.is_empty() => None,
+        None => Some(format!("mount/{}/{hash}", token.mount)),
+    }
 }
 
 pub(super) fn revoking_key(hash: &str) -> String {

@@ -5,16 +5,16 @@ use holdfast_logical::{Check, StoreError, Txn};
 
 use super::{
     Token, Tokens,
-    store::{accessor_key, child_key, id_key, mount_key, revoking_key},
+    store::{id_key, listed_at, revoking_key},
 };
 use crate::Error;
 
 /// What a tidy put right.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Tidied {
-    /// Accessors, children and mounts' tokens that pointed to no token.
+    /// Children and mounts' tokens that pointed to no token.
     pub dangling: u64,
-    /// Tokens that could not be found by accessor, parent or mount.
+    /// Tokens that could not be found by parent or mount.
     pub unlisted: u64,
     /// Tokens whose parent was gone.
     pub bereft: u64,
@@ -27,12 +27,6 @@ impl Tokens {
     pub async fn tidy(&self) -> Result<Tidied, Error> {
         self.resume_revocations().await?;
         let mut tidied = Tidied::default();
-        for accessor in self.all_accessors().await? {
-            let path = accessor_key(&accessor);
-            if let Some((hash, _)) = self.view.get_json::<String>(&path).await? {
-                tidied.dangling += self.tidy_entry(&path, &hash).await?;
-            }
-        }
         for folder in ["parent/", "mount/"] {
             for of in self.view.list(folder, "", 0).await? {
                 for hash in self.view.list(&format!("{folder}{of}"), "", 0).await? {
@@ -40,7 +34,7 @@ impl Tokens {
                 }
             }
         }
-        for hash in self.view.list("id/", "", 0).await? {
+        for hash in self.all_accessors().await? {
             self.tidy_token(&hash, &mut tidied).await?;
         }
         Ok(tidied)
@@ -70,15 +64,10 @@ impl Tokens {
             return self.revoke(hash).await;
         }
         let mut txn = Txn::new();
-        if self.view.get(&accessor_key(&token.accessor)).await?.is_none() {
-            txn.put_json(self.view.path(&accessor_key(&token.accessor)), &hash)?;
-        }
-        let parent = token.parent.as_ref().map(|parent| child_key(parent, hash));
-        let mount = (!token.mount.is_empty()).then(|| mount_key(&token.mount, hash));
-        for path in parent.into_iter().chain(mount) {
-            if self.view.get(&path).await?.is_none() {
-                txn.put_json(self.view.path(&path), &())?;
-            }
+        if let Some(path) = listed_at(&token, hash)
+            && self.view.get(&path).await?.is_none()
+        {
+            txn.put_json(self.view.path(&path), &())?;
         }
         if let Some(at) = token.expires
             && !self.leases.is_scheduled(hash, at).await?
