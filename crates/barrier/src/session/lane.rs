@@ -44,8 +44,9 @@ pub(super) async fn run(session: Arc<Session>, number: u8) {
     let mut lane = Lane::of(&session.standing.load(), number);
     loop {
         let batch = session.queue.take().await;
+        let transactions = batch.len();
         lane.carry(&session, batch).await;
-        session.queue.done();
+        session.queue.done(transactions);
     }
 }
 

@@ -4,6 +4,7 @@
 //! only then does the batch equal its transactions one after the other, in any order.
 
 use std::collections::{HashSet, VecDeque};
+use std::time::Duration;
 
 use bytes::Bytes;
 use holdfast_failpoint::switched;
@@ -11,6 +12,7 @@ use holdfast_secret::SecretBytes;
 use holdfast_storage::Condition;
 use parking_lot::Mutex;
 use tokio::sync::{Notify, oneshot};
+use tokio::time::Instant;
 
 use crate::value::Encrypted;
 use crate::view::{Revision, StoreError};
@@ -24,6 +26,10 @@ pub const MAX_BYTES: usize = 1024 * 1024 + 64 * 1024;
 const MAX_OPS: usize = 128;
 /// Most checks or writes in one transaction.
 pub const MAX_TXN_OPS: usize = MAX_OPS - 2;
+/// Longest wait for company.
+const LINGER: Duration = Duration::from_millis(2);
+/// After this long without a batch nobody is expected to come again.
+const DISPERSED: Duration = Duration::from_millis(10);
 /// How far the queue is searched for what fits.
 const SEARCH: usize = 512;
 
@@ -77,7 +83,10 @@ pub enum PendingChange {
 #[derive(Default)]
 pub struct Queue {
     state: Mutex<State>,
-    arrived: Notify,
+    /// Something came, or a batch is done.
+    moved: Notify,
+    /// Held by the lane that takes next.
+    door: tokio::sync::Mutex<()>,
     one_by_one: bool,
 }
 
@@ -85,7 +94,13 @@ pub struct Queue {
 struct State {
     waiting: VecDeque<Pending>,
     /// Batches taken and not yet done.
+    batches: usize,
+    /// Transactions in them.
     in_flight: usize,
+    /// How many were here at once lately.
+    crowd: usize,
+    /// When the last batch was done.
+    answered: Option<Instant>,
     closed: bool,
 }
 
@@ -103,33 +118,65 @@ impl Queue {
         }
         state.waiting.push_back(pending);
         drop(state);
-        self.arrived.notify_one();
+        self.moved.notify_one();
         true
     }
 
     /// Waits for transactions and takes those that may travel together, at least one. [`Queue::done`] must follow.
     pub async fn take(&self) -> Vec<Pending> {
+        // One lane after the other: two that gather at once would share what comes.
+        let _door = self.door.lock().await;
         loop {
-            let arrived = self.arrived.notified();
-            let (batch, more) = {
-                let mut state = self.state.lock();
-                let batch = take_batch(&mut state.waiting, if self.one_by_one { 1 } else { MAX_INNER });
-                state.in_flight += usize::from(!batch.is_empty());
-                (batch, !state.waiting.is_empty())
-            };
+            self.gather().await;
+            let mut state = self.state.lock();
+            let batch = take_batch(&mut state.waiting, if self.one_by_one { 1 } else { MAX_INNER });
+            // Empty: nobody waits for these any more.
             if !batch.is_empty() {
-                if more {
-                    self.arrived.notify_one();
-                }
+                state.batches += 1;
+                state.in_flight += batch.len();
+                state.crowd = (state.in_flight + state.waiting.len()).max(state.crowd() * 7 / 8);
                 return batch;
             }
-            arrived.await;
         }
     }
 
-    /// A batch that was taken is answered.
-    pub fn done(&self) {
-        self.state.lock().in_flight -= 1;
+    /// Waits for the first transaction, and for company: a batch costs the store as much as ten transactions in it. It waits
+    /// for half of the crowd, as who was answered a moment ago may come again, but not long; and in any case as long as each
+    /// turn of the runtime brings more. One that is alone goes at once.
+    async fn gather(&self) {
+        let (mut seen, mut since) = (0, None);
+        loop {
+            let moved = self.moved.notified();
+            let (waiting, crowd) = {
+                let state = self.state.lock();
+                (state.waiting.len(), state.crowd())
+            };
+            if waiting == 0 {
+                moved.await;
+            } else if self.one_by_one || waiting >= MAX_INNER {
+                return;
+            } else if waiting * 2 < crowd {
+                let until = *since.get_or_insert_with(Instant::now) + LINGER;
+                if tokio::time::timeout_at(until, moved).await.is_err() {
+                    return;
+                }
+            } else if waiting > seen {
+                seen = waiting;
+                tokio::task::yield_now().await;
+            } else {
+                return;
+            }
+        }
+    }
+
+    /// A batch of so many that was taken is answered.
+    pub fn done(&self, transactions: usize) {
+        let mut state = self.state.lock();
+        state.batches -= 1;
+        state.in_flight -= transactions;
+        state.answered = Some(Instant::now());
+        drop(state);
+        self.moved.notify_one();
     }
 
     /// Takes no more.
@@ -140,12 +187,20 @@ impl Queue {
     /// Nothing waits and nothing is in flight.
     pub fn is_idle(&self) -> bool {
         let state = self.state.lock();
-        state.waiting.is_empty() && state.in_flight == 0
+        state.waiting.is_empty() && state.batches == 0
     }
 
     /// Takes all that waits, to refuse it.
     pub fn drain(&self) -> Vec<Pending> {
         self.state.lock().waiting.drain(..).collect()
+    }
+}
+
+impl State {
+    /// Nobody, where none is under way and none was for a while.
+    fn crowd(&self) -> usize {
+        let lately = self.batches > 0 || self.answered.is_some_and(|at| at.elapsed() < DISPERSED);
+        if lately { self.crowd } else { 0 }
     }
 }
 
@@ -255,6 +310,38 @@ mod tests {
         let mut wide = vec![pending(&[], &keys)];
         wide.extend((0..40).map(|_| pending(&[], &[])));
         assert_eq!(sizes(wide), [27, 14]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_batch_waits_for_company_while_another_is_under_way_and_not_for_long() {
+        let keys = ["a", "b", "c", "d", "e", "f", "g", "h", "i"];
+        let queue = Queue::default();
+        let mut waiters = Vec::new();
+        let mut push = |keys: &[&'static str]| {
+            for key in keys {
+                let (one, waiter) = pending(&[], &[key]);
+                waiters.push(waiter);
+                assert!(queue.push(one));
+            }
+        };
+        let begun = Instant::now();
+        push(&keys[..6]);
+        assert_eq!((queue.take().await.len(), begun.elapsed()), (6, Duration::ZERO), "nobody was here before");
+        push(&keys[..1]);
+        let (batch, ()) = tokio::join!(queue.take(), async { push(&keys[1..3]) });
+        assert_eq!((batch.len(), begun.elapsed()), (3, Duration::ZERO), "half of the crowd is company enough");
+        push(&keys[..1]);
+        assert_eq!((queue.take().await.len(), begun.elapsed()), (1, LINGER), "the others take their time");
+        for done in [6, 3, 1] {
+            queue.done(done);
+        }
+        assert!(queue.is_idle());
+        push(&keys[..1]);
+        assert_eq!((queue.take().await.len(), begun.elapsed()), (1, LINGER * 2), "who was answered may come again");
+        queue.done(1);
+        tokio::time::advance(DISPERSED).await;
+        push(&keys[..1]);
+        assert_eq!((queue.take().await.len(), begun.elapsed()), (1, LINGER * 2 + DISPERSED), "one alone goes at once");
     }
 
     #[test]
