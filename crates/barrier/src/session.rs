@@ -35,7 +35,7 @@ use bytes::Bytes;
 pub use fsck::FsckReport;
 use holdfast_base::{Clock, Entropy};
 use holdfast_secret::SecretBytes;
-use holdfast_storage::{KeyValue, Storage};
+use holdfast_storage::{KeyValue, Range, Storage};
 pub use moment::{look_anew, one_request, release};
 pub use order::{Member, SEALED};
 use parking_lot::Mutex;
@@ -47,6 +47,7 @@ use crate::barrier::{Changed, condition};
 use crate::cache::{Cache, Found, Known};
 use crate::keyring::Keyring;
 use crate::keys::Keys;
+use crate::layout;
 use crate::options::Options;
 use crate::peer::PeerLink;
 use crate::value::{self, Encrypted};
@@ -139,6 +140,10 @@ impl Session {
         let joined = standing::join(&ground, &keys, peers.endpoint()).await.inspect_err(|_| peers.close());
         let (standing, roster) = joined?;
         let start = standing.joined;
+        let lanes =
+            ground.storage.range(Range::prefix(layout::LANES).at(start)).await.inspect_err(|_| peers.close())?;
+        let integrity = Integrity::default();
+        integrity.start_from(&keys, &lanes.items);
         let session = Arc::new(Self {
             cache: Cache::new(start, ground.options.cache_bytes),
             applied: watch::Sender::new(start),
@@ -149,7 +154,7 @@ impl Session {
             reconnect: Notify::new(),
             ask_progress: Mutex::new(None),
             changes: ground.changes,
-            integrity: Integrity::default(),
+            integrity,
             witness: Mutex::default(),
             digest: Digest::default(),
             began: start,

@@ -97,9 +97,11 @@ impl Integrity {
         self.violations.subscribe()
     }
 
-    /// Revisions were missed: the lanes are wherever they are.
-    pub fn forget_lanes(&self) {
-        self.state.lock().lanes.clear();
+    /// The lanes are where these records of all of them say, as of the revision that the watch begins after.
+    pub fn start_from(&self, keys: &Keys, lanes: &[KeyValue]) {
+        let seq = |item: &KeyValue| Some(record::decode::<LaneRecord>(&keys.mac, &item.key, &item.value)?.seq);
+        let lanes = lanes.iter().filter_map(|item| Some((Bytes::copy_from_slice(&item.key), seq(item)?)));
+        self.state.lock().lanes = lanes.collect();
     }
 }
 
@@ -133,7 +135,7 @@ impl State {
                 return None;
             }
         }
-        self.lanes.insert(item.key.clone(), record.seq);
+        self.lanes.insert(Bytes::copy_from_slice(&item.key), record.seq);
         let (member, lane) = layout::lane_parts(&item.key)?;
         let id = BatchId { member, lane, seq: record.seq };
         (record.cancelled.is_none()).then_some(Batch { id, deletes: record.deletes })

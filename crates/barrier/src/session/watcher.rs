@@ -248,6 +248,7 @@ impl Session {
             .follow(&keyring.value, keyring.mod_revision, generation.mod_revision, succession)
             .map_err(|_| Error::Failed("the stored keyring does not open".to_owned()))?;
         let members = read(Range::prefix(layout::MEMBERS)).await?.items;
+        let lanes = read(Range::prefix(layout::LANES)).await?.items;
         let vanished = roster::vanished(self.storage.as_ref(), &members, revision).await?;
         let own = self.standing.load();
         let now = self.clock.boottime();
@@ -260,7 +261,7 @@ impl Session {
             roster.succeed(std::mem::take(&mut known), &own.key, now);
             *known = roster;
         }
-        self.integrity.forget_lanes();
+        self.integrity.start_from(&self.keys.load(), &lanes);
         *self.witness.lock() = Witness::default();
         self.digest.reset(revision);
         self.cache.reset(revision);
