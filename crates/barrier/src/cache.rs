@@ -178,9 +178,13 @@ impl Cache {
 
 impl State {
     fn insert(&mut self, key: Bytes, known: Known) {
-        let value = match &known {
-            Known::Present(item) => item.value.len(),
-            Known::Absent(_) => 0,
+        let (key, known, value) = match known {
+            Known::Present(item) => {
+                let item = compact(&item);
+                let value = item.value.len();
+                (item.key.clone(), Known::Present(item), value)
+            }
+            absent => (Bytes::copy_from_slice(&key), absent, 0),
         };
         let cost = key.len() * 2 + value + SLOT_COST;
         match self.entries.insert(key.clone(), Slot { known, plain: None, decoded: None, cost, touched: false }) {
@@ -218,6 +222,11 @@ impl State {
             }
         }
     }
+}
+
+/// In memory of its own: what comes from the store is a part of a message of many keys, all of which it would hold.
+fn compact(item: &KeyValue) -> KeyValue {
+    KeyValue { key: Bytes::copy_from_slice(&item.key), value: Bytes::copy_from_slice(&item.value), ..*item }
 }
 
 impl From<Known> for Found {
