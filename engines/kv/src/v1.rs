@@ -114,7 +114,7 @@ impl Backend for Plain {
 
     async fn exists(&self, request: &Request) -> Result<Option<bool>, Error> {
         match secret_path(request.fields.string("path").unwrap_or_default()) {
-            Ok(path) => Ok(Some(self.view.get(path).await?.is_some())),
+            Ok(path) => Ok(Some(self.view.revision(path).await?.is_some())),
             Err(_) => Ok(Some(false)),
         }
     }
