@@ -21,7 +21,7 @@ done
 for tool in wrk curl jq; do command -v $tool >/dev/null || { echo "bench/run.sh needs $tool: apt-get install $tool" >&2; exit 1; }; done
 BIN=$CARGO_TARGET_DIR/$(rustc -vV | sed -n 's/^host: //p')/release
 [ -n "${NO_BUILD:-}" ] || cargo build --release -p holdfast-server -p holdfast-bench >&2
-W=${KEEP:-$(mktemp -d)}; mkdir -p "$W"; PIDS=()
+W=${KEEP:-$(mktemp -d)}; mkdir -p "$W"; PIDS=() ETCD_PIDS=()
 finish() { [ ${#PIDS[@]} = 0 ] || kill "${PIDS[@]}" 2>/dev/null || true; wait 2>/dev/null || true; [ -n "$KEEP" ] || rm -rf "$W"; }
 trap finish EXIT
 port() { python3 -c 'import socket; s=socket.socket(); s.bind(("127.0.0.1",0)); print(s.getsockname()[1])'; }
@@ -33,7 +33,7 @@ etcd_cluster() { # fsync on, as in production
   for i in $(seq "$MEMBERS"); do
     "$CACHE/bin/etcd" --name "m$i" --data-dir "$W/etcd$i" --listen-client-urls "http://127.0.0.1:${clients[i-1]}" --advertise-client-urls "http://127.0.0.1:${clients[i-1]}" \
       --listen-peer-urls "http://127.0.0.1:${peers[i-1]}" --initial-advertise-peer-urls "http://127.0.0.1:${peers[i-1]}" --initial-cluster "${cluster%,}" \
-      --quota-backend-bytes 8589934592 >"$W/etcd$i.log" 2>&1 & PIDS+=($!)
+      --quota-backend-bytes 8589934592 >"$W/etcd$i.log" 2>&1 & PIDS+=($!); ETCD_PIDS+=($!)
   done
   ENDPOINTS=$(for p in "${clients[@]}"; do printf 'http://127.0.0.1:%s,' "$p"; done); ENDPOINTS=${ENDPOINTS%,}
   until_ok curl -sf "${ENDPOINTS%%,*}/health"
@@ -56,6 +56,10 @@ call() { curl -sk -X "$1" -H "X-Vault-Token: ${TOKEN:-}" "${ADDRS[0]}/v1/$2" "${
 now_ms() { date +%s%3N; }
 reads_as_told() { # the replica at $1 reads from memory, if it is to
   [ "$READ_MODE" = barrier ] || curl -skf -H "X-Vault-Token: $TOKEN" "$1/v1/sys/ha-status" | jq -e '.data.nodes[] | select(.answers) | .reads_memory'
+}
+cpu_us() { local pid sum=0; for pid in "$@"; do sum=$((sum + $(awk '{print $14 + $15}' "/proc/$pid/stat"))); done; echo $((sum * 1000000 / $(getconf CLK_TCK))); }
+each() { # µs before, µs after, requests a second → µs of processor time for one request
+  awk -v a="$1" -v b="$2" -v r="$3" -v s="$SECONDS_EACH" 'BEGIN {if (r > 0) printf "%.0f", (b - a) / (r * s); else print "-"}'
 }
 rss() { awk '/VmRSS/ {printf "%.0f", $2/1024}' "/proc/$1/status"; }
 set_up() {
@@ -86,26 +90,29 @@ ADDRS=() SERVER_PIDS=()
 [ "$STORAGE" != etcd ] || etcd_cluster
 for i in $(seq "$REPLICAS"); do server "$i"; done
 set_up
-LIMIT=$(port); "$BIN/limits" http "$LIMIT" & PIDS+=($!)
+LIMIT=$(port); "$BIN/limits" http "$LIMIT" & LIMIT_PID=$!; PIDS+=($LIMIT_PID)
 printf '`bench/run.sh` on %s: storage %s, %s member(s), %s replica(s), reads %s, %s, TLS %s, audit %s, %s s a row; from `sys/init` to serving %s ms, idle %s MB.\n\n' \
   "$(uname -m), $(nproc) cores" "$STORAGE" "$MEMBERS" "$REPLICAS" "$READ_MODE" "$([ -n "$ONE_BY_ONE" ] && echo 'one by one' || echo 'group commit')" \
   "$([ -n "$TLS" ] && echo on || echo off)" "$([ -n "$AUDIT" ] && echo on || echo off)" "$SECONDS_EACH" "$INIT" "$IDLE"
-printf '| workload | connections | req/s | p50 ms | p99 ms | bad | of the limit |\n|---|---:|---:|---:|---:|---:|---:|\n'
+printf '| workload | connections | req/s | p50 ms | p99 ms | bad | of the limit | µs of CPU a request: server | etcd |\n|---|---:|---:|---:|---:|---:|---:|---:|---:|\n'
 for c in $CONNECTIONS; do
-  read -r best p50 p99 bad <<<"$(drive bare "$c" "http://127.0.0.1:$LIMIT")"
-  printf '| *bare hyper* | %s | %s | %s | %s | %s | |\n' "$c" "$best" "$p50" "$p99" "$bad"
+  us=$(cpu_us "$LIMIT_PID"); read -r best p50 p99 bad <<<"$(drive bare "$c" "http://127.0.0.1:$LIMIT")"
+  printf '| *bare hyper* | %s | %s | %s | %s | %s | | %s | |\n' "$c" "$best" "$p50" "$p99" "$bad" "$(each "$us" "$(cpu_us "$LIMIT_PID")" "$best")"
   if [ "$STORAGE" = etcd ]; then
-    read -r puts p50 p99 <<<"$("$BIN/limits" etcd "${ENDPOINTS%%,*}" --in-flight "$c" --nested "$((c / 2 > 64 ? 64 : c / 2))" --seconds "$SECONDS_EACH")"
-    printf '| *raw etcd, nested puts* | %s | %s | %s | %s | 0 | |\n' "$c" "$puts" "$p50" "$p99"
+    us=$(cpu_us "${ETCD_PIDS[@]}"); read -r puts p50 p99 <<<"$("$BIN/limits" etcd "${ENDPOINTS%%,*}" --in-flight "$c" --nested "$((c / 2 > 64 ? 64 : c / 2))" --seconds "$SECONDS_EACH")"
+    printf '| *raw etcd, nested puts* | %s | %s | %s | %s | 0 | | | %s |\n' "$c" "$puts" "$p50" "$p99" "$(each "$us" "$(cpu_us "${ETCD_PIDS[@]}")" "$puts")"
     for how in '' --one-by-one; do
-      read -r rate p50 p99 <<<"$("$BIN/limits" barrier "${ENDPOINTS%%,*}" --in-flight "$c" $how --seconds "$SECONDS_EACH")"
-      printf '| *barrier alone, read and put%s* | %s | %s | %s | %s | 0 | %s %% |\n' "${how:+, one by one}" "$c" "$rate" "$p50" "$p99" "$((100 * rate / puts))"
+      us=$(cpu_us "${ETCD_PIDS[@]}"); read -r rate p50 p99 <<<"$("$BIN/limits" barrier "${ENDPOINTS%%,*}" --in-flight "$c" $how --seconds "$SECONDS_EACH")"
+      printf '| *barrier alone, read and put%s* | %s | %s | %s | %s | 0 | %s %% | | %s |\n' "${how:+, one by one}" "$c" "$rate" "$p50" "$p99" "$((100 * rate / puts))" \
+        "$(each "$us" "$(cpu_us "${ETCD_PIDS[@]}")" "$rate")"
     done
   fi
   for w in $WORKLOADS; do
+    us=$(cpu_us "${SERVER_PIDS[@]}") etcd_us=$(cpu_us ${ETCD_PIDS[@]+"${ETCD_PIDS[@]}"})
     read -r rate p50 p99 bad <<<"$(drive "$w" "$c" "${ADDRS[@]}")"
     case $w in *read|token_lookup|transit_encrypt) limit=$best ;; *) limit=${puts:-$best} ;; esac
-    printf '| %s | %s | %s | %s | %s | %s | %s %% |\n' "$w" "$c" "$rate" "$p50" "$p99" "$bad" "$((100 * rate / (limit > 0 ? limit : 1)))"
+    printf '| %s | %s | %s | %s | %s | %s | %s %% | %s | %s |\n' "$w" "$c" "$rate" "$p50" "$p99" "$bad" "$((100 * rate / (limit > 0 ? limit : 1)))" \
+      "$(each "$us" "$(cpu_us "${SERVER_PIDS[@]}")" "$rate")" "$(each "$etcd_us" "$(cpu_us ${ETCD_PIDS[@]+"${ETCD_PIDS[@]}"})" "$rate")"
   done
 done
 printf '\nResident memory of the server at the end: %s MB.\n' "$(rss "${SERVER_PIDS[0]}")"
