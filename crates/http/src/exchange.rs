@@ -26,6 +26,7 @@ use crate::{
     budget::{Charge, Exhausted},
     cors::{self, Verdict},
     listener::Limits,
+    pieces::Pieces,
     request::{self, Head, Reject},
     websocket,
 };
@@ -291,60 +292,13 @@ where
     while let Some(frame) = body.frame().await {
         let Ok(frame) = frame else { return Ok(Err(Reject::bad("the request body ended early"))) };
         let Ok(data) = frame.into_data() else { continue };
-        if pieces.bytes + data.len() > most {
+        if pieces.bytes() + data.len() > most {
             return too_large();
         }
         charge.grow(data.len())?;
         pieces.add(data);
     }
     Ok(Ok(pieces.join()))
-}
-
-/// A body as it came. A buffer that grew with it would hold up to three times as much while it moves.
-#[derive(Default)]
-struct Pieces {
-    whole: Vec<Bytes>,
-    /// Small ones are put together: what holds one is larger than it is.
-    small: Vec<u8>,
-    bytes: usize,
-}
-
-/// Below this a piece is small, and so much of them is kept together.
-const SMALL: usize = 4 << 10;
-const TOGETHER: usize = 64 << 10;
-
-impl Pieces {
-    fn add(&mut self, data: Bytes) {
-        self.bytes += data.len();
-        // The first one may be all there is.
-        if data.len() >= SMALL || self.bytes == data.len() {
-            self.flush();
-            self.whole.push(data);
-            return;
-        }
-        self.small.extend_from_slice(&data);
-        if self.small.len() >= TOGETHER {
-            self.flush();
-        }
-    }
-
-    fn flush(&mut self) {
-        if !self.small.is_empty() {
-            self.whole.push(std::mem::take(&mut self.small).into());
-        }
-    }
-
-    fn join(mut self) -> Bytes {
-        self.flush();
-        if self.whole.len() == 1 {
-            return self.whole.remove(0);
-        }
-        let mut all = Vec::with_capacity(self.bytes);
-        for piece in self.whole {
-            all.extend_from_slice(&piece);
-        }
-        all.into()
-    }
 }
 
 fn busy() -> Reject {

@@ -16,6 +16,7 @@ pub mod exchange;
 pub mod forwarded;
 pub mod listener;
 pub mod path;
+mod pieces;
 pub mod query;
 pub mod request;
 pub mod status;
