@@ -1,5 +1,7 @@
 //! Mutants: each protocol made wrong on purpose must be caught by a test. The test runs in a process of its own, once with
 //! the mutation and once without: the first must fail, the second pass.
+//!
+//! A crate with mutations names them, and the tests, in one place: [`mutants!`](crate::mutants!).
 
 use std::{
     collections::BTreeSet,
@@ -19,6 +21,29 @@ const LOOK: Duration = Duration::from_millis(20);
 
 /// A mutation, `mutant.…`, and the full name of the test of this program that fails with it.
 pub type Mutant = (&'static str, &'static str);
+
+/// The tests of a crate with mutations: `mutants! { "mutant.name" => "module::the_test_that_fails_with_it" }`. One proves
+/// that each is caught, the other that none in the crate's `src` was left out. The caller has `tempfile`.
+#[macro_export]
+macro_rules! mutants {
+    ($($name:literal => $test:literal),+ $(,)?) => {
+        const MUTANTS: &[$crate::mutants::Mutant] = &[$(($name, $test)),+];
+
+        #[test]
+        fn each_is_caught() {
+            let folder = tempfile::tempdir().unwrap();
+            let wrong = $crate::mutants::not_caught(folder.path(), MUTANTS).unwrap();
+            assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+        }
+
+        #[test]
+        fn each_has_a_test() {
+            let sources = ::std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+            let tried = MUTANTS.iter().map(|(name, _)| (*name).to_owned()).collect();
+            assert_eq!($crate::mutants::in_sources(&sources).unwrap(), tried);
+        }
+    };
+}
 
 /// How a test ended.
 #[derive(Debug, PartialEq, Eq)]
