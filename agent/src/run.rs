@@ -6,7 +6,7 @@ use std::{sync::Arc, time::Duration};
 
 use futures::future::join_all;
 use holdfast_base::{Clock, Entropy};
-use holdfast_client::Client;
+use holdfast_client::{Client, changes::Heard};
 use holdfast_runtime::{Admin, Shutdown};
 use tokio::{
     sync::{mpsc, watch},
@@ -21,7 +21,7 @@ use crate::{
     dependency::{Dependency, Round},
     exec::{self, Environment},
     failure::{Class, Failure},
-    hear::{self, Heard},
+    hear,
     items::{Dependencies, Prepared},
     metrics::Metrics,
     nudge::{Nudge, Nudges},

@@ -10,8 +10,8 @@ use std::{
 };
 
 use holdfast_base::Entropy;
+use holdfast_client::changes::{Heard, refused};
 use holdfast_runtime::Shutdown;
-use serde_json::Value;
 use tracing::{debug, info};
 
 use crate::{
@@ -22,8 +22,6 @@ use crate::{
 
 /// How often values are read that changes would be heard of.
 const QUIET: Duration = Duration::from_secs(60);
-/// How long to wait after a server that has no events, or not for us.
-const REFUSED: Duration = Duration::from_secs(300);
 
 /// Whether changes are heard of at the moment.
 #[derive(Clone, Debug, Default)]
@@ -63,13 +61,9 @@ impl Subscription {
                         failures = 0;
                         jittered(Duration::from_secs(1), &*self.entropy)
                     }
-                    Err(CallError::Server(error)) if matches!(error.status(), Some(400..500)) => {
-                        info!(%error, "the server does not tell of changes; volumes poll");
-                        jittered(REFUSED, &*self.entropy)
-                    }
-                    Err(_) => {
+                    Err(error) => {
                         failures += 1;
-                        backoff(failures, &*self.entropy)
+                        self.pause(&error).unwrap_or_else(|| backoff(failures, &*self.entropy))
                     }
                 },
                 () = shutdown.cancelled() => return Ok(()),
@@ -81,59 +75,43 @@ impl Subscription {
         }
     }
 
+    /// How long to leave a server alone that tells nothing.
+    fn pause(&self, error: &CallError) -> Option<Duration> {
+        let CallError::Server(error) = error else { return None };
+        let pause = refused(error)?;
+        info!(%error, "the server does not tell of changes; volumes poll");
+        Some(jittered(pause, &*self.entropy))
+    }
+
     /// Until the subscription ends. What changed before it began, or after it ended, is found by reading all once.
     async fn hear(&self) -> Result<(), CallError> {
-        let mut events = self.session.call(|client| async move { client.subscribe("*", "").await }).await?;
-        info!("hearing of changes");
-        self.hearing.0.store(true, Ordering::Relaxed);
-        self.volumes.changed(None);
-        let ended = loop {
-            match events.next().await {
-                Ok(text) => {
-                    if let Some(path) = path_of(&text) {
-                        debug!(path, "changed");
-                        self.volumes.changed(Some(&path));
-                    }
-                }
-                Err(over) => break over,
-            }
+        let events = self.session.call(|client| async move { client.subscribe("*", "").await }).await?;
+        let told = |news| {
+            self.tell(&news);
+            std::future::ready(true)
         };
-        info!(%ended, "no longer hearing of changes; volumes poll");
-        self.hearing.0.store(false, Ordering::Relaxed);
-        self.volumes.changed(None);
+        let over = events.changes(told).await;
+        info!(ended = over.map(tracing::field::display), "no longer hearing of changes; volumes poll");
         Ok(())
     }
-}
 
-/// The path by which the changed value is read.
-fn path_of(event: &str) -> Option<String> {
-    let event: Value = serde_json::from_str(event).ok()?;
-    let metadata = &event["data"]["event"]["metadata"];
-    let path = metadata["data_path"].as_str().filter(|path| !path.is_empty()).or_else(|| metadata["path"].as_str())?;
-    Some(data_path(path.trim_matches('/')))
-}
-
-/// Versions of a kv value are deleted and brought back by other paths than the one that it is read by.
-fn data_path(path: &str) -> String {
-    let mut parts: Vec<&str> = path.split('/').collect();
-    if let Some(part) = parts.iter_mut().find(|part| matches!(**part, "metadata" | "delete" | "undelete" | "destroy")) {
-        *part = "data";
+    fn tell(&self, news: &Heard) {
+        if let Heard::Path(path) = news {
+            debug!(path, "changed");
+            return self.volumes.changed(Some(path));
+        }
+        let hearing = *news == Heard::Anything;
+        if hearing {
+            info!("hearing of changes");
+        }
+        self.hearing.0.store(hearing, Ordering::Relaxed);
+        self.volumes.changed(None);
     }
-    parts.join("/")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn an_event_names_the_path_that_is_read() {
-        let event = |path: &str| serde_json::json!({"data": {"event": {"metadata": {"data_path": path}}}}).to_string();
-        assert_eq!(path_of(&event("k8s/shop/kv/data/a/b")).unwrap(), "k8s/shop/kv/data/a/b");
-        assert_eq!(path_of(&event("kv/metadata/a")).unwrap(), "kv/data/a");
-        assert_eq!(path_of(&event("kv/destroy/delete")).unwrap(), "kv/data/delete");
-        assert_eq!(path_of("{}"), None);
-    }
 
     #[test]
     fn reading_is_rare_while_changes_are_heard_of_unless_the_owner_says_otherwise() {

@@ -5,6 +5,7 @@
 
 pub mod advice;
 pub mod certificate;
+pub mod changes;
 mod events;
 mod forward;
 mod roots;
