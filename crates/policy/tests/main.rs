@@ -5,4 +5,5 @@
 mod decisions;
 mod merged;
 mod reference;
+mod rules;
 mod texts;
