@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use hmac::{Hmac, KeyInit, Mac};
 use holdfast_base::{Clock, Timestamp};
-use holdfast_secret::SecretBytes;
+use holdfast_secret::{SecretBytes, same};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use tokio::sync::mpsc;
@@ -253,7 +253,7 @@ impl MacCheck {
             self.key = next(&self.key);
             self.seq += 1;
         }
-        seq == self.seq && aws_lc_rs::constant_time::verify_slices_are_equal(&mac(&self.key, digest), given).is_ok()
+        seq == self.seq && same(mac(&self.key, digest), given)
     }
 }
 

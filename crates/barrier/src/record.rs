@@ -6,9 +6,9 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
+use holdfast_secret::same;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use subtle::ConstantTimeEq;
 
 use crate::peer::Endpoint;
 use crate::value::MacKey;
@@ -84,7 +84,7 @@ pub fn decode<T: DeserializeOwned>(mac: &MacKey, key: &[u8], stored: &[u8]) -> O
     let (version, rest) = stored.split_first()?;
     let (tag, document) = rest.split_first_chunk::<16>()?;
     let expected = mac.over(&[b"holdfast record 1", &length(key), key, document]);
-    if *version != VERSION || !bool::from(tag.ct_eq(&expected)) {
+    if *version != VERSION || !same(tag, expected) {
         return None;
     }
     serde_json::from_slice(document).ok()

@@ -86,6 +86,12 @@ pub struct SecretString(Zeroizing<String>);
 #[derive(Default)]
 pub struct SecretBytes(Zeroizing<Vec<u8>>);
 
+/// Are these the same, found out in a time that depends on the lengths only? For what guards something and is no secret
+/// type: MACs, hashes, nonces, one-time passwords. Nothing else in the workspace compares such things.
+pub fn same(a: impl AsRef<[u8]>, b: impl AsRef<[u8]>) -> bool {
+    a.as_ref().ct_eq(b.as_ref()).into()
+}
+
 // === impl SecretString ===
 
 impl SecretString {
@@ -130,7 +136,7 @@ impl fmt::Debug for SecretString {
 
 impl PartialEq for SecretString {
     fn eq(&self, other: &Self) -> bool {
-        self.0.as_bytes().ct_eq(other.0.as_bytes()).into()
+        same(self.0.as_bytes(), other.0.as_bytes())
     }
 }
 
@@ -190,7 +196,7 @@ impl fmt::Debug for SecretBytes {
 
 impl PartialEq for SecretBytes {
     fn eq(&self, other: &Self) -> bool {
-        self.0.as_slice().ct_eq(other.0.as_slice()).into()
+        same(self.0.as_slice(), other.0.as_slice())
     }
 }
 
@@ -198,6 +204,11 @@ impl Eq for SecretBytes {}
 
 #[cfg(test)]
 mod tests {
+    use std::{
+        hint::black_box,
+        time::{Duration, Instant},
+    };
+
     use super::*;
 
     #[test]
@@ -211,5 +222,47 @@ mod tests {
         assert_eq!(SecretString::new("a"), SecretString::new("a"));
         assert_ne!(SecretString::new("a"), SecretString::new("ab"));
         assert_ne!(SecretBytes::new(*b"a"), SecretBytes::new(*b"b"));
+    }
+
+    /// How much longer it takes to see that the last byte differs than that the first does. Taken turn by turn, and of many
+    /// turns the fastest: whatever else the machine does makes some slower and none faster.
+    fn slower_at_the_end<T>(make: impl Fn(Vec<u8>) -> T, compare: impl Fn(&T, &T) -> bool) -> f64 {
+        const LENGTH: usize = 1 << 16;
+        let differing = |at: usize| {
+            let mut bytes = vec![7; LENGTH];
+            bytes[at] ^= 1;
+            make(bytes)
+        };
+        let (whole, first, last) = (make(vec![7; LENGTH]), differing(0), differing(LENGTH - 1));
+        let mut fastest = [Duration::MAX; 2];
+        for _ in 0..60 {
+            for (fastest, other) in fastest.iter_mut().zip([&first, &last]) {
+                let begin = Instant::now();
+                assert!(!compare(black_box(&whole), black_box(other)));
+                *fastest = begin.elapsed().min(*fastest);
+            }
+        }
+        fastest[1].as_secs_f64() / fastest[0].as_secs_f64().max(1e-9)
+    }
+
+    /// GHSA-34fc-gh42-pj53: a guess that is right for longer is not answered later. 64 KiB make of the nanosecond that the
+    /// place of a difference would cost in a MAC something that no other process hides.
+    #[test]
+    fn ghsa_34fc_a_comparison_does_not_tell_where_the_difference_is() {
+        let ours = [
+            ("same", slower_at_the_end(|bytes| bytes, |a: &Vec<u8>, b: &Vec<u8>| same(a, b))),
+            ("SecretBytes", slower_at_the_end(SecretBytes::new, SecretBytes::eq)),
+            (
+                "SecretString",
+                slower_at_the_end(|bytes| SecretString::new(String::from_utf8(bytes).unwrap()), SecretString::eq),
+            ),
+        ];
+        for (name, ratio) in ours {
+            assert!((0.5..2.0).contains(&ratio), "{name}: {ratio}");
+        }
+        // What is seen if it is there: the comparison that everybody would write, and one that stops by itself.
+        let library = slower_at_the_end(|bytes| bytes, Vec::eq);
+        let stops = slower_at_the_end(|bytes| bytes, |a, b| a.iter().zip(b).all(|(a, b)| a == b));
+        assert!(library > 4.0 && stops > 4.0, "{library} {stops}");
     }
 }

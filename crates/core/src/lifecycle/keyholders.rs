@@ -4,8 +4,7 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use holdfast_barrier::Barrier;
 use holdfast_logical::{Check, Revision};
 use holdfast_seal::{Recipient, SHAMIR, ShareConfig};
-use holdfast_secret::SecretBytes;
-use subtle::ConstantTimeEq;
+use holdfast_secret::{SecretBytes, same};
 
 use super::{RECOVERY, SEAL_CONFIG, SealConfig};
 use crate::{Core, Error, open::Open};
@@ -51,7 +50,7 @@ pub(super) async fn holds(open: &Open, key: &SecretBytes) -> Result<bool, Error>
         true => mac(&open.config.barrier, key.expose())?,
         false => recovery_check(&open.config.barrier, key, config.recovery_shares, config.recovery_threshold)?,
     };
-    Ok(stored.is_some_and(|stored| stored.as_bytes().ct_eq(expected.as_bytes()).into()))
+    Ok(stored.is_some_and(|stored| same(stored, expected)))
 }
 
 /// Writes who holds the recovery key from now on: numbers and a keyed hash, in one record.

@@ -12,7 +12,7 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use holdfast_base::id;
 use holdfast_failpoint::failpoint;
 use holdfast_seal::{Collector, Progress, ShareConfig};
-use holdfast_secret::{SecretBytes, SecretString};
+use holdfast_secret::{SecretBytes, SecretString, same};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
@@ -172,7 +172,7 @@ pub(crate) async fn verify(open: &Open, target: Target, key: &str, nonce: &str) 
     let (share, slot) = (decode_key(key)?, target.slot(open));
     let running = slot.read::<Rekey>().await?.ok_or_else(|| Error::invalid("no rekey configuration found"))?;
     let pending = running.what.pending()?;
-    if pending.nonce != nonce {
+    if !same(&pending.nonce, nonce) {
         return Err(Error::invalid("incorrect nonce supplied; nonce for this verify operation is different"));
     }
     let mut collector = Collector::new(running.what.threshold);

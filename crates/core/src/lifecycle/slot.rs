@@ -11,9 +11,8 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use holdfast_base::{Timestamp, id};
 use holdfast_logical::{Check, Revision, StoreError, Txn, View};
 use holdfast_seal::{Collector, Progress};
-use holdfast_secret::{SecretBytes, SecretString};
+use holdfast_secret::{SecretBytes, SecretString, same};
 use serde::{Deserialize, Serialize, Serializer, de::DeserializeOwned};
-use subtle::ConstantTimeEq;
 
 use crate::{Error, open::Open};
 
@@ -227,8 +226,4 @@ impl<T> Running<T> {
         }
         Ok(collector)
     }
-}
-
-fn same(a: &str, b: &str) -> bool {
-    a.as_bytes().ct_eq(b.as_bytes()).into()
 }

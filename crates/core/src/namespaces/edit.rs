@@ -4,8 +4,8 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use holdfast_base::id;
 use holdfast_logical::{Check, Namespace, StoreError, Txn};
+use holdfast_secret::same;
 use sha2::{Digest, Sha256};
-use subtle::ConstantTimeEq;
 
 use super::{
     KEY, Known, Record, Table, live_key, not_found,
@@ -128,7 +128,7 @@ impl Open {
             let lock = record.lock.take();
             let lock = lock.ok_or_else(|| Error::invalid(format!("namespace {:?} is not locked", record.path)))?;
             match key {
-                Some(key) if !bool::from(hash(key).as_bytes().ct_eq(lock.as_bytes())) => {
+                Some(key) if !same(hash(key), lock) => {
                     Err(Error::invalid("incorrect unlock key"))
                 }
                 _ => Ok(()),

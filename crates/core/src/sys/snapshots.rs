@@ -10,10 +10,10 @@ use holdfast_logical::{
     Operation::{Delete, Read, Update},
     PathTable, Response,
 };
+use holdfast_secret::same;
 use holdfast_snapshot::{Entry, Meta, Reader, VERSION, Writer, encode};
 use serde_json::json;
 use std::{io, sync::Arc};
-use subtle::ConstantTimeEq;
 use tokio::sync::mpsc;
 
 use super::row;
@@ -178,7 +178,7 @@ async fn stage(open: &Open, mut stream: BodyStream, force: bool) -> Result<Resto
     let (Some(meta), Some((sums, given))) = (meta, end) else {
         return Err(Error::invalid("this is not a snapshot"));
     };
-    let ours: bool = seal(open, &sums)?.as_bytes().ct_eq(given.trim().as_bytes()).into();
+    let ours = same(seal(open, &sums)?, given.trim());
     if !ours && !force {
         return Err(Error::invalid(
             "could not verify hash file, possibly the snapshot is using a different set of unseal keys; use the \

@@ -4,9 +4,8 @@
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use hmac::{Hmac, KeyInit, Mac};
 use holdfast_base::{Entropy, id};
-use holdfast_secret::{SecretBytes, SecretString};
+use holdfast_secret::{SecretBytes, SecretString, same};
 use sha2::Sha256;
-use subtle::ConstantTimeEq;
 
 use super::batch;
 
@@ -57,7 +56,7 @@ impl IdKeys {
     fn verified(&self, text: &str, suffix: &str) -> bool {
         let Ok(bytes) = URL_SAFE_NO_PAD.decode(text) else { return false };
         let Some((body, mac)) = bytes.split_at_checked(1 + RANDOM) else { return false };
-        mac.len() == MAC && self.mac_of(body, suffix).ct_eq(mac).into()
+        same(self.mac_of(body, suffix), mac)
     }
 
     /// What the store knows the id by, and its accessor: 24 characters that follow from the id by a MAC (more than 142 bits), and the suffix
