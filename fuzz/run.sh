@@ -5,11 +5,18 @@
 # What is found is in fuzz/artifacts/<target>; run it again with: cargo fuzz run -s none --dev <target> <file>
 set -euo pipefail
 cd "$(dirname "$0")"
+. ../e2e/cluster/env.sh
 each=${SECONDS_EACH:-60}
-command -v cargo-fuzz >/dev/null || { echo "Please install cargo-fuzz: cargo install cargo-fuzz --locked" >&2; exit 1; }
-command -v c++ >/dev/null || { echo "Please install a C++ compiler (g++): libFuzzer is built with it." >&2; exit 1; }
-export RUSTC_BOOTSTRAP=1 CARGO_TARGET_DIR=${CARGO_TARGET_DIR:+$CARGO_TARGET_DIR/fuzz}
-[ -n "$CARGO_TARGET_DIR" ] || unset CARGO_TARGET_DIR
+if ! command -v c++ >/dev/null; then # libFuzzer is built with it
+  [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null || { echo "Please install a C++ compiler (g++), then run this again." >&2; exit 1; }
+  step "packages: g++"
+  { apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -yq --no-install-recommends g++; } >"$CACHE/apt.log" 2>&1 || { tail -20 "$CACHE/apt.log" >&2; exit 1; }
+fi
+if ! command -v cargo-fuzz >/dev/null; then
+  step "building cargo-fuzz $CARGO_FUZZ"
+  cargo install -q cargo-fuzz --version "$CARGO_FUZZ" --locked --root "$CACHE"
+fi
+export RUSTC_BOOTSTRAP=1 CARGO_TARGET_DIR=$CARGO_TARGET_DIR/fuzz
 unset CARGO_RESOLVER_FEATURE_UNIFICATION CARGO_UNSTABLE_FEATURE_UNIFICATION
 cargo fuzz build -s none --dev
 for target in ${TARGETS:-$(cargo fuzz list)}; do
