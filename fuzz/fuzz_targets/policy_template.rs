@@ -38,7 +38,7 @@ libfuzzer_sys::fuzz_target!(|input: (&str, &str, &str, u8, &str)| {
     let Ok(policy) = Policy::parse("fuzz", &text) else { return };
     let policy = Arc::new(policy);
     let decide = |subject: Option<&dyn Subject>, path: &str| {
-        PolicySet::of("", vec![policy.clone()], subject)
+        PolicySet::of("", vec![policy.clone()], subject, None)
             .decide(path, Operation::Read, &Default::default(), None)
             .allowed
     };

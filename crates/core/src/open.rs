@@ -101,7 +101,7 @@ impl Open {
             ttls: (config.default_lease_ttl, config.max_lease_ttl),
             api_addr: config.api_addr.clone(),
         });
-        let policies = Policies::new(root.clone());
+        let policies = Policies::new(root.clone(), config.clock.clone());
         let cluster = cluster(&root, &config, &mounts, &policies).await?;
         mounts.add_identity().await.map_err(|error| StoreError::Unavailable(error.to_string()))?;
         let router = mounts.current().await?;

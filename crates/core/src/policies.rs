@@ -6,7 +6,7 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use holdfast_logical::{Check, Namespace, Revision, StoreError, Subject, Txn, View};
+use holdfast_logical::{Check, Clock, Namespace, Revision, StoreError, Subject, Txn, View};
 use holdfast_policy::{DEFAULT, DEFAULT_TEXT, Policy, PolicySet, RESPONSE_WRAPPING, RESPONSE_WRAPPING_TEXT, ROOT};
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
@@ -20,6 +20,7 @@ use crate::{
 pub struct Policies {
     root: View,
     first: View,
+    clock: Arc<dyn Clock>,
     /// Good for the revision that they were read at.
     parsed: Mutex<Parsed>,
     /// Compiled sets, by the revisions of what they are made of.
@@ -39,6 +40,8 @@ struct SetKey {
     policies: Vec<(String, Revision)>,
     /// What templated stanzas became for whoever asks; empty if there are none, so that all others share a set.
     filled: Vec<Option<String>>,
+    /// Which of the stanzas that end have ended.
+    ended: Vec<bool>,
 }
 
 /// Parsed policies with the revisions that they were read at.
@@ -54,8 +57,8 @@ const SETS: usize = 4096;
 
 impl Policies {
     /// The policies in the whole key space.
-    pub fn new(root: View) -> Self {
-        Self { first: root.below("policy"), root, parsed: Mutex::default(), sets: Mutex::default() }
+    pub fn new(root: View, clock: Arc<dyn Clock>) -> Self {
+        Self { first: root.below("policy"), root, clock, parsed: Mutex::default(), sets: Mutex::default() }
     }
 
     fn view(&self, namespace: &Namespace) -> View {
@@ -157,20 +160,22 @@ impl Policies {
         Ok(futures::future::try_join_all(reads).await?.into_iter().flatten().collect())
     }
 
-    /// The compiled set of these policies for somebody.
+    /// The compiled set of these policies for somebody, now.
     pub fn compiled(&self, namespace: &Namespace, found: Found, subject: Option<&dyn Subject>) -> Arc<PolicySet> {
+        let now = self.clock.now();
         let templated = found.iter().filter(|(_, policy)| policy.is_templated());
         let filled = subject.map(|subject| templated.flat_map(|(_, policy)| policy.fill(subject)).collect());
         let key = SetKey {
             namespace: namespace.id.clone(),
             policies: found.iter().map(|(revision, policy)| (policy.name().to_owned(), *revision)).collect(),
             filled: filled.unwrap_or_default(),
+            ended: found.iter().flat_map(|(_, policy)| policy.ended(now)).collect(),
         };
         if let Some(set) = self.sets.lock().get(&key) {
             return set.clone();
         }
         let policies = found.into_iter().map(|(_, policy)| policy).collect();
-        let set = Arc::new(PolicySet::of(&namespace.path, policies, subject));
+        let set = Arc::new(PolicySet::of(&namespace.path, policies, subject, Some(now)));
         let mut sets = self.sets.lock();
         if sets.len() >= SETS {
             sets.clear();

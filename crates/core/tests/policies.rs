@@ -183,3 +183,35 @@ async fn password_policies_are_tried_out_when_they_are_written_and_make_what_the
     bench.ok(&bench.root, Verb::Delete, "sys/policies/password/db", json!({})).await;
     bench.fails(&bench.root, Verb::Read, "sys/policies/password/db/generate", json!({})).await;
 }
+
+#[tokio::test]
+async fn lists_are_cut_and_stanzas_end_as_the_policy_says() {
+    let bench = Bench::open().await;
+    let text = r#"path "sys/policies/acl/*" { capabilities = ["list", "read"] pagination_limit = 2 }
+                  path "sys/policies/acl/a" { capabilities = ["read"] expiration = "2026-01-01T00:01:00Z" }
+                  path "sys/policies/acl/b" { capabilities = ["deny"] expiration = "2026-01-01T00:01:00Z" }"#;
+    for name in ["a", "b", "c", "d"] {
+        bench.write(&format!("sys/policies/acl/{name}"), json!({ "policy": text })).await;
+    }
+    let token = bench.token(json!({"policies": ["a"], "no_default_policy": true})).await;
+    let list = async |query| data(bench.ok(&token, Verb::List, "sys/policies/acl/", query).await)["keys"].clone();
+    assert_eq!(list(json!({})).await, json!(["a", "b"]));
+    assert_eq!(list(json!({"after": "b"})).await, json!(["c", "d"]));
+    assert_eq!(list(json!({"limit": "1"})).await, json!(["a"]));
+    for limit in ["3", "0", "-1", "x"] {
+        let denied = bench.fails(&token, Verb::List, "sys/policies/acl/", json!({ "limit": limit })).await;
+        assert!(denied.to_string().contains("permission denied"), "{limit}: {denied}");
+    }
+    assert_eq!(data(bench.ok(&bench.root, Verb::List, "sys/policies/acl/", json!({})).await)["keys"][5], "root");
+
+    bench.ok(&token, Verb::Read, "sys/policies/acl/a", json!({})).await;
+    bench.fails(&token, Verb::Read, "sys/policies/acl/b", json!({})).await;
+    bench.advance(60);
+    // The stanza with the star is the next that matches.
+    bench.ok(&token, Verb::Read, "sys/policies/acl/b", json!({})).await;
+    let explained =
+        bench.write("sys/policies/explain", json!({"token": token, "path": "sys/policies/acl/a", "operation": "read"}));
+    let explained = data(explained.await);
+    assert_eq!(explained["allowed"], true, "{explained:?}");
+    assert!(explained["left_out"][0]["reason"].as_str().unwrap().starts_with("it ended at"), "{explained:?}");
+}

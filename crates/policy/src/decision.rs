@@ -13,6 +13,8 @@ pub struct Decision {
     pub reason: Reason,
     /// Policies that grant the operation and the pattern of the stanza of each, for the audit log. Empty when denied.
     pub granting: Vec<(String, String)>,
+    /// Most names that a list may answer with; `None`: all.
+    pub page: Option<usize>,
 }
 
 /// Why a request is allowed or denied. Parameter names appear, values never do.
@@ -50,6 +52,14 @@ pub enum Reason {
         /// Pattern of the chosen stanza.
         pattern: String,
     },
+    /// The list must have a limit, of at most so many names.
+    #[error("{pattern:?} lets lists name at most {most} at a time")]
+    Page {
+        /// Pattern of the chosen stanza.
+        pattern: String,
+        /// Its limit.
+        most: usize,
+    },
     /// A required parameter is missing.
     #[error("{pattern:?} requires the parameter {parameter:?}")]
     Required {
@@ -70,6 +80,6 @@ pub enum Reason {
 
 impl Decision {
     pub(crate) fn denied(reason: Reason, sudo: bool) -> Self {
-        Self { allowed: false, root: false, sudo, reason, granting: Vec::new() }
+        Self { allowed: false, root: false, sudo, reason, granting: Vec::new(), page: None }
     }
 }

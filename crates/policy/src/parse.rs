@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use holdfast_base::duration;
+use holdfast_base::{Timestamp, duration};
 use holdfast_hcl::{Attribute, Body, Found, Item, Value};
 use holdfast_logical::{Subject, Template};
 
@@ -33,11 +33,15 @@ pub struct Stanza {
     pub(crate) events: BTreeSet<String>,
     pub(crate) min_wrapping_ttl: Option<Duration>,
     pub(crate) max_wrapping_ttl: Option<Duration>,
+    /// Most names that a list may answer with.
+    pub(crate) page: Option<usize>,
+    /// From then on it is as if it were not there.
+    pub(crate) ends: Option<Timestamp>,
     /// Has `{{identity…}}` in its pattern, which never matches until it is filled in.
     pub(crate) template: Option<Template>,
 }
 
-const STANZA_KEYS: [&str; 9] = [
+const STANZA_KEYS: [&str; 11] = [
     "capabilities",
     "policy",
     "allowed_parameters",
@@ -46,15 +50,15 @@ const STANZA_KEYS: [&str; 9] = [
     "min_wrapping_ttl",
     "max_wrapping_ttl",
     "subscribe_event_types",
+    "pagination_limit",
+    "expiration",
     "comment",
 ];
 
 /// Keys that Vault or OpenBao has and this server does not: each narrows what a stanza grants, so none may be dropped.
-const NOT_SERVED: [(&str, &str); 5] = [
+const NOT_SERVED: [(&str, &str); 3] = [
     ("mfa_methods", "there is no login MFA yet"),
     ("control_group", "there are no approvals by several people yet"),
-    ("pagination_limit", "lists are not cut by policies; clients page with after and limit"),
-    ("expiration", "stanzas do not end by themselves; write the policy again, or give tokens a TTL"),
     ("list_scan_response_keys_filter_path", "lists are not filtered; grant list on folders that hold nothing else"),
 ];
 
@@ -96,6 +100,11 @@ impl Policy {
         self.stanzas.iter().filter_map(|stanza| stanza.template.as_ref()).map(|template| template.fill(subject).ok())
     }
 
+    /// Of each stanza that ends, whether it has. What a compiled set depends on beside the text.
+    pub fn ended(&self, now: Timestamp) -> impl Iterator<Item = bool> {
+        self.stanzas.iter().filter_map(move |stanza| stanza.ends.map(|end| end <= now))
+    }
+
     /// Does it speak of whoever asks?
     pub fn is_templated(&self) -> bool {
         self.stanzas.iter().any(|stanza| stanza.template.is_some())
@@ -126,6 +135,14 @@ impl Stanza {
         }
     }
 
+    /// Does it still count? The error is why not.
+    pub(crate) fn live_at(&self, now: Option<Timestamp>) -> Result<(), String> {
+        match self.ends.zip(now) {
+            Some((end, now)) if end <= now => Err(format!("it ended at {end}")),
+            _ => Ok(()),
+        }
+    }
+
     /// What it grants.
     pub fn capabilities(&self) -> Capabilities {
         self.capabilities
@@ -151,6 +168,8 @@ impl Stanza {
             events: texts(body, "subscribe_event_types")?.into_iter().collect(),
             min_wrapping_ttl: bounds("min_wrapping_ttl")?,
             max_wrapping_ttl: bounds("max_wrapping_ttl")?,
+            page: page(body).map_err(|error| format!("path {path:?}: pagination_limit: {error}"))?,
+            ends: end(body).map_err(|error| format!("path {path:?}: expiration: {error}"))?,
         };
         match (stanza.min_wrapping_ttl, stanza.max_wrapping_ttl) {
             (Some(min), Some(max)) if max < min => {
@@ -227,4 +246,22 @@ fn ttl(body: &Body, key: &str) -> Result<Option<Duration>, String> {
     let text = body.string(key).ok_or("must be seconds or a duration")?;
     let ttl = duration::parse(&text).map_err(|error| error.to_string())?;
     Ok(Some(ttl).filter(|ttl| !ttl.is_zero()))
+}
+
+/// 0 is no limit.
+fn page(body: &Body) -> Result<Option<usize>, String> {
+    if body.attribute("pagination_limit").is_none() {
+        return Ok(None);
+    }
+    let number = body.string("pagination_limit").and_then(|text| text.parse::<usize>().ok());
+    Ok(Some(number.ok_or("must be a number of names, 0 or more")?).filter(|names| *names > 0))
+}
+
+fn end(body: &Body) -> Result<Option<Timestamp>, String> {
+    if body.attribute("expiration").is_none() {
+        return Ok(None);
+    }
+    let text = body.string("expiration").filter(|text| !text.is_empty());
+    let end = text.and_then(|text| text.parse().ok());
+    Ok(Some(end.ok_or("must be a time like 2027-01-31T12:00:00Z")?))
 }

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use holdfast_base::glob;
+use holdfast_base::{Timestamp, glob};
 use holdfast_logical::{Operation, Subject};
 use serde_json::{Map, Value};
 
@@ -46,6 +46,7 @@ pub(crate) struct Rule {
     events: BTreeSet<String>,
     min_wrapping_ttl: Option<Duration>,
     max_wrapping_ttl: Option<Duration>,
+    page: Option<usize>,
     /// Which policy contributed what.
     pub(crate) sources: Vec<Source>,
 }
@@ -62,25 +63,31 @@ pub(crate) struct Source {
 // === impl PolicySet ===
 
 impl PolicySet {
-    /// Compiles policies of the root namespace.
+    /// Compiles policies of the root namespace, as if no stanza had ended.
     pub fn new(policies: Vec<Arc<Policy>>) -> Self {
         Self::below("", policies)
     }
 
-    /// Compiles policies of the namespace with this path. One of the name `root` makes the set all-powerful there.
+    /// The same of the namespace with this path. One of the name `root` makes the set all-powerful there.
     pub fn below(namespace: &str, policies: Vec<Arc<Policy>>) -> Self {
-        Self::of(namespace, policies, None)
+        Self::of(namespace, policies, None, None)
     }
 
-    /// The same for somebody: templated stanzas are filled in from `subject`, and left out where that cannot be.
-    pub fn of(namespace: &str, policies: Vec<Arc<Policy>>, subject: Option<&dyn Subject>) -> Self {
+    /// The same for somebody, now: templated stanzas are filled in from `subject`, and left out where that cannot be, as are
+    /// those that have ended.
+    pub fn of(
+        namespace: &str,
+        policies: Vec<Arc<Policy>>,
+        subject: Option<&dyn Subject>,
+        now: Option<Timestamp>,
+    ) -> Self {
         let mut set = Self::default();
         for policy in &policies {
             if policy.name() == ROOT {
                 set.root = Some(namespace.to_owned());
             }
             for stanza in policy.stanzas() {
-                match stanza.pattern_for(subject) {
+                match stanza.live_at(now).and_then(|()| stanza.pattern_for(subject)) {
                     Ok(pattern) => set.add(policy.name(), pattern.below(namespace), stanza),
                     Err(reason) => set.left_out.push(LeftOut {
                         policy: policy.name().to_owned(),
@@ -132,11 +139,11 @@ impl PolicySet {
         let place = place.into();
         if self.is_root(place) {
             let granting = vec![(ROOT.to_owned(), "*".to_owned())];
-            return Decision { allowed: true, root: true, sudo: true, reason: Reason::Root, granting };
+            return Decision { allowed: true, root: true, sudo: true, reason: Reason::Root, granting, page: None };
         }
         if operation == Operation::Help {
             let granting = Vec::new();
-            return Decision { allowed: true, root: false, sudo: false, reason: Reason::Help, granting };
+            return Decision { allowed: true, root: false, sudo: false, reason: Reason::Help, granting, page: None };
         }
         let Some(rule) = self.choose(place, operation) else { return Decision::denied(Reason::NoMatch, false) };
         let sudo = rule.capabilities.holds(Capabilities::SUDO);
@@ -144,7 +151,8 @@ impl PolicySet {
             Err(reason) => Decision::denied(reason, sudo),
             Ok(()) => {
                 let granting = rule.granting(operation);
-                Decision { allowed: true, root: false, sudo, reason: Reason::Granted, granting }
+                let page = rule.page.filter(|_| lists(operation));
+                Decision { allowed: true, root: false, sudo, reason: Reason::Granted, granting, page }
             }
         }
     }
@@ -198,8 +206,7 @@ impl PolicySet {
     pub(crate) fn choose(&self, place: Place<'_>, operation: Operation) -> Option<&Rule> {
         let path = place.path.trim_start_matches('/');
         let bare = path.strip_suffix('/');
-        let lists = matches!(operation, Operation::List | Operation::Scan);
-        let bare = bare.filter(|_| lists);
+        let bare = bare.filter(|_| lists(operation));
         let exact = self.exact.get(path).or_else(|| bare.and_then(|bare| self.exact.get(bare)));
         let chosen = exact.or_else(|| {
             let found = bare.and_then(|bare| self.best(bare)).into_iter().chain(self.best(path));
@@ -234,6 +241,7 @@ impl Rule {
             events: stanza.events.clone(),
             min_wrapping_ttl: stanza.min_wrapping_ttl,
             max_wrapping_ttl: stanza.max_wrapping_ttl,
+            page: stanza.page,
             sources: vec![Source::new(policy, stanza)],
         }
     }
@@ -246,6 +254,7 @@ impl Rule {
             return;
         }
         self.capabilities = self.capabilities | stanza.capabilities;
+        self.page = self.page.into_iter().chain(stanza.page).min();
         let smaller = |a: Option<Duration>, b: Option<Duration>| a.into_iter().chain(b).min();
         self.min_wrapping_ttl = smaller(self.min_wrapping_ttl, stanza.min_wrapping_ttl);
         self.max_wrapping_ttl = smaller(self.max_wrapping_ttl, stanza.max_wrapping_ttl);
@@ -275,6 +284,9 @@ impl Rule {
         if bounded && !within {
             return Err(Reason::Wrapping { pattern: pattern() });
         }
+        if lists(operation) {
+            return self.check_page(params);
+        }
         if !matches!(operation, Operation::Read | Operation::Create | Operation::Update | Operation::Patch) {
             return Ok(());
         }
@@ -282,6 +294,24 @@ impl Rule {
             Wrong::Missing(parameter) => Reason::Required { pattern: pattern(), parameter },
             Wrong::Refused(parameter) => Reason::Parameter { pattern: pattern(), parameter },
         })
+    }
+
+    /// Where there is a limit, a list may ask for less, and for none only if the stanza does not require that it asks.
+    fn check_page(&self, params: &Map<String, Value>) -> Result<(), Reason> {
+        let Some(most) = self.page else { return Ok(()) };
+        let pattern = || self.pattern.to_string();
+        let Some(limit) = params.get("limit") else {
+            return match self.required.contains("limit") {
+                true => Err(Reason::Required { pattern: pattern(), parameter: "limit".to_owned() }),
+                false => Ok(()),
+            };
+        };
+        let limit = limit.as_u64().or_else(|| limit.as_str()?.parse().ok()).and_then(|limit| limit.try_into().ok());
+        // Less than one, or what is no number, would mean all.
+        match limit {
+            Some(1..) if limit <= Some(most) => Ok(()),
+            _ => Err(Reason::Page { pattern: pattern(), most }),
+        }
     }
 
     fn granting(&self, operation: Operation) -> Vec<(String, String)> {
@@ -299,4 +329,8 @@ impl Source {
             capabilities: stanza.capabilities,
         }
     }
+}
+
+fn lists(operation: Operation) -> bool {
+    matches!(operation, Operation::List | Operation::Scan)
 }

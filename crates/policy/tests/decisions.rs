@@ -199,3 +199,61 @@ fn a_policy_of_a_namespace_never_leaves_it() {
     assert!(at("a/", "a/sys/mounts") && at("a/b/", "a/b/sys/mounts"));
     assert!(!at("", "sys/mounts") && !at("ab/", "ab/sys/mounts") && !at("", "a/"));
 }
+
+/// A limit of zero or less, or one that is no number, would mean all (OpenBao GH-3518).
+#[test]
+fn gh_3518_no_limit_is_larger_than_that_of_the_stanza() {
+    let set = set(&[r#"path "a/*" { capabilities = ["list", "scan", "read"] pagination_limit = 10 }
+                     path "b/*" { capabilities = ["list"] pagination_limit = 10 required_parameters = ["limit"] }
+                     path "c/*" { capabilities = ["list"] pagination_limit = 0 }"#]);
+    let decide = |path: &str, operation, params| set.decide(path, operation, &self::params(params), None);
+    for limit in [json!(1), json!(10), json!("1"), json!("10")] {
+        for operation in [Operation::List, Operation::Scan] {
+            let decision = decide("a/", operation, json!({ "limit": limit }));
+            assert_eq!((decision.allowed, decision.page), (true, Some(10)), "{limit}");
+        }
+    }
+    for limit in
+        [json!(-1), json!(0), json!(11), json!("-1"), json!("0"), json!("11"), json!(""), json!("x"), json!(1.5)]
+    {
+        for (path, operation) in [("a/", Operation::List), ("a/", Operation::Scan), ("b/", Operation::List)] {
+            let decision = decide(path, operation, json!({ "limit": limit }));
+            assert!(matches!(decision.reason, Reason::Page { most: 10, .. }) && !decision.allowed, "{limit}");
+        }
+    }
+    let unasked = decide("a/", Operation::List, json!({}));
+    assert_eq!((unasked.allowed, unasked.page), (true, Some(10)), "without one there is that of the stanza");
+    assert_eq!(decide("a/x", Operation::Read, json!({"limit": 99})).page, None, "reads are no lists");
+    assert!(matches!(decide("b/", Operation::List, json!({})).reason, Reason::Required { .. }));
+    assert_eq!(decide("c/", Operation::List, json!({"limit": 0})).page, None, "0 is no limit");
+}
+
+#[test]
+fn of_two_limits_of_one_path_the_smaller_counts() {
+    let limit = |most: u8| format!(r#"path "a/*" {{ capabilities = ["list"] pagination_limit = {most} }}"#);
+    let policies = [limit(5), limit(3), r#"path "a/*" { capabilities = ["list"] }"#.to_owned()];
+    let policies = policies.map(|text| Arc::new(Policy::parse("p", &text).unwrap())).to_vec();
+    assert_eq!(PolicySet::new(policies).decide("a/", Operation::List, &Map::new(), None).page, Some(3));
+}
+
+#[test]
+fn what_has_ended_is_as_if_it_were_not_there() {
+    let text = r#"path "a/*" { capabilities = ["read"] }
+                  path "a/b" { capabilities = ["deny"] expiration = "2026-01-01T00:00:00Z" }
+                  path "c" { capabilities = ["read"] expiration = "2026-01-01T01:00:00+01:00" }"#;
+    let policy = Arc::new(Policy::parse("p", text).unwrap());
+    for (now, ended) in
+        [("2025-12-31T23:59:59Z", false), ("2026-01-01T00:00:00Z", true), ("2030-01-01T00:00:00Z", true)]
+    {
+        let now = now.parse().unwrap();
+        let set = PolicySet::of("", vec![policy.clone()], None, Some(now));
+        let may = |path: &str| set.decide(path, Operation::Read, &Map::new(), None).allowed;
+        assert_eq!((may("a/b"), may("c"), may("a/x")), (ended, !ended, true), "{now}");
+        assert_eq!(policy.ended(now).collect::<Vec<_>>(), [ended, ended]);
+        let left_out = set.explain("c", Operation::Read, &Map::new(), None).left_out;
+        assert_eq!(
+            left_out.iter().filter(|out| out.reason.starts_with("it ended at 2026-01-01")).count(),
+            2 * usize::from(ended)
+        );
+    }
+}

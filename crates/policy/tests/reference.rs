@@ -118,7 +118,7 @@ proptest! {
         let stanza = |middle: &str| format!("path \"a/{middle}/*\" {{ capabilities = [\"read\", \"list\"] }}\n");
         let rest: String = others.iter().map(|stanzas| text(stanzas)).collect();
         let compiled = |text: String, subject: Option<&dyn Subject>| {
-            PolicySet::of("", vec![Arc::new(Policy::parse("p", &text).unwrap())], subject)
+            PolicySet::of("", vec![Arc::new(Policy::parse("p", &text).unwrap())], subject, None)
         };
         let plain = !name.is_empty() && !matches!(name.as_str(), "." | "..")
             && !name.contains(['*', '+', '/', ',', '{', '}']) && !name.chars().any(char::is_control);

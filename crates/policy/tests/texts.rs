@@ -44,8 +44,10 @@ fn what_is_not_understood_is_refused() {
         ("path \"a\" { mfa_methods = [\"x\"] }", "mfa_methods is not served"),
         ("path \"a\" { control_group = { ttl = \"1h\" } }", "control_group is not served"),
         ("path \"a\" { control_group { factor \"x\" {} } }", "control_group is not served"),
-        ("path \"a\" { pagination_limit = 5 }", "pagination_limit is not served"),
-        ("path \"a\" { expiration = \"2030-01-01T00:00:00Z\" }", "expiration is not served"),
+        ("path \"a\" { pagination_limit = -1 }", "pagination_limit: must be a number"),
+        ("path \"a\" { pagination_limit = \"all\" }", "pagination_limit: must be a number"),
+        ("path \"a\" { expiration = \"tomorrow\" }", "expiration: must be a time"),
+        ("path \"a\" { expiration = \"\" }", "expiration: must be a time"),
         (
             "path \"a\" { list_scan_response_keys_filter_path = \"x\" }",
             "list_scan_response_keys_filter_path is not served",

@@ -110,7 +110,7 @@ const DIFFERENCES: &[(&str, &str, &str)] = &[
     (
         "system",
         "metrics",
-        "names of Vault where there is a like of what they measure: none of `barrier`, `cache` (reads are answered from memory) and `route` (no names of mounts in metrics); buckets are in the Prometheus format only",
+        "names of Vault where there is a like of what they measure; `barrier.get` has the time of what memory did not answer; `route` is told of the 1000 busiest; buckets are in the Prometheus format only",
     ),
     ("system", "host-info", "no disks"),
     ("system", "internal/counters/:what", "`requests` is an empty list, `activity` always 204: nothing is billed"),
@@ -141,7 +141,8 @@ pub const WIRE: &[&str] = &[
     "`X-Vault-Inline-Auth-*` (OpenBao) is not served.",
     "A body may nest 64 deep and have 100000 values (`max_json_depth`, `max_json_values`), without a token 1 MiB and 1000 values (`max_anonymous_request_size`, `max_anonymous_json_values`); a path may be 1024 bytes long (414).",
     "When all bodies together take 112 MiB, more of them are a 503 with `Retry-After`.",
-    "A policy with `mfa_methods`, `control_group`, `pagination_limit`, `expiration` or `list_scan_response_keys_filter_path` in a stanza, or with the capability `recover`, is refused when it is written: each narrows what the stanza grants, and what is not served must not be dropped.",
+    "`pagination_limit` and `expiration` (OpenBao) of stanzas count; of two limits for one path the smaller.",
+    "A policy with `mfa_methods`, `control_group` or `list_scan_response_keys_filter_path` in a stanza, or with the capability `recover`, is refused when it is written: each narrows what the stanza grants, and what is not served must not be dropped.",
     "`after` and `limit` (OpenBao) page through every list.",
 ];
 

@@ -32,6 +32,8 @@ pub struct Admitted {
     pub holder: Option<Arc<Holder>>,
     /// Do the policies grant `sudo`?
     pub sudo: bool,
+    /// Most names that a list may answer with, by the policies.
+    pub page: Option<usize>,
     /// Where it goes.
     pub mounted: Arc<Mounted>,
     /// Whose credential is asked for, if a certain one is; wrong headers matter only if a credential is made.
@@ -126,7 +128,7 @@ pub async fn admit(
         None => (None, None),
     };
 
-    let mut sudo = false;
+    let (mut sudo, mut page) = (false, None);
     if let Some(holder) = &holder {
         let route = found.as_ref().zip(resolved.as_ref()).map(|((handler, row, _), (_, rest))| Route {
             row,
@@ -135,7 +137,7 @@ pub async fn admit(
         });
         let decision = decide(&holder.policies, parsed, trail.operation, route);
         let allowed = decision.allowed && (needed != Auth::Sudo || decision.sudo);
-        sudo = decision.sudo;
+        (sudo, page) = (decision.sudo, decision.page);
         if !allowed {
             tracing::debug!(path = %parsed.path, reason = %decision.reason, "denied");
         }
@@ -175,7 +177,7 @@ pub async fn admit(
         return Err(malformed);
     }
     let binding = binding(parsed, holder.as_deref())?;
-    Ok(Admitted { request, handler, holder, sudo, mounted, binding })
+    Ok(Admitted { request, handler, holder, sudo, page, mounted, binding })
 }
 
 /// Where a path below a mount leads.

@@ -21,8 +21,8 @@ struct Page {
 }
 
 impl Common {
-    /// Takes it from a request whose handler takes only the fields of its row.
-    pub fn of(request: &Request) -> Self {
+    /// Takes it from a request whose handler takes only the fields of its row. `most`: so many names may be listed.
+    pub fn of(request: &Request, most: Option<usize>) -> Self {
         let unknown = request.fields.unknown();
         match request.operation {
             // What is wrapped is what was sent.
@@ -31,7 +31,7 @@ impl Common {
                 let unknown = unknown.keys().filter(|name| !replaced.contains(name)).cloned().collect();
                 Self { unknown, replaced, page: None }
             }
-            Operation::List | Operation::Scan => Self { page: Page::of(unknown), ..Self::default() },
+            Operation::List | Operation::Scan => Self { page: Page::of(unknown, most), ..Self::default() },
             _ => Self::default(),
         }
     }
@@ -61,18 +61,19 @@ impl Common {
 }
 
 impl Page {
-    fn of(parameters: &Map<String, Value>) -> Option<Self> {
+    fn of(parameters: &Map<String, Value>, most: Option<usize>) -> Option<Self> {
         let text = |name: &str| match parameters.get(name)? {
             Value::String(text) => Some(text.clone()),
             Value::Number(number) => Some(number.to_string()),
             _ => None,
         };
         let (after, limit) = (text("after"), text("limit"));
-        if after.is_none() && limit.is_none() {
+        if after.is_none() && limit.is_none() && most.is_none() {
             return None;
         }
         // Less than one means all, as no number does.
-        let limit = limit.and_then(|limit| limit.parse::<usize>().ok()).unwrap_or(0);
+        let limit = limit.and_then(|limit| limit.parse::<usize>().ok()).filter(|limit| *limit > 0);
+        let limit = limit.into_iter().chain(most).min().unwrap_or(0);
         Some(Self { after: after.unwrap_or_default(), limit })
     }
 

@@ -38,7 +38,8 @@ pub(crate) fn decide(
             break;
         }
         let next = decide(&spelling);
-        decision = Decision { sudo: decision.sudo && next.sudo, ..next };
+        let page = decision.page.into_iter().chain(next.page).min();
+        decision = Decision { sudo: decision.sudo && next.sudo, page, ..next };
     }
     decision
 }
