@@ -198,6 +198,7 @@ impl Mounts {
         class: Class,
         change: impl Fn(&mut Table, &mut Txn) -> Result<T, Error>,
     ) -> Result<T, Error> {
+        let _turn = self.turn.lock().await;
         for _ in 0..ATTEMPTS {
             if let Some(value) = self.try_edit(namespace, class, &change).await? {
                 return Ok(value);
@@ -214,6 +215,7 @@ impl Mounts {
         path: &str,
         change: impl Fn(&mut Table, &mut Txn) -> Result<T, Error>,
     ) -> Result<T, Error> {
+        let _turn = self.turn.lock().await;
         for _ in 0..ATTEMPTS {
             let apart = self.apart(namespace, class, path).await?;
             let change = |table: &mut Table, txn: &mut Txn| {

@@ -57,6 +57,7 @@ impl Open {
     /// From this commit on nothing is served and nothing more is made in it.
     async fn close_namespace(&self, known: &Known) -> Result<(), Error> {
         let namespace = &known.namespace;
+        let _turn = self.mounts.turn.lock().await;
         loop {
             let tables = self.tables(namespace).await?;
             let done = self.try_edit_namespaces(|table, txn| {
@@ -137,6 +138,7 @@ impl Open {
 
     /// The last commit: tables and row.
     async fn strike_out(&self, namespace: &Namespace) -> Result<(), Error> {
+        let _turn = self.mounts.turn.lock().await;
         self.try_edit_namespaces(|table, txn: &mut Txn| {
             table.namespaces.retain(|record| record.id != namespace.id);
             for class in [Class::Auth, Class::Secret] {

@@ -32,6 +32,7 @@ impl Open {
         if path.matches('/').count() > DEEPEST {
             return Err(Error::invalid(format!("namespaces can be nested {DEEPEST} deep")));
         }
+        let _turn = self.mounts.turn.lock().await;
         for _ in 0..ATTEMPTS {
             let room = self.room_for(parent, &path).await;
             let done = self.try_edit_namespaces(|table, txn| {
@@ -128,9 +129,7 @@ impl Open {
             let lock = record.lock.take();
             let lock = lock.ok_or_else(|| Error::invalid(format!("namespace {:?} is not locked", record.path)))?;
             match key {
-                Some(key) if !same(hash(key), lock) => {
-                    Err(Error::invalid("incorrect unlock key"))
-                }
+                Some(key) if !same(hash(key), lock) => Err(Error::invalid("incorrect unlock key")),
                 _ => Ok(()),
             }
         })
@@ -142,6 +141,7 @@ impl Open {
         id: &str,
         change: impl Fn(&mut Record, &mut Txn) -> Result<T, Error>,
     ) -> Result<T, Error> {
+        let _turn = self.mounts.turn.lock().await;
         for _ in 0..ATTEMPTS {
             let done = self.try_edit_namespaces(|table, txn| {
                 let record = table.namespaces.iter_mut().find(|record| record.id == id);
