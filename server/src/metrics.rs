@@ -1,14 +1,15 @@
 //! Metrics of the server, as Prometheus text. Names that dashboards for Vault expect keep them.
 
+mod asked;
 mod replica;
 
 use std::{
-    sync::{Arc, OnceLock, Weak, atomic::AtomicU64},
+    sync::{Arc, Weak, atomic::AtomicU64},
     time::Duration,
 };
 
 use holdfast_barrier::Barrier;
-use holdfast_core::Verb;
+use holdfast_core::{Core, Verb};
 use parking_lot::Mutex;
 use prometheus_client::{
     encoding::{EncodeLabelSet, text::encode},
@@ -21,6 +22,7 @@ use prometheus_client::{
     registry::Registry,
 };
 
+use asked::Asked;
 use replica::ReplicaMetrics;
 
 /// The registry and what is measured at the listeners.
@@ -31,7 +33,7 @@ pub struct Metrics {
     seconds: Family<VerbLabels, Histogram, fn() -> Histogram>,
     resident: Gauge<f64, AtomicU64>,
     replica: ReplicaMetrics,
-    barrier: OnceLock<Weak<Barrier>>,
+    asked: Arc<Asked>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -64,14 +66,21 @@ impl Metrics {
         registry.register("process_resident_memory_bytes", "Resident memory", resident.clone());
         let core = holdfast_core::Metrics::register(&mut registry);
         let replica = ReplicaMetrics::register(&mut registry);
-        let barrier = OnceLock::new();
-        Self { registry: Mutex::new(registry), core, requests, seconds, resident, replica, barrier }
+        let asked = Arc::new(Asked::default());
+        registry.register_collector(Box::new(asked.clone()));
+        Self { registry: Mutex::new(registry), core, requests, seconds, resident, replica, asked }
     }
 
     /// From here on tells how this replica does among the others.
     pub fn watch_replica(&self, barrier: &Arc<Barrier>) {
         // There is one.
-        let _ = self.barrier.set(Arc::downgrade(barrier));
+        let _ = self.asked.barrier.set(Arc::downgrade(barrier));
+    }
+
+    /// From here on tells what the mounts of this core were asked for.
+    pub fn watch_mounts(&self, core: &Arc<Core>) {
+        // There is one.
+        let _ = self.asked.core.set(Arc::downgrade(core));
     }
 
     /// What the core counts.
@@ -89,7 +98,7 @@ impl Metrics {
     /// Everything as text.
     pub fn text(&self) -> String {
         self.resident.set(resident_bytes().unwrap_or(0.0));
-        let barrier = self.barrier.get().and_then(Weak::upgrade);
+        let barrier = self.asked.barrier.get().and_then(Weak::upgrade);
         self.replica.show(barrier.and_then(|barrier| barrier.status()).as_ref());
         let mut text = String::new();
         // Writing into a String does not fail.

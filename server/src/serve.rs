@@ -51,6 +51,7 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let around =
         Around::new(metrics.clone(), &config, api_addr.as_deref().unwrap_or_default(), log_level(&arguments, &config));
     let core = make_core(&config, api_addr.unwrap_or_default(), &around, &metrics, &entropy).await?;
+    metrics.watch_mounts(&core);
     let handle: Arc<dyn Handle> = Arc::new(Front { core: core.clone(), metrics: metrics.clone() });
     if config.hostname_header {
         let hostname = hostname();

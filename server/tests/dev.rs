@@ -104,6 +104,17 @@ async fn what_is_answered_beside_the_engines() {
         assert!(line.trim().parse::<u64>().unwrap() > 0, "{name}{line}");
     }
     assert!(text.contains("vault_core_mount_table_num_entries{type=\"logical\"}"), "{text}");
+    for name in ["barrier_get_count", "barrier_put_count", "barrier_list_count", "cache_hit_total", "cache_write_total"]
+    {
+        let line = text.lines().find_map(|line| line.strip_prefix(&format!("vault_{name} "))).unwrap();
+        assert!(line.parse::<u64>().unwrap() > 0, "{name} {line}");
+    }
+    assert!(root.read("secret/metadata/none").await.unwrap().is_none());
+    assert!(root.read("secret/metadata/none").await.unwrap().is_none());
+    let json = root.call(get("sys/metrics")).await.unwrap();
+    let json: serde_json::Value = serde_json::from_slice(&json.body).unwrap();
+    let route = json["Samples"].as_array().unwrap().iter().find(|sample| sample["Name"] == "vault.route.read.secret_");
+    assert_eq!(route.unwrap()["Count"], 2.0, "{json}");
     assert!(text.contains("vault_core_unsealed 1") && text.contains("holdfast_http_requests_total"), "{text}");
 
     let answer = root.call(get("nowhere/at/all")).await.unwrap();

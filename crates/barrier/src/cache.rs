@@ -42,8 +42,22 @@ impl Known {
     }
 }
 
+/// How often it was asked and changed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Traffic {
+    /// Look-ups that it answered.
+    pub hits: u64,
+    /// Look-ups that had to go to the store.
+    pub misses: u64,
+    /// Values taken up, read or told by the watch.
+    pub writes: u64,
+    /// Values that went, as the watch told that they were deleted.
+    pub deletes: u64,
+}
+
 struct State {
     applied: Revision,
+    traffic: Traffic,
     budget: usize,
     used: usize,
     entries: HashMap<Bytes, Slot>,
@@ -84,8 +98,15 @@ struct Fill {
 impl Cache {
     /// Empty, as of `applied`; holds about `budget` bytes.
     pub fn new(applied: Revision, budget: usize) -> Self {
-        let state =
-            State { applied, budget, used: 0, entries: HashMap::new(), order: VecDeque::new(), fills: HashMap::new() };
+        let state = State {
+            applied,
+            traffic: Traffic::default(),
+            budget,
+            used: 0,
+            entries: HashMap::new(),
+            order: VecDeque::new(),
+            fills: HashMap::new(),
+        };
         Self { state: Mutex::new(state) }
     }
 
@@ -94,8 +115,11 @@ impl Cache {
         let mut state = self.state.lock();
         if let Some(slot) = state.entries.get_mut(key) {
             slot.touched = true;
-            return Ok(Found { known: slot.known.clone(), plain: slot.plain.clone(), decoded: slot.decoded.clone() });
+            let found = Found { known: slot.known.clone(), plain: slot.plain.clone(), decoded: slot.decoded.clone() };
+            state.traffic.hits += 1;
+            return Ok(found);
         }
+        state.traffic.misses += 1;
         state.fills.entry(key.clone()).or_default().readers += 1;
         Err(state.applied)
     }
@@ -141,7 +165,10 @@ impl Cache {
             if state.entries.contains_key(key) {
                 let known = match event {
                     Event::Put(item) => Known::Present(item.clone()),
-                    Event::Delete { mod_revision, .. } => Known::Absent(*mod_revision),
+                    Event::Delete { mod_revision, .. } => {
+                        state.traffic.deletes += 1;
+                        Known::Absent(*mod_revision)
+                    }
                 };
                 state.insert(key.clone(), known);
             }
@@ -170,6 +197,11 @@ impl Cache {
         self.state.lock().applied
     }
 
+    /// How often it was asked and changed.
+    pub fn traffic(&self) -> Traffic {
+        self.state.lock().traffic
+    }
+
     /// Bytes held.
     pub fn used(&self) -> usize {
         self.state.lock().used
@@ -180,6 +212,7 @@ impl State {
     fn insert(&mut self, key: Bytes, known: Known) {
         let (key, known, value) = match known {
             Known::Present(item) => {
+                self.traffic.writes += 1;
                 let item = compact(&item);
                 let value = item.value.len();
                 (item.key.clone(), Known::Present(item), value)
@@ -272,6 +305,7 @@ mod tests {
         assert_eq!(look_up(&cache, &key), Ok(Known::Absent(12)));
         cache.apply(11, &[Event::Put(item("old", 11))]);
         assert_eq!(look_up(&cache, &key), Ok(Known::Absent(12)));
+        assert_eq!(cache.traffic(), Traffic { hits: 3, misses: 1, writes: 1, deletes: 1 });
     }
 
     #[test]

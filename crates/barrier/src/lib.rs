@@ -19,7 +19,10 @@ pub mod view;
 pub mod xaes;
 
 pub use barrier::{Barrier, Changed, Dump, HOLD, KeyStatus, RESTORE, Restore, Stored, UNTOLD};
+pub use cache::Traffic;
 pub use error::{InitError, UnsealError};
 pub use options::{Options, Pulse};
-pub use session::{FsckReport, Member, Mode, PeerStatus, SEALED, Status, look_anew, one_request, release};
+pub use session::{
+    Calls, Figures, FsckReport, Member, Mode, PeerStatus, SEALED, Status, look_anew, one_request, release,
+};
 pub use view::{Check, Decode, Entry, Revision, Shared, Store, StoreError, Txn, View, Write};

@@ -9,6 +9,7 @@
 
 mod acks;
 mod digest;
+mod figures;
 mod fsck;
 mod gate;
 mod heartbeat;
@@ -32,6 +33,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
+pub use figures::{Calls, Figures};
 pub use fsck::FsckReport;
 use holdfast_base::{Clock, Entropy};
 use holdfast_secret::SecretBytes;
@@ -53,6 +55,7 @@ use crate::peer::PeerLink;
 use crate::value::{self, Encrypted};
 use crate::view::{Decode, Entry, Revision, Shared, StoreError, Txn, Write};
 use digest::Digest;
+use figures::Counting;
 use gate::Gate;
 use integrity::Integrity;
 use peers::{Peers, Post};
@@ -111,6 +114,7 @@ pub(crate) struct Session {
     answered: AtomicI64,
     encryptions: AtomicU64,
 
+    counting: Counting,
     tickets: Tickets,
     tasks: Mutex<Vec<JoinHandle<()>>>,
 }
@@ -169,6 +173,7 @@ impl Session {
             closing: AtomicBool::new(false),
             answered: AtomicI64::new(0),
             encryptions: AtomicU64::new(0),
+            counting: Counting::default(),
             tickets: Tickets::default(),
             tasks: Mutex::new(Vec::new()),
             keys: ArcSwap::from_pointee(keys),
@@ -287,6 +292,13 @@ impl Session {
 
     /// Applies a transaction.
     pub async fn commit(&self, txn: Txn) -> Result<Revision, StoreError> {
+        let (begin, kinds) = (tokio::time::Instant::now(), figures::kinds(&txn));
+        let outcome = self.carry_out(txn).await;
+        self.counting.committed(kinds, begin);
+        outcome
+    }
+
+    async fn carry_out(&self, txn: Txn) -> Result<Revision, StoreError> {
         let (pending, outcome) = self.prepare(txn)?;
         if !self.queue.push(pending) {
             return Err(StoreError::Sealed);

@@ -1,5 +1,6 @@
 //! Counters and gauges, with label sets that cannot grow: operations and outcomes, never paths or names.
 
+mod routes;
 mod vault;
 
 use std::time::Duration;
@@ -15,7 +16,10 @@ use prometheus_client::{
     registry::Registry,
 };
 
-pub use self::vault::VaultMetrics;
+pub use self::{
+    routes::{Answered, Times},
+    vault::VaultMetrics,
+};
 use crate::{Answer, Error, Verb, admission::Shed};
 
 /// Everything the core counts.

@@ -19,12 +19,12 @@ pub fn of_text(text: &str, now: Timestamp) -> Value {
         }
         let Some((name, labels, value)) = sample(line) else { continue };
         let base = |suffix: &str| name.strip_suffix(suffix).filter(|base| kinds.contains_key(base));
-        let shown = |name: &str| json!({ "Name": name.replacen('_', ".", 2), "Value": value, "Labels": labels });
+        let shown = |name: &str| json!({ "Name": dotted(name), "Value": value, "Labels": labels });
         if kinds.get(name) == Some(&"gauge") {
             gauges.push(shown(name));
         } else if let Some(base) = base("_total") {
             counters.push(json!({
-                "Name": base.replacen('_', ".", 2), "Count": value, "Rate": 0, "Sum": value, "Min": value, "Max": value,
+                "Name": dotted(base), "Count": value, "Rate": 0, "Sum": value, "Min": value, "Max": value,
                 "Mean": value, "Stddev": 0, "Labels": labels,
             }));
         } else if let Some(base) = base("_sum") {
@@ -38,7 +38,7 @@ pub fn of_text(text: &str, now: Timestamp) -> Value {
         .map(|((name, labels), (sum, count))| {
             let mean = if count > 0.0 { sum / count } else { 0.0 };
             let labels: Value = serde_json::from_str(&labels).unwrap_or_default();
-            json!({ "Name": name.replacen('_', ".", 2), "Count": count, "Sum": sum, "Mean": mean, "Labels": labels })
+            json!({ "Name": dotted(&name), "Count": count, "Sum": sum, "Mean": mean, "Labels": labels })
         })
         .collect();
     json!({
@@ -48,6 +48,11 @@ pub fn of_text(text: &str, now: Timestamp) -> Value {
         "Counters": counters,
         "Samples": samples,
     })
+}
+
+/// `vault.core.handle_request`, `vault.route.read.secret_`.
+fn dotted(name: &str) -> String {
+    name.replacen('_', ".", if name.starts_with("vault_route_") { 3 } else { 2 })
 }
 
 /// `name{label="value",…} 1.5`

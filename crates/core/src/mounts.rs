@@ -29,6 +29,7 @@ pub use self::{
 };
 use crate::{
     Class, Registry, cubbyhole,
+    metrics::Times,
     namespaces::{self, Namespaces},
     passwords::PasswordPolicies,
     sys, token,
@@ -73,6 +74,8 @@ pub struct Mounts {
     /// Identity stores by the uuid of their mount.
     identities: Mutex<HashMap<String, Arc<Identity>>>,
     reload: tokio::sync::Mutex<()>,
+    /// Who changes a table, or that of the namespaces: here they take turns, and only other replicas are in the way.
+    pub(crate) turn: tokio::sync::Mutex<()>,
 }
 
 impl Mounts {
@@ -87,6 +90,7 @@ impl Mounts {
             backends: Mutex::default(),
             identities: Mutex::default(),
             reload: tokio::sync::Mutex::default(),
+            turn: tokio::sync::Mutex::default(),
         })
     }
 
@@ -163,28 +167,27 @@ impl Mounts {
                 }
                 mounts.push(match old.by_uuid(&record.uuid) {
                     Some(mounted) if mounted.record == record => mounted.clone(),
-                    Some(_) => self.retune(record, &namespace).await,
-                    None => self.start(record, &namespace),
+                    Some(mounted) => self.retune(record, &namespace, mounted.times.clone()).await,
+                    None => self.start(record, &namespace, Arc::default()),
                 });
             }
         }
         let router = Arc::new(Router::new(stamp, namespaces, mounts));
         self.backends.lock().retain(|uuid, _| router.by_uuid(uuid).is_some());
         self.identities.lock().retain(|uuid, _| router.by_uuid(uuid).is_some());
-        self.identities.lock().retain(|uuid, _| router.by_uuid(uuid).is_some());
         self.current.store(router.clone());
         Ok(router)
     }
 
-    async fn retune(&self, record: Record, namespace: &Arc<Namespace>) -> Arc<Mounted> {
-        let mounted = self.start(record, namespace);
+    async fn retune(&self, record: Record, namespace: &Arc<Namespace>, times: Arc<Times>) -> Arc<Mounted> {
+        let mounted = self.start(record, namespace, times);
         if let Target::Engine(backend) = &mounted.target {
             backend.tuned(mounted.info.clone()).await;
         }
         mounted
     }
 
-    fn start(&self, record: Record, namespace: &Arc<Namespace>) -> Arc<Mounted> {
+    fn start(&self, record: Record, namespace: &Arc<Namespace>, times: Arc<Times>) -> Arc<Mounted> {
         let info = self.info(&record, namespace);
         let identity = identity::is_identity(&record).then(|| self.identity(&record, &info));
         let target = match (record.class, record.kind.as_str()) {
@@ -199,7 +202,7 @@ impl Mounts {
                 }
             },
         };
-        Arc::new(Mounted { record, info, target, identity })
+        Arc::new(Mounted { record, info, target, identity, times })
     }
 
     /// The live backend of a mount, made if there is none.

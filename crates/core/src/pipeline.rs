@@ -136,7 +136,7 @@ async fn carry_out(open: &Arc<Open>, parsed: &Parsed, admitted: Admitted) -> Res
     let (wrapping, known) = (wrap::wanted(parsed), admitted.holder.is_some());
     let reply = match Box::pin(lend.found(open)).await? {
         Some(reply) => Box::new(reply),
-        None => match tokio::time::timeout(deadline, engine(open, parsed, admitted)).await {
+        None => match tokio::time::timeout(deadline, timed(open, parsed, admitted)).await {
             Ok(Ok(reply)) if reply.lends() => Box::new(Box::pin(lend.lend(open, *reply)).await?),
             Ok(reply) => reply?,
             Err(_) => return Err(holdfast_logical::Error::Unavailable("request deadline exceeded".to_owned()).into()),
@@ -149,11 +149,19 @@ async fn carry_out(open: &Arc<Open>, parsed: &Parsed, admitted: Admitted) -> Res
     }
 }
 
+/// Takes the time of the handler, whatever it answers.
+async fn timed(open: &Arc<Open>, parsed: &Parsed, admitted: Admitted) -> Result<Box<Reply>, Error> {
+    let (mounted, operation, begin) = (admitted.mounted.clone(), admitted.request.operation, Instant::now());
+    let reply = engine(open, parsed, admitted).await;
+    mounted.times.answered(operation, begin.elapsed());
+    reply
+}
+
 /// Runs the handler: the only step with code of plug-ins.
 async fn engine(open: &Arc<Open>, parsed: &Parsed, admitted: Admitted) -> Result<Box<Reply>, Error> {
-    let Admitted { request, handler, holder, sudo, mounted, .. } = admitted;
+    let Admitted { request, handler, holder, sudo, page, mounted, .. } = admitted;
     let read = matches!(request.operation, Operation::Read | Operation::List | Operation::Scan);
-    let common = Common::of(&request);
+    let common = Common::of(&request, page);
     let reply = match handler {
         Handler::Help(row) => {
             let response = Response::data(openapi::help(&request.mount.kind, row));
@@ -170,9 +178,9 @@ async fn engine(open: &Arc<Open>, parsed: &Parsed, admitted: Admitted) -> Result
         Handler::Core(noun) => {
             let presented = parsed.token.as_ref().map(holdfast_secret::SecretString::duplicate);
             let (metrics, begin) = (&open.config.metrics.vault, Instant::now());
+            let (route, operation) = (request.route, request.operation);
             let (open, wrap_ttl) = (open.clone(), parsed.wrap_ttl);
             let stream = parsed.stream.lock().take();
-            let (route, operation) = (request.route, request.operation);
             let reply = (noun.handle)(Call { open, request, holder, sudo, wrap_ttl, presented, stream }).await?;
             metrics.called(&mounted.record.kind, route, operation, begin.elapsed());
             reply

@@ -16,6 +16,7 @@ pub struct ReplicaMetrics {
     counted_dead: Gauge,
     applied: Gauge,
     lag: Gauge,
+    cache: Gauge,
     confirmed: Gauge<f64, AtomicU64>,
     waiting: Gauge,
     waits: Counter,
@@ -43,6 +44,7 @@ impl ReplicaMetrics {
         let counted_dead = gauge("holdfast_replicas_evicted", "Evicted replicas that answers still wait for");
         let applied = gauge("holdfast_replica_applied_revision", "Revision of the store that memory shows");
         let lag = gauge("holdfast_replica_lag_revisions", "Revisions that the furthest replica is ahead of this one");
+        let cache = gauge("holdfast_replica_cache_bytes", "Bytes of what is kept in memory of the store");
         let waiting = gauge("holdfast_gate_waiting", "Answers that wait for other replicas now");
         let confirmed = Gauge::default();
         let help = "Seconds since the send of the last heartbeat that the store confirmed";
@@ -69,6 +71,7 @@ impl ReplicaMetrics {
             counted_dead,
             applied,
             lag,
+            cache,
             confirmed,
             waiting,
             waited,
@@ -96,6 +99,7 @@ impl ReplicaMetrics {
         self.lag.set((furthest - status.applied).max(0));
         self.confirmed.set(status.confirmed_ago.map_or(f64::INFINITY, |ago| ago.as_secs_f64()));
         self.waiting.set(count(status.gate_waiting));
+        self.cache.set(count(status.cache_bytes));
         self.waited.inner().store(status.gate_waited.as_secs_f64().to_bits(), Ordering::Relaxed);
         for (counter, value) in [
             (&self.waits, status.gate_waits),

@@ -22,6 +22,7 @@ impl Session {
     /// See [`crate::Store::list`].
     pub async fn list(&self, folder: &str, after: &str, limit: usize) -> Result<Vec<String>, StoreError> {
         self.readable().await?;
+        let begin = Instant::now();
         let names = self.keys.load().names.clone();
         let deadline = Instant::now() + PATIENCE;
         let (found, at) = loop {
@@ -37,6 +38,7 @@ impl Session {
             }
             tokio::time::sleep(std::time::Duration::from_millis(50)).await;
         };
+        self.counting.listed(begin);
         self.see_read(at).await?;
         let rest = found.into_iter().filter(|name| name.as_str() > after);
         Ok(if limit == 0 { rest.collect() } else { rest.take(limit).collect() })

@@ -136,10 +136,12 @@ impl Session {
                 Err(at) => at,
             };
             let mut fill = Fill { session: self, key, read: None };
+            let begin = Instant::now();
             let range = Range::key(key.clone());
             let range = if switched!("mutant.fill-above-applied") { range } else { range.at(at) };
             match self.storage.range(range).await {
                 Ok(page) => {
+                    self.counting.read(begin);
                     let known = page.items.into_iter().next().map_or(Known::Absent(at), Known::Present);
                     fill.read = Some(known.clone());
                     return Ok(known.into());

@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use super::Session;
+use super::{Figures, Session};
 use crate::layout;
 use crate::record::State;
 use crate::view::Revision;
@@ -62,6 +62,8 @@ pub struct Status {
     pub violations: u64,
     /// Times that another replica had seen other changes than this one, up to the same revision.
     pub divergences: u64,
+    /// What it was asked for since the unseal.
+    pub figures: Figures,
 }
 
 /// Another replica, as seen from here.
@@ -134,6 +136,7 @@ impl Session {
             gate_waiting: self.gate.waiting(),
             violations: *self.violations().borrow(),
             divergences: self.digest.divergences(),
+            figures: self.figures(),
         }
     }
 }

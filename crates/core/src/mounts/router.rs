@@ -9,6 +9,7 @@ use holdfast_identity::Identity;
 use holdfast_logical::{Backend, MountInfo, Namespace, Revision};
 
 use super::Record;
+use crate::metrics::Times;
 use crate::{Class, call::Noun, namespaces::Namespaces};
 
 /// All mounts at one state of the two tables.
@@ -36,6 +37,8 @@ pub struct Mounted {
     pub target: Target,
     /// The store behind `identity/`.
     pub identity: Option<Arc<Identity>>,
+    /// How long it took to answer.
+    pub times: Arc<Times>,
 }
 
 /// Who answers the requests of a mount.
