@@ -34,6 +34,9 @@ test: ## every test: formatting, lints, unit, integration, csi-sanity, chart, en
 audit-soak: ## 100,000 mixed requests with kills in between: each has its audit entries, and the chain holds
 	HOLDFAST_AUDIT_REQUESTS=100000 cargo test -p holdfast-server --test main audit::every -- --nocapture
 
+mount-soak: ## mounts, namespaces and tokens come and go for ten minutes: nothing stands still, and memory stays flat (CYCLES=n)
+	HOLDFAST_SOAK_CYCLES=$(or $(CYCLES),8000) cargo test -p holdfast-server --test main soak:: -- --nocapture
+
 lease-storm: ## 100,000 leases renewed at once and ended at once, with an optimised build (LEASES=n)
 	HOLDFAST_STORM=$(or $(LEASES),100000) cargo test --release -p holdfast-server --test main storm:: -- --nocapture
 
@@ -86,4 +89,4 @@ cluster-tools:
 release: ## optimised binaries
 	cargo build --release $(SHIPPED)
 
-.PHONY: failover path-of-holdfast help demo demo-down demo-shell test lease-storm chaos audit-soak csi-soak build fmt lint docs crds fuzz deny cluster-tools release
+.PHONY: mount-soak failover path-of-holdfast help demo demo-down demo-shell test lease-storm chaos audit-soak csi-soak build fmt lint docs crds fuzz deny cluster-tools release

@@ -26,6 +26,7 @@ mod old_etcd;
 mod reference;
 mod replicas;
 mod shutdown;
+mod soak;
 mod startup;
 mod storm;
 mod tls;

@@ -6,10 +6,16 @@ use holdfast_secret::SecretString;
 use http::Method;
 use serde_json::{Map, Value, json};
 
-use crate::fixture::{Server, data, folder, free_port, put};
+use crate::fixture::{Server, certificates::Authority, data, folder, free_port, put};
+
+const PUBLIC_KEY: &str = "-----BEGIN PUBLIC KEY-----\n\
+    MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAEEVs/o5+uQbTjL3chynL4wXgUg2R9\n\
+    q9UU8I5mEovUf86QZ7kOBIjJwqnzD1omageEHWwHdBO6B+dFabmdT9POxg==\n\
+    -----END PUBLIC KEY-----";
 
 /// Path, whole body, and what has to be sent with each part.
 fn configured() -> Vec<(&'static str, Value, Value)> {
+    let authority = Authority::new().pem();
     let token = json!({
         "token_policies": ["a", "b"], "token_ttl": "20m", "token_max_ttl": "30m", "token_num_uses": 3,
         "token_bound_cidrs": ["10.0.0.0/8"], "token_no_default_policy": true, "token_explicit_max_ttl": "1h",
@@ -100,6 +106,27 @@ fn configured() -> Vec<(&'static str, Value, Value)> {
             json!({}),
         ),
         (
+            "auth/cert/certs/r",
+            with(json!({
+                "certificate": authority, "allowed_names": ["a"], "allowed_common_names": ["b"],
+                "allowed_dns_sans": ["c"], "allowed_email_sans": ["d"], "allowed_uri_sans": ["e"],
+                "allowed_organizational_units": ["f"], "required_extensions": ["1.2.3:x"],
+                "allowed_metadata_extensions": ["1.2.4"], "display_name": "n", "ocsp_enabled": true,
+                "ocsp_ca_certificates": authority, "ocsp_servers_override": ["http://127.0.0.1:1"],
+                "ocsp_fail_open": true, "ocsp_query_all_servers": true, "ocsp_this_update_max_age": "1h",
+                "ocsp_max_retries": 2,
+            })),
+            json!({}),
+        ),
+        (
+            "auth/cert/config",
+            json!({
+                "disable_binding": true, "enable_identity_alias_metadata": true, "enable_metadata_on_failures": true,
+                "ocsp_cache_size": 5, "role_cache_size": 6,
+            }),
+            json!({}),
+        ),
+        (
             "database/config/pg",
             json!({
                 "plugin_name": "postgresql-database-plugin", "allowed_roles": ["a"], "username": "u",
@@ -119,6 +146,34 @@ fn configured() -> Vec<(&'static str, Value, Value)> {
     ]
 }
 
+/// What Vault replaces as a whole: path, whole body, and what each write must have.
+fn replaced() -> Vec<(&'static str, Value, Value)> {
+    vec![
+        (
+            "auth/jwt/config",
+            json!({
+                "jwt_validation_pubkeys": [PUBLIC_KEY], "bound_issuer": "i", "default_role": "r",
+                "jwt_supported_algs": ["ES256"], "namespace_in_state": false,
+            }),
+            json!({"jwt_validation_pubkeys": [PUBLIC_KEY]}),
+        ),
+        (
+            "sys/config/cors",
+            json!({"allowed_origins": ["https://a"], "allowed_headers": ["X-Mine"], "allow_credentials": true}),
+            json!({"allowed_origins": ["https://a"]}),
+        ),
+        (
+            "auth/kubernetes/config",
+            json!({
+                "kubernetes_host": "https://127.0.0.1:1", "kubernetes_ca_cert": Authority::new().pem(),
+                "token_reviewer_jwt": "eyJhbGciOiJFUzI1NiJ9.e30.AA", "pem_keys": [PUBLIC_KEY], "issuer": "i", "disable_iss_validation": false,
+                "disable_local_ca_jwt": true,
+            }),
+            json!({"kubernetes_host": "https://127.0.0.1:1"}),
+        ),
+    ]
+}
+
 async fn furnished() -> (tempfile::TempDir, Server, Client) {
     let (folder, port) = (folder(), free_port());
     let address = format!("-dev-listen-address=127.0.0.1:{port}");
@@ -126,7 +181,7 @@ async fn furnished() -> (tempfile::TempDir, Server, Client) {
     server.wait_until_answering(&server.client()).await;
     let client = server.client().with_token(SecretString::new("root"));
     client.write("sys/mounts/database", json!({"type": "database"})).await.unwrap();
-    for kind in ["approle", "userpass", "kubernetes", "jwt"] {
+    for kind in ["approle", "userpass", "kubernetes", "jwt", "cert"] {
         client.write(&format!("sys/auth/{kind}"), json!({ "type": kind })).await.unwrap();
     }
     client.write("auth/userpass/users/ada", json!({"password": "p"})).await.unwrap();
@@ -169,6 +224,24 @@ async fn openbao_gh_3506_gh_3551_an_update_keeps_what_it_does_not_name() {
     }
     assert!(lost.is_empty(), "{}", lost.join("\n"));
     assert!(written > 80, "{written}");
+}
+
+#[tokio::test]
+async fn a_configuration_that_is_one_thing_is_replaced_as_a_whole() {
+    let (_folder, _server, client) = furnished().await;
+    for (path, whole, least) in replaced() {
+        client.write(path, least.clone()).await.unwrap();
+        let fresh = read(&client, path).await;
+        client.write(path, whole.clone()).await.unwrap();
+        let written = read(&client, path).await;
+        for name in whole.as_object().unwrap().keys().filter(|name| least.get(name).is_none()) {
+            // A token is told by whether there is one.
+            let name = if name == "token_reviewer_jwt" { "token_reviewer_jwt_set" } else { name };
+            assert_ne!(written[name], fresh[name], "{path}: {name} is the default");
+        }
+        client.write(path, least).await.unwrap();
+        assert_eq!(read(&client, path).await, fresh, "{path}");
+    }
 }
 
 #[tokio::test]
