@@ -108,6 +108,12 @@ impl Server {
         line.trim().trim_end_matches(" kB").parse::<usize>().unwrap() << 10
     }
 
+    /// So many files and connections it may have open from now on.
+    pub fn limit_files(&self, most: usize) {
+        let (pid, limit) = (self.child.id().to_string(), format!("--nofile={most}:{most}"));
+        assert!(Command::new("prlimit").args(["--pid", &pid, &limit]).status().unwrap().success());
+    }
+
     pub fn signal(&self, signal: &str) {
         let pid = self.child.id().to_string();
         assert!(Command::new("kill").args([signal, &pid]).status().unwrap().success());

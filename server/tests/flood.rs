@@ -47,3 +47,23 @@ fn send(port: u16, token: &str) -> Option<u16> {
     stream.read_exact(&mut answer).ok()?;
     std::str::from_utf8(&answer[9..]).ok()?.parse().ok()
 }
+
+/// CVE-2024-6468, RUSTSEC-2024-0376: what cannot be accepted ends nothing. Here there are no more files to accept with.
+#[tokio::test]
+async fn cve_2024_6468_a_listener_that_can_accept_nothing_listens_on() {
+    let (folder, port) = (folder(), free_port());
+    let address = format!("-dev-listen-address=127.0.0.1:{port}");
+    let mut server = Server::spawn(folder.path(), port, &["-dev", &address]);
+    let client = server.client();
+    server.wait_until_answering(&client).await;
+    server.limit_files(60);
+    let many: Vec<TcpStream> = (0..120).filter_map(|_| TcpStream::connect(("127.0.0.1", port)).ok()).collect();
+    assert!(many.len() > 60, "the kernel accepts more than the server may");
+    let deadline = std::time::Instant::now() + crate::fixture::SOON;
+    while !server.errors().contains("a connection was not accepted") {
+        assert!(std::time::Instant::now() < deadline, "nothing was refused:\n{}", server.errors());
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    drop(many);
+    server.wait_until_answering(&client).await;
+}

@@ -83,3 +83,32 @@ async fn a_configuration_with_consul_storage_starts_with_a_warning() {
     let server = Server::start(folder.path(), consul).await;
     assert!(server.client().seal_status().await.unwrap().initialized, "it finds its data again");
 }
+
+/// RUSTSEC-2025-0055: what a stranger sends moves no cursor and ends no line of the log, also where it is for people.
+#[tokio::test]
+async fn rustsec_2025_0055_no_control_character_of_a_request_is_in_the_log() {
+    let (folder, port) = (folder(), free_port());
+    let address = format!("-dev-listen-address=127.0.0.1:{port}");
+    let mut server =
+        Server::spawn(folder.path(), port, &["-dev", &address, "-dev-root-token-id=root", "-log-level=trace"]);
+    server.wait_until_answering(&server.client()).await;
+    let sign = "\u{1b}[31mforged\u{7}\u{9b}2J";
+    let escaped = "%1B%5B31mforged%07%C2%9B2J%0A2026-01-01T00:00:00Z%20forged";
+    let token = "x-vault-token: root";
+    let body = json!({"type": "kv", "description": sign, "options": {sign: sign}}).to_string();
+    for head in [
+        format!("GET /v1/secret/data/{escaped} HTTP/1.1\r\n{token}"),
+        format!("GET /v1/secret/data/a?x={escaped} HTTP/1.1\r\n{token}\r\nuser-agent: a\tb"),
+        format!("PUT /v1/sys/mounts/forged HTTP/1.1\r\n{token}"),
+        format!("PUT /v1/sys/mounts/{escaped} HTTP/1.1\r\n{token}"),
+        format!("PUT /v1/auth/nowhere/login/{escaped} HTTP/1.1"),
+    ] {
+        ask(port, &head, &body);
+    }
+    let log = server.errors() + &server.output();
+    assert!(log.contains("DEBUG") && log.matches("answered").count() >= 5, "{log}");
+    let control = |c: &char| c.is_control() && !matches!(c, '\n' | '\t');
+    let found = log.lines().find(|line| line.chars().any(|c| control(&c)));
+    assert_eq!(found, None);
+    assert!(!log.lines().any(|line| line.starts_with("2026-01-01T00:00:00Z forged")), "a line was forged");
+}

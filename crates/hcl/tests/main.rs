@@ -76,6 +76,10 @@ fn depth_is_bounded() {
     let nested = |n: usize| format!("a = {}{}", "[".repeat(n), "]".repeat(n));
     assert!(parse(&nested(64)).is_ok());
     assert!(parse(&nested(65)).unwrap_err().expected.contains("64"));
+    // RUSTSEC-2024-0437 and its like: a megabyte of brackets ends the parser, not the stack.
+    for bracket in ["[", "{", "a {\n", "a = [{", "("] {
+        assert!(parse(&format!("a = {}", bracket.repeat((1 << 20) / bracket.len()))).is_err(), "{bracket}");
+    }
     assert!(parse(&"a {".repeat(100_000)).is_err());
 }
 

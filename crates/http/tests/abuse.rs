@@ -52,6 +52,23 @@ async fn cve_2026_73500_a_handshake_that_stands_still_ends_and_holds_up_nobody()
     assert_eq!(tls::certificates_seen(&good).await, Ok(0));
 }
 
+/// RUSTSEC-2024-0399: a ClientHello in records of one byte each, which rustls once answered with a panic. It is served.
+#[tokio::test]
+async fn rustsec_2024_0399_a_hello_in_many_records_is_a_hello() {
+    let (running, good) = tls::serving(Limits::default()).await;
+    let mut hello = tls::hello();
+    assert_eq!(hello[..3], [0x16, 3, 1], "a handshake record");
+    let payload = hello.split_off(5);
+    let records: Vec<u8> = payload.iter().flat_map(|byte| [0x16, 3, 1, 0, 1, *byte]).collect();
+    let mut stream = TcpStream::connect(("127.0.0.1", running.port)).await.unwrap();
+    stream.write_all(&records).await.unwrap();
+    let mut answer = [0; 6];
+    tokio::time::timeout(Duration::from_secs(20), stream.read_exact(&mut answer)).await.expect("an answer").unwrap();
+    assert_eq!((answer[0], answer[5]), (0x16, 2), "a ServerHello: {answer:?}");
+    drop(stream);
+    assert_eq!(tls::certificates_seen(&good).await, Ok(0));
+}
+
 /// A frame of HTTP/2.
 fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     let length = u32::try_from(payload.len()).unwrap().to_be_bytes();

@@ -64,6 +64,17 @@ pub async fn serving(limits: Limits) -> (Running, Client) {
     (running, client)
 }
 
+/// What a client sends first.
+pub fn hello() -> Vec<u8> {
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+    let config = builder.with_root_certificates(RootCertStore::empty()).with_no_client_auth();
+    let name = ServerName::try_from("localhost").unwrap();
+    let (mut client, mut bytes) = (rustls::ClientConnection::new(Arc::new(config), name).unwrap(), Vec::new());
+    client.write_tls(&mut bytes).unwrap();
+    bytes
+}
+
 pub async fn certificates_seen(client: &Client) -> Result<u64, String> {
     let call = Call { path: "a".to_owned(), ..Call::default() };
     let body: Value = client.bare(call).await.map_err(|error| error.to_string())?;
