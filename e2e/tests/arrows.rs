@@ -88,3 +88,24 @@ fn nothing_pulls_in_openssl_or_ring() {
         assert!(!names.contains(refused), "{refused} is in the tree: cargo tree -i {refused}");
     }
 }
+
+/// What guards something is compared by `holdfast_secret::same` and nothing else, which a test of that crate looks at.
+#[test]
+fn only_one_place_compares_in_constant_time() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let (mut folders, mut found) = (vec![root.to_owned()], Vec::new());
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            let name = path.file_name().unwrap().to_string_lossy().into_owned();
+            if path.is_dir() {
+                folders.extend((!name.starts_with('.') && name != "target").then_some(path));
+            } else if name.ends_with(".rs") && !path.ends_with("arrows.rs") {
+                let text = std::fs::read_to_string(&path).unwrap();
+                let compares = ["ct_eq", "verify_slices_are_equal", "constant_time_eq"];
+                found.extend(compares.iter().any(|word| text.contains(word)).then_some(path));
+            }
+        }
+    }
+    assert_eq!(found, [root.join("crates/secret/src/lib.rs")]);
+}

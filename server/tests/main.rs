@@ -13,6 +13,7 @@ mod clients;
 mod crash;
 mod database;
 mod dev;
+mod documents;
 mod etcd;
 mod events;
 mod failpoints;
