@@ -145,6 +145,14 @@ async fn parameters_that_nobody_reads_are_pointed_out() {
     let answer = bench.write("auth/token/create", json!({"nonsense": 1, "ttl": "1h"})).await;
     assert_eq!(answer.warnings.unwrap(), ["Endpoint ignored these unrecognized parameters: [nonsense]"]);
     assert!(bench.write("sys/mounts/a", json!({"type": "probe", "nonsense": 1})).await.warnings.is_none());
+    for (verb, path) in [(Verb::Read, "sys/mounts"), (Verb::List, "sys/policies/acl")] {
+        let query = json!({"nonsense": "1", "limit": "5"});
+        let told = bench.ok(&bench.root, verb, path, query).await.warnings.unwrap();
+        let unread = if verb == Verb::List { "[nonsense]" } else { "[limit nonsense]" };
+        assert_eq!(told, [format!("Endpoint ignored these unrecognized parameters: {unread}")], "{path}");
+    }
+    bench.write("cubbyhole/a", json!({"b": 1})).await;
+    assert!(bench.ok(&bench.root, Verb::Read, "cubbyhole/a", json!({"c": "1"})).await.warnings.is_none());
     bench.write("auth/token/roles/r", json!({})).await;
     let answer = bench.write("auth/token/create/r", json!({"role": "other", "nonsense": 1})).await;
     assert_eq!(

@@ -112,7 +112,12 @@ async fn logins_are_leases_of_their_path() {
         let refused = bench.fails(&bench.root, Verb::Write, "sys/leases/lookup", json!({"lease_id": path})).await;
         assert_eq!(refused.to_string(), "invalid lease");
     }
-    bench.write("sys/leases/revoke", json!({"lease_id": id})).await;
+    // Who does not wait is told 202, although it is done.
+    let answer = bench.answer(&bench.root, Verb::Write, "sys/leases/revoke", json!({"lease_id": id})).await;
+    assert!(matches!(answer, Answer::Envelope { status: 202, .. }), "{answer:?}");
+    let answer =
+        bench.answer(&bench.root, Verb::Write, "sys/leases/revoke", json!({"lease_id": id, "sync": true})).await;
+    assert!(matches!(answer, Answer::Empty), "{answer:?}");
     assert_eq!(keys("auth/door/login").await.as_array().unwrap().len(), 1);
     bench.write("sys/leases/revoke-prefix/auth/doo", json!({})).await;
     assert_eq!(keys("auth/door/login").await.as_array().unwrap().len(), 1, "a prefix ends at a slash");

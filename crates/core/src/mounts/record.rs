@@ -116,7 +116,8 @@ impl Tuning {
                 *list(self) = values;
             }
         }
-        if let Some(kind) = fields.string("token_type") {
+        // Clients that write out what they were not given send an empty one.
+        if let Some(kind) = fields.string("token_type").filter(|kind| !kind.is_empty() || record.1 == Class::Auth) {
             self.set_token_type(kind, record)?;
         }
         if let Some(sent) = fields.get("user_lockout_config") {

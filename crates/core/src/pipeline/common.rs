@@ -31,7 +31,14 @@ impl Common {
                 let unknown = unknown.keys().filter(|name| !replaced.contains(name)).cloned().collect();
                 Self { unknown, replaced, page: None }
             }
-            Operation::List | Operation::Scan => Self { page: Page::of(unknown, most), ..Self::default() },
+            Operation::List | Operation::Scan => {
+                let more = unknown.keys().filter(|name| !matches!(name.as_str(), "after" | "limit"));
+                Self { unknown: more.cloned().collect(), page: Page::of(unknown, most), ..Self::default() }
+            }
+            // What is stored as it is takes anything.
+            Operation::Read | Operation::Delete if request.route != "secret" => {
+                Self { unknown: unknown.keys().cloned().collect(), ..Self::default() }
+            }
             _ => Self::default(),
         }
     }

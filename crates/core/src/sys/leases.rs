@@ -235,12 +235,17 @@ async fn revoke(call: &Call) -> Result<Reply, Error> {
     let (leases, fields) = (&call.open.leases, &call.request.fields);
     let sync = fields.bool("sync").unwrap_or(false);
     let id = fields.required("lease_id")?;
+    // Who does not wait is told so, although it may be done.
+    let accepted = || match sync {
+        true => Reply::default(),
+        false => Response { status: Some(202), ..Response::empty() }.into(),
+    };
     if let Some(lease) = call.open.tokens.by_lease(call.namespace(), id).await? {
         call.open.tokens.revoke(&lease.hash).await?;
-        return Ok(Reply::default());
+        return Ok(accepted());
     }
     if !leases.is_of(call.namespace(), id) {
-        return Ok(Reply::default());
+        return Ok(accepted());
     }
     let outcome = leases.revoke(id, sync).await.map_err(Logical::from)?;
     match outcome {
@@ -248,7 +253,7 @@ async fn revoke(call: &Call) -> Result<Reply, Error> {
             Err(Logical::Unavailable(format!("the lease is not revoked yet and is being retried: {error}")).into())
         }
         Revoked::Queued(_) => Ok(Response { status: Some(202), ..Response::empty() }.into()),
-        Revoked::Done(_) | Revoked::Absent => Ok(Reply::default()),
+        Revoked::Done(_) | Revoked::Absent => Ok(accepted()),
     }
 }
 
