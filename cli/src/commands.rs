@@ -57,7 +57,7 @@ pub async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Events(command) => command.run(session).await,
         Command::Plugin(command) => command.run(session).await,
         Command::VersionHistory => version_history::run(session).await,
-        Command::Monitor(command) => command.run(),
+        Command::Monitor(command) => command.run(session).await,
         Command::Operator(command) => command.run(session).await,
         Command::PathHelp(command) => command.run(session).await,
         Command::Print(command) => command.run(session),

@@ -4,6 +4,7 @@ use std::sync::{Arc, OnceLock};
 
 use futures::{FutureExt, future::BoxFuture};
 use holdfast_core::{Error, Process};
+use holdfast_runtime::LogFormat;
 use serde_json::{Map, Value, json};
 use tokio::sync::{mpsc, oneshot};
 
@@ -56,6 +57,10 @@ impl Process for Around {
 
     fn set_log_filter(&self, filter: &str) -> bool {
         holdfast_runtime::set_log_filter(filter)
+    }
+
+    fn monitor(&self, level: tracing::Level, json: bool) -> Option<holdfast_core::Pieces> {
+        holdfast_runtime::monitor(level, if json { LogFormat::Json } else { LogFormat::Text })
     }
 
     fn configuration(&self) -> Map<String, Value> {

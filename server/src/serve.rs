@@ -8,7 +8,7 @@ use holdfast_base::{Clock, Entropy, SystemClock, SystemEntropy};
 use holdfast_core::{Core, CoreConfig, InitStep, Verb};
 use holdfast_http::{Certificate, Handle};
 use holdfast_peer::TlsNet;
-use holdfast_runtime::{Shutdown, harden, init_logs_with, set_log_filter};
+use holdfast_runtime::{Shutdown, end_monitors, harden, init_logs_with, set_log_filter};
 use tokio::{
     signal::unix::{SignalKind, signal},
     sync::{mpsc, oneshot},
@@ -244,6 +244,7 @@ async fn serve(
         () = shutdown.cancelled() => None,
     };
     shutdown.cancel();
+    end_monitors();
     while let Some(ended) = serving.join_next().await {
         if let Err(error) = ended {
             error!(%error, "a listener failed");

@@ -1,8 +1,9 @@
 //! The binary as the command line: it knows its names, and its commands reach a server.
 
 use std::{
+    io::{BufRead, BufReader},
     path::Path,
-    process::{Command, Output},
+    process::{Command, Output, Stdio},
 };
 
 use crate::fixture::{Server, folder, free_port};
@@ -175,9 +176,42 @@ async fn plug_ins_versions_and_moves() {
     assert!(ok(&["auth", "help", "new"]).starts_with("holdfast login -method=approle -path=new role_id="));
     assert!(ok(&["auth", "help", "kubernetes"]).contains("role="));
     assert_eq!(run(&["auth", "help", "nothing"]).status.code(), Some(1));
-    let monitor = run(&["monitor", "-log-level=debug"]);
-    assert_eq!(monitor.status.code(), Some(1));
-    assert!(text(&monitor.stderr).contains("sys/loggers level=debug"), "{}", text(&monitor.stderr));
+}
+
+#[tokio::test]
+async fn the_log_is_heard_at_a_level_of_ones_own_and_ends_with_the_server() {
+    let folder = folder();
+    let (server, run) = dev(folder.path()).await;
+    for (flag, why) in [("-log-level=loud", "unknown log level"), ("-log-format=xml", "unknown log format")] {
+        let refused = run(&["monitor", flag]);
+        assert_eq!(refused.status.code(), Some(2));
+        assert!(text(&refused.stderr).contains(why), "{}", text(&refused.stderr));
+    }
+    let mut child = Command::new(holdfast())
+        .args(["monitor", "-log-level=debug", "-log-format=json"])
+        .env("VAULT_ADDR", server.address())
+        .env("HOLDFAST_TOKEN", "root")
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let output = BufReader::new(child.stdout.take().unwrap());
+    // The server itself logs warnings only. Requests come until one of them is heard.
+    let client = server.client();
+    let asking = tokio::spawn(async move {
+        loop {
+            let _ = client.seal_status().await;
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+    });
+    let heard = tokio::task::spawn_blocking(move || {
+        output.lines().map(Result::unwrap).find(|line| line.contains("\"message\":\"answered\""))
+    });
+    let line: serde_json::Value = serde_json::from_str(&heard.await.unwrap().unwrap()).unwrap();
+    assert_eq!((&line["level"], &line["target"]), (&"DEBUG".into(), &"holdfast_http::exchange".into()));
+    asking.abort();
+    assert!(server.stop().success(), "nobody holds it up");
+    assert_eq!(child.wait().unwrap().code(), Some(2));
 }
 
 #[tokio::test]

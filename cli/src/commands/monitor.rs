@@ -1,31 +1,31 @@
 //! `monitor`
 
+use std::io::Write;
+
 use clap::Args;
 
-use crate::failure::Failure;
+use crate::{api::escaped, failure::Failure, session::Session};
 
-/// Not served: the log is the process's own.
+/// Print the log of a replica as it is written, until interrupted.
 #[derive(Args)]
 pub struct Monitor {
-    /// Least level of what is shown.
-    #[arg(long, value_name = "LEVEL")]
-    log_level: Option<String>,
+    /// Least level of what is shown: trace, debug, info, warn or error.
+    #[arg(long, value_name = "LEVEL", default_value = "info")]
+    log_level: String,
     /// standard or json.
-    #[arg(long, value_name = "FORMAT")]
-    log_format: Option<String>,
+    #[arg(long, value_name = "FORMAT", default_value = "standard")]
+    log_format: String,
 }
 
 impl Monitor {
-    /// Says where to look instead.
-    pub(crate) fn run(self) -> Result<(), Failure> {
-        let level = self.log_level.as_deref().unwrap_or("debug");
-        let format = match self.log_format.as_deref() {
-            Some("json") => "; log_format = \"json\" of its configuration makes each line JSON",
-            _ => "",
+    pub(crate) async fn run(self, session: &Session) -> Result<(), Failure> {
+        let query = format!("log_level={}&log_format={}", escaped(&self.log_level), escaped(&self.log_format));
+        let mut print = |lines: &[u8]| {
+            let mut out = std::io::stdout().lock();
+            out.write_all(lines)?;
+            out.flush()
         };
-        Err(Failure::local(format!(
-            "Not served: the server hands out no log. Read that of its process (standard error, journalctl, kubectl \
-             logs){format}. Its level is changed with: holdfast write sys/loggers level={level}"
-        )))
+        let listened = session.api().stream()?.listen("sys/monitor", &query, &mut print).await;
+        listened.map_err(|error| Failure::Nothing(format!("Error monitoring logs: {error}")))
     }
 }

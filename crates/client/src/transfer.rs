@@ -21,7 +21,18 @@ impl Client {
         path: &str,
         sink: &mut (dyn FnMut(&[u8]) -> io::Result<()> + Send),
     ) -> Result<(), Error> {
-        let request = self.request(Call { path: path.to_owned(), ..Call::default() })?;
+        self.listen(path, "", sink).await
+    }
+
+    /// The same with a query, and possibly without an end.
+    pub async fn listen(
+        &self,
+        path: &str,
+        query: &str,
+        sink: &mut (dyn FnMut(&[u8]) -> io::Result<()> + Send),
+    ) -> Result<(), Error> {
+        let call = Call { path: path.to_owned(), query: query.to_owned(), ..Call::default() };
+        let request = self.request(call)?;
         let mut body = self.transfer(path, request).await?;
         while let Some(frame) = body.frame().await {
             let frame = frame.map_err(|error| protocol(path, &format!("it was broken off: {error}")))?;

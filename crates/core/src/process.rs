@@ -19,6 +19,9 @@ pub trait Process: Send + Sync + 'static {
     /// Changes the log filter; `false`: it cannot be read.
     fn set_log_filter(&self, filter: &str) -> bool;
 
+    /// The log of our own modules from now on; `None`: there is none, or too many listen.
+    fn monitor(&self, level: tracing::Level, json: bool) -> Option<crate::Pieces>;
+
     /// The configuration without secrets, in the shape of `sys/config/state/sanitized`.
     fn configuration(&self) -> Map<String, Value>;
 
@@ -48,6 +51,10 @@ impl Process for NoProcess {
 
     fn set_log_filter(&self, _: &str) -> bool {
         false
+    }
+
+    fn monitor(&self, _: tracing::Level, _: bool) -> Option<crate::Pieces> {
+        None
     }
 
     fn configuration(&self) -> Map<String, Value> {

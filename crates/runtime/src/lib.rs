@@ -13,11 +13,13 @@
 
 mod admin;
 mod logs;
+mod monitor;
 mod process;
 mod tasks;
 
 pub use admin::Admin;
 pub use logs::{LogFormat, init_logs, init_logs_with, log_filter, set_log_filter};
+pub use monitor::{Lines, end_monitors, monitor};
 pub use process::{harden, unharden};
 pub use tasks::{Shutdown, Tasks};
 

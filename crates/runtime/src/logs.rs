@@ -6,7 +6,7 @@ use std::{
 };
 
 use tracing_subscriber::{
-    EnvFilter, Registry,
+    EnvFilter, Layer, Registry,
     fmt::{
         self,
         writer::{BoxMakeWriter, MakeWriterExt},
@@ -15,6 +15,8 @@ use tracing_subscriber::{
     reload,
     util::SubscriberInitExt,
 };
+
+use crate::monitor;
 
 static FILTER: OnceLock<reload::Handle<EnvFilter, Registry>> = OnceLock::new();
 
@@ -60,13 +62,13 @@ pub fn init_logs_with(format: LogFormat, filter: &str, file: Option<File>) {
         Err(_) => (EnvFilter::new("info"), "info"),
     };
     let (filter, handle) = reload::Layer::new(filter);
-    let registry = tracing_subscriber::registry().with(filter);
-    // A second call finds logging started, as tests in one process do.
-    let started = match format {
-        LogFormat::Text => registry.with(fmt::layer().with_writer(writer).with_ansi(false)).try_init(),
-        LogFormat::Json => registry.with(fmt::layer().json().flatten_event(true).with_writer(writer)).try_init(),
+    let own = match format {
+        LogFormat::Text => fmt::layer().with_writer(writer).with_ansi(false).with_filter(filter).boxed(),
+        LogFormat::Json => fmt::layer().json().flatten_event(true).with_writer(writer).with_filter(filter).boxed(),
     };
-    if started.is_ok() {
+    let layers = vec![own, monitor::layer(LogFormat::Text), monitor::layer(LogFormat::Json)];
+    // A second call finds logging started, as tests in one process do.
+    if tracing_subscriber::registry().with(layers).try_init().is_ok() {
         // The first start is the only one that gets here.
         let _ = FILTER.set(handle);
         remember(text);

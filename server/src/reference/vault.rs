@@ -29,7 +29,6 @@ pub const NOT_SERVED: &[(&[&str], &str)] = &[
         "Vault Enterprise; run `holdfast operator raft snapshot save` on a schedule",
     ),
     (&["sys/pprof/*"], "profiles hold memory, and with it secrets"),
-    (&["sys/monitor"], "read the log of the process; `sys/loggers` changes its level"),
     (
         &["sys/config/group-policy-application", "sys/seal-backend-status", "sys/config/ui/custom-messages/*"],
         "Vault Enterprise",
@@ -113,6 +112,7 @@ const DIFFERENCES: &[(&str, &str, &str)] = &[
         "names of Vault where there is a like of what they measure; `barrier.get` has the time of what memory did not answer; `route` is told of the 1000 busiest; buckets are in the Prometheus format only",
     ),
     ("system", "host-info", "no disks"),
+    ("system", "monitor", "what the server's own modules say, not what libraries do"),
     ("system", "internal/counters/:what", "`requests` is an empty list, `activity` always 204: nothing is billed"),
     ("system", "mounts/*path", "`plugin_version` is not looked at: plug-ins are compiled in"),
     ("system", "auth/*path", "`plugin_version` is not looked at: plug-ins are compiled in"),

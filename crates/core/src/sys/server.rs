@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use holdfast_logical::{
-    Auth, Field, Kind,
+    Auth, Error as Logical, Field, Kind,
     Operation::{Delete, List, Read, Update},
     PathTable, Raw, Response, Row,
 };
@@ -37,6 +37,16 @@ pub const ROWS: &PathTable = &[
         "Log levels of this replica, until it starts again.",
     ),
     row("loggers/:name", &[Read, Update, Delete], &[NAME, LEVEL], Auth::Token, "Log level of one module."),
+    row(
+        "monitor",
+        &[Read],
+        &[
+            Field::new("log_level", Kind::String, "Least level: trace, debug, info (the default), warn or error."),
+            Field::new("log_format", Kind::String, "standard (the default) or json."),
+        ],
+        Auth::Token,
+        "The log of this replica, from now on.",
+    ),
     row("version-history", &[List], &[], Auth::Token, "Versions that have served this store."),
     row("config/state/sanitized", &[Read], &[], Auth::Token, "The configuration file without secrets."),
     row(
@@ -71,6 +81,7 @@ pub async fn handle(call: Call) -> Result<Reply, Error> {
             return Ok(Reply { response, bare: Some(200), ..Reply::default() });
         }
         "loggers" | "loggers/:name" => return loggers(&call),
+        "monitor" => return monitor(&call),
         "version-history" => versions(&call).await?,
         "config/state/sanitized" => process.configuration(),
         "config/reload/:subsystem" => {
@@ -85,6 +96,21 @@ pub async fn handle(call: Call) -> Result<Reply, Error> {
         _ => Map::from_iter([("mode".to_owned(), json!("disabled"))]),
     };
     Ok(Response::data(data).into())
+}
+
+/// Lines as they are logged, until the caller has enough.
+fn monitor(call: &Call) -> Result<Reply, Error> {
+    let fields = &call.request.fields;
+    let level = fields.string("log_level").filter(|level| !level.is_empty()).unwrap_or("info");
+    let level = level.parse().map_err(|_| Error::invalid(format!("unknown log level {level:?}")))?;
+    let (json, content_type) = match fields.string("log_format").unwrap_or_default() {
+        "" | "standard" => (false, "text/plain; charset=utf-8"),
+        "json" => (true, "application/x-ndjson"),
+        other => return Err(Error::invalid(format!("unknown log format {other:?}: use standard or json"))),
+    };
+    let lines = call.open.config.process.monitor(level, json);
+    let lines = lines.ok_or_else(|| Logical::Unavailable("too many listen to the log already".to_owned()))?;
+    Ok(Reply { pieces: Some((content_type.to_owned(), lines)), ..Reply::default() })
 }
 
 fn metrics(text: &str, prometheus: bool, call: &Call) -> Reply {
