@@ -221,7 +221,7 @@ async fn soak(mut nodes: Vec<Node>, count: usize, kills: usize, root: &str, keys
         let unseals = entries.by_path["sys/unseal"];
         assert_eq!(unseals, [kills + nodes.len(); 2], "unseals");
         println!(
-            "{} of {count} requests answered in {took:.1?}, {kills} kills, {late} refused by a late device, {} by the rate \
+            "{} of {count} requests answered in {took:.1?}, {kills} kills, {late} refused as something was late, {} by the rate \
              limit, {} without an answer, {} entries in {} files",
             answered.len(),
             work.limited.load(Ordering::Relaxed),

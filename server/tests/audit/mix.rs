@@ -27,7 +27,7 @@ pub struct Work {
     pub answered: Mutex<Vec<Answered>>,
     /// How many were refused by the rate limit.
     pub limited: AtomicUsize,
-    /// Refused, as a device did not take the entry in time: this machine has other work too.
+    /// Refused, as a device or the store did not answer in time: this machine has other work too.
     pub late: AtomicUsize,
 }
 
@@ -169,7 +169,8 @@ impl Work {
     /// Asks, and notes how the request is found in the log.
     async fn asked(&self, connection: &mut TcpStream, request: Request, n: usize) -> std::io::Result<Value> {
         let (status, body) = ask(connection, &request).await?;
-        if status == 500 && String::from_utf8_lossy(&body).contains("failed to audit") {
+        let said = String::from_utf8_lossy(&body);
+        if status >= 500 && ["failed to audit", "the store is unavailable"].iter().any(|late| said.contains(late)) {
             self.late.fetch_add(1, Ordering::Relaxed);
             return Ok(Value::Null);
         }
