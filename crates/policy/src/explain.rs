@@ -20,7 +20,7 @@ pub struct Explanation {
     pub stanzas: Vec<StanzaShown>,
     /// Stanzas that match too and do not count, because another pattern is more specific; best first.
     pub outranked: Vec<StanzaShown>,
-    /// Templated stanzas that could not be filled in.
+    /// Stanzas that have ended, and templated ones that could not be filled in.
     pub left_out: Vec<LeftOut>,
 }
 
@@ -39,7 +39,7 @@ pub struct StanzaShown {
     pub decides: bool,
 }
 
-/// A templated stanza that counts for nothing.
+/// A stanza that counts for nothing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LeftOut {
     /// Name of the policy.
