@@ -1,7 +1,8 @@
-//! Takes back what belonged to pods that are gone.
+//! Takes back what belonged to pods that have ended or are gone. One whose phase is `Succeeded` or `Failed` has ended: none
+//! of its containers ever runs again, and what is left of it (a Job's, perhaps for days) is there to be read.
 //!
-//! Promptly: a watch over the metadata of injected pods sees the deletion. Surely: a sweep compares the pods that the
-//! server knows with those that there are, so a deletion that nobody saw is found too.
+//! Promptly: a watch over the metadata of injected pods that have not ended sees a pod leave, by its end or its deletion.
+//! Surely: a sweep compares the pods that the server knows with those that there are, so what nobody saw is found too.
 
 use std::{
     collections::{BTreeSet, HashSet},
@@ -31,6 +32,9 @@ use crate::{
 const PAUSE: Duration = Duration::from_secs(2);
 /// Between two sweeps.
 const SWEEP: Duration = Duration::from_secs(30);
+/// Field selectors of pods that may run (again), and of those that never will.
+const LIVING: &str = "status.phase!=Succeeded,status.phase!=Failed";
+const ENDED: &str = "status.phase!=Pending,status.phase!=Running,status.phase!=Unknown";
 
 /// Pods whose release is to be done.
 #[derive(Debug, Default)]
@@ -50,7 +54,7 @@ pub async fn watch(
         Some(namespace) => Api::namespaced(ctx.kube.clone(), namespace),
         None => Api::all(ctx.kube.clone()),
     };
-    let config = watcher::Config::default().labels(&format!("{}=true", names::LABEL_INJECTED));
+    let config = watcher::Config::default().labels(&format!("{}=true", names::LABEL_INJECTED)).fields(LIVING);
     let mut events = watcher(api, config).default_backoff().boxed();
     loop {
         let event = tokio::select! {
@@ -60,11 +64,16 @@ pub async fn watch(
         match event {
             Ok(Some(watcher::Event::Delete(pod))) => {
                 let uid = pod.uid().unwrap_or_default();
-                if is_there(&ctx, &pod).await {
+                if lives(&ctx, &pod).await {
                     info!(namespace = pod.namespace().unwrap_or_default(), pod = pod.name_any(), "pod lost its label");
                     continue;
                 }
-                debug!(namespace = pod.namespace().unwrap_or_default(), pod = pod.name_any(), uid, "pod is gone");
+                debug!(
+                    namespace = pod.namespace().unwrap_or_default(),
+                    pod = pod.name_any(),
+                    uid,
+                    "pod has ended or is gone"
+                );
                 gone.pods.lock().insert(uid);
                 gone.told.notify_one();
             }
@@ -75,22 +84,21 @@ pub async fn watch(
     }
 }
 
-/// Is the pod there all the same? One that loses the label leaves the watch as if it were deleted. What cannot be found
+/// Does the pod live all the same? One that loses the label leaves the watch as if it were deleted. What cannot be found
 /// out counts as gone, as the watch says.
-async fn is_there(ctx: &Context, pod: &PartialObjectMeta<Pod>) -> bool {
+async fn lives(ctx: &Context, pod: &PartialObjectMeta<Pod>) -> bool {
     let api: Api<Pod> = Api::namespaced(ctx.kube.clone(), &pod.namespace().unwrap_or_default());
-    let found = api.get_metadata_opt(&pod.name_any()).await;
-    found.is_ok_and(|found| found.is_some_and(|found| found.uid() == pod.uid()))
+    let only = ListParams::default().fields(&format!("metadata.name={},{LIVING}", pod.name_any()));
+    let found = api.list_metadata(&only).await;
+    found.is_ok_and(|found| found.items.iter().any(|found| found.uid() == pod.uid()))
 }
 
 /// Releases pods that are gone, and sweeps, until the shutdown.
 pub async fn run(ctx: Arc<Context>, gone: Arc<Gone>, shutdown: Shutdown) -> anyhow::Result<()> {
-    // An operator that sees a few namespaces only cannot tell which pods of the others are gone.
-    let sweeps = ctx.settings.scopes() == [None];
     let mut next_sweep = tokio::time::Instant::now();
     loop {
         let failed = release(&ctx, &gone).await;
-        if sweeps && tokio::time::Instant::now() >= next_sweep {
+        if tokio::time::Instant::now() >= next_sweep {
             next_sweep = tokio::time::Instant::now() + SWEEP;
             match find(&ctx).await {
                 Ok(found) => {
@@ -121,10 +129,10 @@ async fn release(ctx: &Context, gone: &Gone) -> bool {
             Ok(()) => {
                 gone.pods.lock().remove(&uid);
                 ctx.metrics.released_pods.inc();
-                info!(pod_uid = uid, "credentials of a pod that is gone are taken back");
+                info!(pod_uid = uid, "credentials of a pod that has ended or is gone are taken back");
             }
             Err(error) => {
-                warn!(pod_uid = uid, %error, "credentials of a pod that is gone are not taken back yet");
+                warn!(pod_uid = uid, %error, "credentials of a pod that has ended or is gone are not taken back yet");
                 failed = true;
             }
         }
@@ -132,7 +140,7 @@ async fn release(ctx: &Context, gone: &Gone) -> bool {
     failed
 }
 
-/// Pods that the server has credentials for and that are not there.
+/// Pods that the server has credentials for and that do not live.
 async fn find(ctx: &Context) -> Result<Vec<String>, Failure> {
     // In this order: a pod that comes later than the first list is in the second.
     let known =
@@ -140,24 +148,40 @@ async fn find(ctx: &Context) -> Result<Vec<String>, Failure> {
     if known.is_empty() {
         return Ok(Vec::new());
     }
-    let api: Api<Pod> = Api::all(ctx.kube.clone());
-    let mut living = HashSet::new();
-    let mut page = ListParams::default().limit(500);
+    let scopes = ctx.settings.scopes();
+    // An operator that sees a few namespaces only cannot tell which pods of the others are gone, but which of its own
+    // have ended.
+    let (living, selector) = if scopes == [None] { (true, LIVING) } else { (false, ENDED) };
+    let mut seen = HashSet::new();
+    for scope in scopes {
+        seen.extend(uids(ctx, scope.as_deref(), selector).await?);
+    }
+    Ok(released(known, &seen, living))
+}
+
+/// Of the pods of a scope that a field selector takes.
+async fn uids(ctx: &Context, scope: Option<&str>, selector: &str) -> Result<HashSet<String>, Failure> {
+    let api: Api<Pod> = match scope {
+        Some(namespace) => Api::namespaced(ctx.kube.clone(), namespace),
+        None => Api::all(ctx.kube.clone()),
+    };
+    let (mut uids, mut page) = (HashSet::new(), ListParams::default().fields(selector).limit(500));
     loop {
         let list = api.list_metadata(&page).await.doing("listing pods")?;
-        living.extend(list.items.iter().filter_map(ResourceExt::uid));
+        uids.extend(list.items.iter().filter_map(ResourceExt::uid));
         match list.metadata.continue_.filter(|token| !token.is_empty()) {
             Some(token) => page = page.continue_token(&token),
-            None => return Ok(absent(known, &living)),
+            None => return Ok(uids),
         }
     }
 }
 
-fn absent(known: Vec<String>, living: &HashSet<String>) -> Vec<String> {
+/// Which of the server's pods to release: all but those that live, or those that have ended.
+fn released(known: Vec<String>, seen: &HashSet<String>, living: bool) -> Vec<String> {
     known
         .into_iter()
         .map(|uid| uid.trim_end_matches('/').to_owned())
-        .filter(|uid| !uid.is_empty() && !living.contains(uid))
+        .filter(|uid| !uid.is_empty() && seen.contains(uid) != living)
         .collect()
 }
 
@@ -166,9 +190,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_pods_that_are_not_there_are_released() {
-        let living = HashSet::from(["a".to_owned()]);
-        let known = ["a/", "b", "c/", ""].map(str::to_owned).to_vec();
-        assert_eq!(absent(known, &living), ["b", "c"]);
+    fn only_pods_that_do_not_live_are_released() {
+        let seen = HashSet::from(["a".to_owned()]);
+        let known = || ["a/", "b", "c/", ""].map(str::to_owned).to_vec();
+        assert_eq!(released(known(), &seen, true), ["b", "c"]);
+        assert_eq!(released(known(), &seen, false), ["a"]);
     }
 }

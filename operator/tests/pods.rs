@@ -1,4 +1,4 @@
-//! Pods that go take their credentials with them; pods that stay keep them, whatever becomes of their labels.
+//! Pods that go or end take their credentials with them; pods that live keep them, whatever becomes of their labels.
 
 use holdfast_crd_types::names;
 use holdfast_envtest::{Cluster, eventually};
@@ -53,6 +53,44 @@ async fn a_pod_that_loses_its_label_keeps_its_credentials() {
     pods.patch("stays", &PatchParams::default(), &Patch::Merge(&unlabelled)).await.unwrap();
     eventually("the next pod that goes is released", &mut goes).await;
     assert!(is_bound(&stays), "to a watch by label this looks like a deletion, but the pod is there");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pod_that_has_ended_keeps_nothing() {
+    let (cluster, server) = (Cluster::start().await, StandIn::start().await);
+    cluster.default_service_account("shop").await;
+    let pods: Api<Pod> = Api::namespaced(cluster.client.clone(), "shop");
+    let end = async |name: &str, phase: &str| {
+        let ended = json!({ "status": { "phase": phase } });
+        pods.patch_status(name, &PatchParams::default(), &Patch::Merge(&ended)).await.unwrap();
+    };
+    let is_bound = |key: &str| server.held.lock().unwrap().bound.contains_key(key);
+    let before = pod(&pods, &server, "before").await;
+    end("before", "Failed").await;
+    let runs = pod(&pods, &server, "runs").await;
+    end("runs", "Running").await;
+    let _operator = operator(&cluster, "one", &server.address);
+    eventually("what ended while nobody watched is released", async || !is_bound(&before)).await;
+
+    let mut number = 0;
+    let mut ends = async |tries: usize| {
+        number += 1;
+        let name = format!("ends-{number}");
+        let key = pod(&pods, &server, &name).await;
+        end(&name, "Succeeded").await;
+        for _ in 0..tries {
+            if !is_bound(&key) {
+                assert!(pods.get_opt(&name).await.unwrap().is_some(), "the pod is still there");
+                return true;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+        }
+        false
+    };
+    // Those that end before the watch begins are left to a sweep; the next sweep is half a minute away then.
+    eventually("a pod that ends is released", async || ends(20).await).await;
+    assert!(ends(100).await, "the watch sees the end of a pod");
+    assert!(is_bound(&runs), "a pod that runs keeps its credentials");
 }
 
 #[tokio::test(flavor = "multi_thread")]

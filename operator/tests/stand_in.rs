@@ -1,7 +1,7 @@
 //! As much of a Holdfast server as the operator asks for, in memory: enough to see what it does, with a switch to be away.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     convert::Infallible,
     sync::{
         Arc, Mutex,
@@ -143,15 +143,18 @@ impl Held {
             self.bound.retain(|key, _| !key.starts_with(&all) && Some(key) != one.as_ref());
             return (204, Value::Null);
         }
+        if list {
+            let owners =
+                self.bound.keys().filter_map(|key| key.strip_prefix(owner)?.strip_prefix('/')?.split(' ').next());
+            let owners: BTreeSet<_> = owners.collect();
+            let status = if owners.is_empty() { 404 } else { 200 };
+            return (status, json!({ "data": { "keys": owners } }));
+        }
         let prefix = format!("{owner} ");
         let items = self.bound.iter().filter_map(|(key, lease)| Some((key.strip_prefix(&prefix)?, lease)));
         let items: BTreeMap<_, _> =
             items.map(|(item, lease)| (item.to_owned(), json!({ "lease_id": lease }))).collect();
-        if list || items.is_empty() {
-            (404, json!({ "errors": [] }))
-        } else {
-            (200, json!({ "data": { "items": items } }))
-        }
+        if items.is_empty() { (404, json!({ "errors": [] })) } else { (200, json!({ "data": { "items": items } })) }
     }
 
     fn credential(&mut self, path: &str, headers: &HashMap<&str, String>) -> (u16, Value) {
