@@ -1,6 +1,7 @@
 //! What happens after a file has changed: a signal, an HTTP request to the application, a touched file, a program.
 
 use std::{
+    collections::BTreeMap,
     path::{Path, PathBuf},
     str::FromStr,
     time::Duration,
@@ -186,12 +187,13 @@ async fn post(port: u16, path: &str) -> Result<(), Error> {
 }
 
 /// The first process of the container of this name; or else all processes of this name; or else, where the kernel does
-/// not let us see whose they are (another group), the one first process of a container that runs as our user.
+/// not let us see whose they are (another group), the first process of the one other container that runs as our user.
+/// What somebody executes in a container looks like its first process, but began later.
 fn processes(proc: &Path, target: &str) -> Vec<Pid> {
     let own = i32::try_from(std::process::id()).unwrap_or(0);
     let marker = format!("{CONTAINER_ENV}={target}");
     let user = rustix::process::getuid().as_raw();
-    let (mut inside, mut named, mut hidden) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut inside, mut named, mut hidden) = (Vec::new(), Vec::new(), BTreeMap::<_, Vec<_>>::new());
     let Ok(entries) = std::fs::read_dir(proc) else { return Vec::new() };
     for entry in entries.flatten() {
         let Some(number) = entry.file_name().to_str().and_then(|name| name.parse::<i32>().ok()) else { continue };
@@ -201,10 +203,14 @@ fn processes(proc: &Path, target: &str) -> Vec<Pid> {
         let Some(pid) = Pid::from_raw(number) else { continue };
         match std::fs::read(entry.path().join("environ")) {
             Ok(environ) if environ.split(|byte| *byte == 0).any(|variable| variable == marker.as_bytes()) => {
-                inside.push((pid, parent(&entry.path())));
+                inside.push((began(&entry.path()), pid));
             }
             Ok(_) => {}
-            Err(_) if parent(&entry.path()) == 0 && runs_as(&entry.path(), user) => hidden.push(pid),
+            Err(_) if is_first(&entry.path()) && runs_as(&entry.path(), user) => {
+                // Which container it is, as far as anybody may see.
+                let container = std::fs::read(entry.path().join("cgroup")).unwrap_or_default();
+                hidden.entry(container).or_default().push((began(&entry.path()), pid));
+            }
             Err(_) => {}
         }
         let name = std::fs::read_to_string(entry.path().join("comm")).unwrap_or_default();
@@ -212,14 +218,14 @@ fn processes(proc: &Path, target: &str) -> Vec<Pid> {
             named.push(pid);
         }
     }
-    let members: Vec<i32> = inside.iter().map(|(pid, _)| pid.as_raw_nonzero().get()).collect();
-    let first: Vec<Pid> =
-        inside.into_iter().filter(|(_, parent)| !members.contains(parent)).map(|(pid, _)| pid).collect();
-    match (first.is_empty(), named.is_empty()) {
-        (false, _) => first,
-        (true, false) => named,
-        (true, true) if hidden.len() == 1 => hidden,
-        (true, true) => Vec::new(),
+    let oldest = |processes: Vec<(u64, Pid)>| {
+        processes.into_iter().min_by_key(|(began, pid)| (*began, pid.as_raw_nonzero())).map(|(_, pid)| pid)
+    };
+    match (oldest(inside), named.is_empty()) {
+        (Some(first), _) => vec![first],
+        (None, false) => named,
+        (None, true) if hidden.len() == 1 => hidden.into_values().filter_map(oldest).collect(),
+        (None, true) => Vec::new(),
     }
 }
 
@@ -229,11 +235,21 @@ fn runs_as(process: &Path, user: u32) -> bool {
     ids.split_whitespace().next().and_then(|id| id.parse().ok()) == Some(user)
 }
 
-fn parent(process: &Path) -> i32 {
-    let stat = std::fs::read_to_string(process.join("stat")).unwrap_or_default();
-    // The name stands in parentheses and may hold any character.
-    let after_name = stat.rsplit_once(") ").map_or("", |(_, rest)| rest);
-    after_name.split(' ').nth(1).and_then(|parent| parent.parse().ok()).unwrap_or(0)
+/// Was it started by the container runtime?
+fn is_first(process: &Path) -> bool {
+    field(process, 4) == Some(0)
+}
+
+/// When it began, in the kernel's ticks.
+fn began(process: &Path) -> u64 {
+    field(process, 22).unwrap_or(u64::MAX)
+}
+
+/// A number of `/proc/<pid>/stat`, counted as proc(5) does. The name, which is the second, stands in parentheses and may
+/// hold any character.
+fn field(process: &Path, number: usize) -> Option<u64> {
+    let stat = std::fs::read_to_string(process.join("stat")).ok()?;
+    stat.rsplit_once(") ")?.1.split(' ').nth(number - 3)?.parse().ok()
 }
 
 impl FromStr for Action {
@@ -320,27 +336,36 @@ mod tests {
             std::fs::create_dir(&dir).unwrap();
             std::fs::write(dir.join("environ"), format!("A=b\0{CONTAINER_ENV}={container}\0")).unwrap();
             std::fs::write(dir.join("comm"), format!("{name}\n")).unwrap();
-            std::fs::write(dir.join("stat"), format!("{pid} ({name} ) x) S {parent} 1 1")).unwrap();
+            let stat = format!("{pid} ({name} ) x) S {parent} 1 1 0 -1 4 0 0 0 0 0 0 0 0 20 0 1 0 {}", 1000 - pid);
+            std::fs::write(dir.join("stat"), stat).unwrap();
+            std::fs::write(dir.join("cgroup"), format!("0::/../{container}\n")).unwrap();
         };
         process(1, 0, "pause", "app");
-        process(20, 0, "sh", "app");
-        process(21, 20, "worker", "app");
-        process(30, 0, "sh", "other");
-        process(31, 30, "nginx", "other");
+        // The numbers of processes may begin again: what counts is the time.
+        process(20, 0, "bash", "app");
+        process(21, 22, "worker", "app");
+        process(22, 0, "sh", "app");
+        process(30, 31, "nginx", "other");
+        process(31, 0, "sh", "other");
         let raw = |pids: Vec<Pid>| pids.into_iter().map(|pid| pid.as_raw_nonzero().get()).collect::<Vec<_>>();
-        assert_eq!(raw(processes(proc.path(), "app")), [20]);
-        assert_eq!(raw(processes(proc.path(), "nginx")), [31]);
+        assert_eq!(raw(processes(proc.path(), "app")), [22], "not what somebody executes there");
+        assert_eq!(raw(processes(proc.path(), "nginx")), [30]);
         assert!(processes(proc.path(), "absent").is_empty());
 
-        // A process of our user whose environment we may not see: the only one, so it is meant.
-        process(40, 0, "java", "quiet");
+        // Processes of our user whose environment we may not see: of the only such container, so it is meant.
         let user = rustix::process::getuid().as_raw();
-        std::fs::remove_file(proc.path().join("40/environ")).unwrap();
-        std::fs::write(proc.path().join("40/status"), format!("Name:\tjava\nUid:\t{user}\t{user}\n")).unwrap();
-        assert_eq!(raw(processes(proc.path(), "quiet")), [40]);
+        let hide = |pid: u32| {
+            std::fs::remove_file(proc.path().join(pid.to_string()).join("environ")).unwrap();
+            let status = format!("Name:\tjava\nUid:\t{user}\t{user}\n");
+            std::fs::write(proc.path().join(pid.to_string()).join("status"), status).unwrap();
+        };
+        process(40, 0, "cat", "quiet");
+        hide(40);
+        process(41, 0, "java", "quiet");
+        hide(41);
+        assert_eq!(raw(processes(proc.path(), "quiet")), [41]);
         process(50, 0, "java", "also");
-        std::fs::remove_file(proc.path().join("50/environ")).unwrap();
-        std::fs::copy(proc.path().join("40/status"), proc.path().join("50/status")).unwrap();
+        hide(50);
         assert!(processes(proc.path(), "quiet").is_empty());
     }
 }
