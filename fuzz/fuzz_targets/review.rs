@@ -31,7 +31,8 @@ libfuzzer_sys::fuzz_target!(|body: &[u8]| {
     let rules = Rules { settings: Settings::default(), document: Default::default() };
     let answer = pin!(review::answer(body, &rules, &Nothing));
     let Poll::Ready(answer) = answer.poll(&mut Context::from_waker(Waker::noop())) else { panic!("nothing to wait for") };
-    if let Ok((answer, _)) = answer {
+    if let Ok(reviewed) = answer {
+        let answer = reviewed.answer;
         let question: Value = serde_json::from_slice(body).expect("it was read");
         assert_eq!(answer["response"]["uid"], question["request"]["uid"]);
         assert!(answer["response"]["allowed"].is_boolean());

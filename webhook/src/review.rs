@@ -29,6 +29,17 @@ pub enum Outcome {
     Failed,
 }
 
+/// A review that was answered.
+#[derive(Debug)]
+pub struct Reviewed {
+    /// The whole document.
+    pub answer: Value,
+    /// What became of the pod.
+    pub outcome: Outcome,
+    /// The pod's namespace, as the request says it.
+    pub namespace: String,
+}
+
 enum Verdict {
     Skip,
     Inject(Injection),
@@ -36,7 +47,7 @@ enum Verdict {
 }
 
 /// Answers one review. `Err` says what is wrong with the review itself.
-pub async fn answer(body: &[u8], rules: &Rules, cluster: &dyn Cluster) -> Result<(Value, Outcome), String> {
+pub async fn answer(body: &[u8], rules: &Rules, cluster: &dyn Cluster) -> Result<Reviewed, String> {
     let review: Value = serde_json::from_slice(body).map_err(|error| format!("not JSON: {error}"))?;
     let request = &review["request"];
     let Some(uid) = request["uid"].as_str() else { return Err("no AdmissionReview: request.uid is absent".to_owned()) };
@@ -69,7 +80,7 @@ pub async fn answer(body: &[u8], rules: &Rules, cluster: &dyn Cluster) -> Result
         }
     };
     let answer = json!({ "apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "response": response });
-    Ok((answer, outcome))
+    Ok(Reviewed { answer, outcome, namespace: namespace.to_owned() })
 }
 
 async fn decide(request: &Value, namespace: &str, rules: &Rules, cluster: &dyn Cluster) -> Verdict {

@@ -1,6 +1,6 @@
 //! The TLS listener: `POST /mutate`.
 
-use std::{convert::Infallible, sync::Arc, time::Duration};
+use std::{collections::HashSet, convert::Infallible, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use bytes::Bytes;
@@ -12,6 +12,7 @@ use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
     server::conn::auto,
 };
+use parking_lot::Mutex;
 use prometheus_client::{
     encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder},
     metrics::{counter::Counter, family::Family, histogram::Histogram},
@@ -30,7 +31,7 @@ use tracing::{debug, info, warn};
 use crate::{
     authority::Serving,
     cluster::Cluster,
-    review::{self, Outcome},
+    review::{self, Outcome, Reviewed},
     rules::Source,
 };
 
@@ -38,6 +39,9 @@ use crate::{
 const MAX_BODY: usize = 3 << 20;
 /// Open at once; an API server keeps a few.
 const MAX_CONNECTIONS: usize = 256;
+/// Namespaces that have counters of their own; the others share one without a name. Whoever reaches the listener may make
+/// names up.
+const MAX_NAMESPACES: usize = 1000;
 /// For handshakes, and for requests that run at the shutdown.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -46,11 +50,13 @@ pub struct Service {
     source: Source,
     cluster: Box<dyn Cluster>,
     reviews: Family<Labels, Counter>,
+    counted: Mutex<HashSet<String>>,
     seconds: Histogram,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Labels {
+    namespace: String,
     outcome: Outcome,
 }
 
@@ -62,10 +68,14 @@ impl Service {
         let reviews = Family::default();
         let seconds = Histogram::new([0.001, 0.0025, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 2.5]);
         admin.register(|registry| {
-            registry.register("holdfast_webhook_reviews", "Admission reviews by outcome", reviews.clone());
+            registry.register(
+                "holdfast_webhook_reviews",
+                "Admission reviews by namespace and outcome",
+                reviews.clone(),
+            );
             registry.register("holdfast_webhook_review_seconds", "Time of a review", seconds.clone());
         });
-        Arc::new(Self { source, cluster, reviews, seconds })
+        Arc::new(Self { source, cluster, reviews, counted: Mutex::default(), seconds })
     }
 
     async fn answer(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {
@@ -93,8 +103,8 @@ impl Service {
         let answered = review::answer(&body, &rules, &*self.cluster).await;
         self.seconds.observe(began.elapsed().as_secs_f64());
         match answered {
-            Ok((answer, outcome)) => {
-                self.reviews.get_or_create(&Labels { outcome }).inc();
+            Ok(Reviewed { answer, outcome, namespace }) => {
+                self.reviews.get_or_create(&Labels { namespace: self.counted(namespace), outcome }).inc();
                 let mut response = text(StatusCode::OK, &answer.to_string());
                 let json = http::HeaderValue::from_static("application/json");
                 response.headers_mut().insert(http::header::CONTENT_TYPE, json);
@@ -102,6 +112,19 @@ impl Service {
             }
             Err(reason) => text(StatusCode::BAD_REQUEST, &format!("{reason}\n")),
         }
+    }
+
+    /// The namespace under which a review is counted.
+    fn counted(&self, namespace: String) -> String {
+        let mut counted = self.counted.lock();
+        if counted.contains(&namespace) {
+            return namespace;
+        }
+        if counted.len() >= MAX_NAMESPACES || namespace.len() > 63 {
+            return String::new();
+        }
+        counted.insert(namespace.clone());
+        namespace
     }
 }
 

@@ -1,7 +1,7 @@
 use holdfast_webhook::{
     annotations::is_key,
     profile::{Document, Namespace, rule},
-    review::{self, Outcome},
+    review::{self, Outcome, Reviewed},
 };
 use serde_json::{Value, json};
 
@@ -155,17 +155,17 @@ fn documents_that_make_no_sense_are_refused() {
 async fn a_strict_profile_turns_mistakes_into_denials() {
     let body = review("CREATE", own(&[("tempalte.db", "x"), ("tls-skip-verify", "true")]));
     let strict = r#"{"profiles": {"default": {"strict": true}}}"#;
-    let (answer, outcome) = review::answer(&body, &rules(strict), &Stub::default()).await.unwrap();
+    let Reviewed { answer, outcome, .. } = review::answer(&body, &rules(strict), &Stub::default()).await.unwrap();
     assert_eq!(outcome, Outcome::Denied);
     assert_eq!(
         answer["response"]["status"]["message"],
         "holdfast: holdfast.dev/tempalte.db: unknown annotation; did you mean holdfast.dev/template.db? (and 1 more); \
          the profile is strict"
     );
-    let (answer, outcome) = review::answer(&body, &rules("{}"), &Stub::default()).await.unwrap();
+    let Reviewed { answer, outcome, .. } = review::answer(&body, &rules("{}"), &Stub::default()).await.unwrap();
     assert_eq!((outcome, answer["response"]["warnings"].as_array().unwrap().len()), (Outcome::Injected, 2));
     let pinned = Stub(vec![("holdfast.dev/injection-profile", "team")]);
     let team = r#"{"profiles": {"team": {"strict": true}}}"#;
-    let (_, outcome) = review::answer(&body, &rules(team), &pinned).await.unwrap();
+    let Reviewed { outcome, .. } = review::answer(&body, &rules(team), &pinned).await.unwrap();
     assert_eq!(outcome, Outcome::Denied);
 }

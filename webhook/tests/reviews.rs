@@ -4,7 +4,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use holdfast_webhook::{
     cluster::{Answer, Cluster, Located},
     profile::{Document, Namespace},
-    review::{self, Outcome},
+    review::{self, Outcome, Reviewed},
     rules::Rules,
 };
 use serde_json::{Value, json};
@@ -53,7 +53,9 @@ pub fn review(operation: &str, annotations: Value) -> Vec<u8> {
 }
 
 async fn answer(body: &[u8]) -> (Value, Outcome) {
-    review::answer(body, &rules("{}"), &Stub::default()).await.unwrap()
+    let Reviewed { answer, outcome, namespace } = review::answer(body, &rules("{}"), &Stub::default()).await.unwrap();
+    assert_eq!(namespace, "shop");
+    (answer, outcome)
 }
 
 #[tokio::test]
@@ -141,6 +143,6 @@ async fn what_is_no_review_is_refused_and_odd_pods_are_survived() {
         let mut body: Value = serde_json::from_slice(&review("CREATE", annotations.clone())).unwrap();
         body["request"]["object"][pointer] = value.clone();
         let answer = review::answer(body.to_string().as_bytes(), &rules("{}"), &Stub::default()).await;
-        assert_eq!(answer.unwrap().0["response"]["uid"], "u-1", "{pointer} = {value}");
+        assert_eq!(answer.unwrap().answer["response"]["uid"], "u-1", "{pointer} = {value}");
     }
 }
