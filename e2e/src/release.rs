@@ -20,13 +20,15 @@ pub struct Release {
 pub const IMAGES: [&str; 6] =
     ["holdfast", "holdfast-operator", "holdfast-csi", "holdfast-webhook", "holdfast-agent", "etcd"];
 
-/// Values for images made on this machine and for nodes without a volume provisioner.
-const VALUES: [&str; 5] = [
+/// Values for images made on this machine and for nodes without a volume provisioner; and what a test needs and nobody else
+/// notices.
+const VALUES: [&str; 6] = [
     "image.tag=dev",
     "etcd.persistence.enabled=false",
     "server.audit.persistence.enabled=false",
     "operator.resources.requests.cpu=1m",
     "log.level=info",
+    "csi.provider.enabled=true",
 ];
 
 impl Release {
@@ -131,6 +133,19 @@ impl Release {
             Ok(ready.then_some(()))
         })
         .await
+    }
+
+    /// What the replicas of a component show at the port of their admin listener, one after the other.
+    pub async fn metrics(&self, component: &str, port: u16) -> Result<String> {
+        let ns = self.namespace();
+        let selector = format!("app.kubernetes.io/component={component}");
+        let path = "jsonpath={.items[*].metadata.name}";
+        let pods = run("kubectl", &["get", "pod", "-n", ns, "-l", &selector, "-o", path]).await?;
+        let mut all = String::new();
+        for pod in pods.split_whitespace() {
+            all += &kubectl(&format!("get --raw /api/v1/namespaces/{ns}/pods/{pod}:{port}/proxy/metrics")).await?;
+        }
+        Ok(all)
     }
 
     /// Lines of the server's audit file, oldest first, read on the node (the image has no shell).
