@@ -1,5 +1,6 @@
 //! One release, a namespace a test.
 
+mod classes;
 mod injected;
 mod leaks;
 mod volumes;

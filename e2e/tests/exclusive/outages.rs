@@ -37,7 +37,9 @@ async fn a_sealed_server_delays_new_pods_and_no_others() -> Result<()> {
         })
         .await?;
         late_pods_wait(&shop).await?;
-        pods_go_on(&shop).await
+        pods_go_on(&shop).await?;
+        event(&shop.namespace, &[PLACE.pod, "SecretsStale"]).await?;
+        event(&shop.namespace, &[PLACE.pod, "SecretsExpired", "orders-brief"]).await
     };
     let seen = seen.await;
     // Whatever was seen: the next test wants a server.
@@ -50,6 +52,7 @@ async fn a_sealed_server_delays_new_pods_and_no_others() -> Result<()> {
     seen?;
     late_pods_run(&shop, &users).await?;
     is_well(&shop, release, &users, "after the seal").await.context("after the seal")?;
+    event(&shop.namespace, &[PLACE.pod, "SecretsFresh"]).await?;
     shop.close(Duration::from_secs(120)).await?;
     Ok(())
 }
