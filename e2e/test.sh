@@ -48,6 +48,7 @@ if [ "$WHAT" != unit ]; then
   stage "binaries" make build
   [ "${PROFILE:-debug}" = debug ] || stage "optimised binaries" make release
   stage "no failpoints in what we ship" shipped
+  stage "secrets-store driver" "$HERE/cluster/secrets-store.sh" build
   stage "cluster" "$HERE/cluster/cluster.sh" up "${CLUSTER:-holdfast}" "${WORKERS:-2}"
   stage "images" "$HERE/images.sh" "${CLUSTER:-holdfast}"
   stage "end to end" cargo test -p holdfast-e2e --test main -- --test-threads=4 shared
