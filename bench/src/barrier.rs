@@ -37,7 +37,7 @@ pub async fn measure(arguments: Arguments) -> anyhow::Result<()> {
     let prefix = format!("barrier/{}/", id::public_uuid(&SystemEntropy));
     let config = Config { endpoints: vec![endpoint], prefix, ..Config::default() };
     let storage = Arc::new(EtcdStorage::connect(config).await?);
-    let options = Options { one_by_one, ..Options::default() };
+    let options = Options { old_etcd: one_by_one, ..Options::default() };
     let barrier = Barrier::open_with(storage, Arc::new(SystemClock), Arc::new(SystemEntropy), options);
     let root = SecretBytes::new([7; 32]);
     barrier.initialize(&root).await?;

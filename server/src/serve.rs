@@ -171,7 +171,7 @@ async fn barrier_options(config: &Config, storage: &StorageConfig, api_addr: &st
         tracing::warn!("allow_old_etcd: nothing is read from memory, and each transaction goes to etcd by itself");
     }
     let always_ask = old || config.cluster.read_mode == ReadMode::Barrier;
-    let mut options = Options { instance: place(config), always_ask, one_by_one: old, ..Options::default() };
+    let mut options = Options { instance: place(config), always_ask, old_etcd: old, ..Options::default() };
     let mut labels = vec![("api_addr", api_addr), ("version", env!("CARGO_PKG_VERSION"))];
     let peers = config.peers();
     if let Some(PeerAddresses { bind, advertised }) = &peers {

@@ -19,8 +19,9 @@ pub struct Options {
     pub labels: BTreeMap<String, String>,
     /// Never read from memory without asking the store first, whatever the clocks say.
     pub always_ask: bool,
-    /// Never send more than one transaction to the store at a time in one of its own.
-    pub one_by_one: bool,
+    /// The store is an etcd with faults that were mended later: it gets each transaction by itself, and what it says of a watch's
+    /// progress is believed only when its events must be out (etcd issue 15220).
+    pub old_etcd: bool,
     /// The way to other replicas. Without one this replica reads from memory only when it is alone.
     pub peers: Option<Arc<dyn PeerNet>>,
     /// The same store over a connection of its own, for heartbeats: they must not wait behind much data. Default: the one of
@@ -46,7 +47,7 @@ impl Default for Options {
             cache_bytes: 24 * 1024 * 1024,
             labels: BTreeMap::new(),
             always_ask: false,
-            one_by_one: false,
+            old_etcd: false,
             peers: None,
             pulse: None,
         }

@@ -169,7 +169,7 @@ impl Session {
             confirmed: AtomicU64::new(0),
             gate: Gate::new(),
             peers,
-            queue: Queue::new(ground.options.one_by_one),
+            queue: Queue::new(ground.options.old_etcd),
             closing: AtomicBool::new(false),
             answered: AtomicI64::new(0),
             encryptions: AtomicU64::new(0),

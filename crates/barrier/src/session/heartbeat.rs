@@ -96,7 +96,7 @@ impl Session {
             _ => {}
         }
         // An old etcd is asked one beat later, as in `wait_applied`.
-        if applied < revision && behind.is_some() == self.options.one_by_one {
+        if applied < revision && behind.is_some() == self.options.old_etcd {
             self.ask_progress();
         }
         if applied < revision {

@@ -99,7 +99,7 @@ impl Session {
         }
         let mut applied = self.applied.subscribe();
         let deadline = Instant::now() + PATIENCE;
-        let old = self.options.one_by_one;
+        let old = self.options.old_etcd;
         let (mut pause, longest) =
             if old { (ASK_OLD_AFTER, ASK_OLD_AFTER) } else { (ASK_AFTER, Duration::from_millis(100)) };
         while Instant::now() < deadline {
