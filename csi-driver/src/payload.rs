@@ -114,7 +114,14 @@ pub fn assemble(plan: &Plan, readings: &Readings, group: Option<u32>) -> Result<
                     }
                 }
             }
-            Err(Incomplete::Missing(more)) => missing.extend(more),
+            Err(Incomplete::Missing(more)) => {
+                for origin in more {
+                    // Several files may be of one origin.
+                    if !missing.contains(&origin) {
+                        missing.push(origin);
+                    }
+                }
+            }
             Err(failed) => return Err(failed),
         }
     }
@@ -293,6 +300,18 @@ mod tests {
         let readings =
             Readings::from([(Origin::Path("kv/data/a".into()), reading(json!({"data": {"x": "y"}, "metadata": {}})))]);
         assert_eq!(text(&assemble(&plan, &readings, None).unwrap(), "f"), "y");
+    }
+
+    /// Found by fuzzing.
+    #[test]
+    fn what_several_files_are_made_of_is_asked_for_once() {
+        let items = "- {credential: orders-ro, key: user, file: u}\n- {credential: orders-ro, file: a.yaml, format: yaml}\n\
+                     - {template: '{{ with secret \"kv/a\" }}{{ .Data.x }}{{ end }}', file: f}\n\
+                     - {template: '{{ with secret \"/kv/a/\" }}{{ .Data.y }}{{ end }}', file: g}";
+        let Err(Incomplete::Missing(missing)) = assemble(&plan(&[("items", items)]), &Readings::new(), None) else {
+            panic!()
+        };
+        assert_eq!(missing, [Origin::Credential("orders-ro".into()), Origin::Path("kv/a".into())]);
     }
 
     #[test]
