@@ -28,6 +28,8 @@ pub struct Tokens {
     live: View,
     keys: id::IdKeys,
     batch: BatchKey,
+    /// Who takes a use waits for others here that do: they would only meet in the store. Tokens share a few of these.
+    turns: [tokio::sync::Mutex<()>; TURNS],
 }
 
 /// Secrets and names that ids are made with.
@@ -132,15 +134,25 @@ pub struct Created {
     pub token: Token,
 }
 
-/// Attempts before a busy entry is reported as such.
+/// Attempts before a busy entry is reported as such. Only other replicas come in between.
 const ATTEMPTS: usize = 16;
+const TURNS: usize = 64;
 
 impl Tokens {
     /// The tokens of the whole key space `root`.
     pub fn new(root: &View, cubbyhole: View, entropy: Arc<dyn Entropy>, leases: Arc<Leases>, keys: Keys) -> Self {
         let batch = BatchKey::new(&keys.batch, &keys.cluster);
         let (view, live) = (root.below("token"), root.below("core").below("live"));
-        Self { view, cubbyhole, entropy, leases, live, keys: id::IdKeys::new(keys.mac, keys.hash), batch }
+        Self {
+            view,
+            cubbyhole,
+            entropy,
+            leases,
+            live,
+            keys: id::IdKeys::new(keys.mac, keys.hash),
+            batch,
+            turns: std::array::from_fn(|_| tokio::sync::Mutex::default()),
+        }
     }
 
     /// Now, as expiry counts it.
@@ -223,6 +235,7 @@ impl Tokens {
     /// Takes one use of a token. None: it has none left, or is gone. Else the token as it is after the use; with
     /// `uses == Some(0)` this was the last one.
     pub async fn take_use(&self, hash: &str) -> Result<Option<Token>, StoreError> {
+        let _turn = self.turns[hash.bytes().map(usize::from).sum::<usize>() % TURNS].lock().await;
         for _ in 0..ATTEMPTS {
             let Some((mut token, revision)) = self.get(hash).await? else { return Ok(None) };
             match token.uses {
