@@ -176,3 +176,26 @@ async fn subkeys_hide_the_values() {
     let shallow = mount.data(Operation::Read, "subkeys/a", json!({"depth": 1})).await;
     assert_eq!(shallow["subkeys"], json!({"a": null, "d": null}));
 }
+
+/// A reader finds the newest version in the metadata, and its value is gone when it comes for it, as only so many are kept. At
+/// no moment was there no newest version. Seen first by `make chaos`, with a replica whose way to the store was slow.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_newest_version_is_found_while_older_ones_go() {
+    let mount = std::sync::Arc::new(Mount::new("2").await);
+    mount.put("metadata/s", json!({"max_versions": 1})).await;
+    mount.put("data/s", json!({"data": {"n": 0}})).await;
+    let writer = tokio::spawn({
+        let mount = mount.clone();
+        async move {
+            for n in 1..=300 {
+                mount.put("data/s", json!({"data": {"n": n}})).await;
+            }
+        }
+    });
+    while !writer.is_finished() {
+        let answer = mount.ask(Operation::Read, "data/s", Value::Null).await.unwrap();
+        assert_eq!(answer.status, None, "{:?}", answer.data.map(|data| data.to_map()));
+    }
+    writer.await.unwrap();
+    assert_eq!(mount.get("data/s").await["data"]["n"], 300);
+}

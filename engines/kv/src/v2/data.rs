@@ -44,14 +44,23 @@ impl Versioned {
     /// The version that the request names, or the newest. A 404 when there never was one.
     pub(super) async fn find(&self, path: &str, fields: &Fields) -> Result<Found, Error> {
         let wanted = not_negative("version", fields.int("version").unwrap_or(0))?;
-        let (meta, _) = self.meta(path).await?.ok_or_else(Error::not_found)?;
-        let number = if wanted == 0 { meta.current_version } else { wanted };
-        let live = meta.versions.get(&number).ok_or_else(Error::not_found)?.live(self.clock.now());
-        if live && let Some((text, _)) = self.view.get_json(&format!("value/{path}/{number}")).await? {
-            return Ok(Found::Live(meta, number, text));
+        let mut missed = None;
+        loop {
+            let (meta, revision) = self.meta(path).await?.ok_or_else(Error::not_found)?;
+            let number = if wanted == 0 { meta.current_version } else { wanted };
+            let live = meta.versions.get(&number).ok_or_else(Error::not_found)?.live(self.clock.now());
+            if !live {
+                return Ok(Found::Gone(meta, number));
+            }
+            if let Some((text, _)) = self.view.get_json(&format!("value/{path}/{number}")).await? {
+                return Ok(Found::Live(meta, number, text));
+            }
+            // It went between the two reads, as one of more versions than are kept or by being destroyed: the metadata says so
+            // by now. What is lost while its metadata stays as it was is gone.
+            if missed.replace(revision) == Some(revision) {
+                return Ok(Found::Gone(meta, number));
+            }
         }
-        // A value that is not there was destroyed between the two reads.
-        Ok(Found::Gone(meta, number))
     }
 
     pub(super) async fn write_data(&self, path: &str, fields: &mut Fields) -> Result<Response, Error> {
