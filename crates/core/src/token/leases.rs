@@ -105,7 +105,7 @@ impl Tokens {
     }
 
     /// Hashes of the tokens that a mount made, at most `limit` (0: all). Those of `auth/token` are children of others for the
-    /// most part, which no mount lists: all tokens of the namespace may be.
+    /// most part, which no mount lists: for it these are all tokens of the namespace, whatever the limit.
     async fn of_mount(&self, mount: &Record, namespace: &Namespace, limit: usize) -> Result<Vec<String>, StoreError> {
         match mount.kind.as_str() {
             "token" => self.accessors(namespace).await,
