@@ -11,6 +11,7 @@ use holdfast_secret::SecretBytes;
 use holdfast_storage::{Event, KeyValue};
 use parking_lot::Mutex;
 
+use crate::lists::{List, Lists};
 use crate::view::{Revision, Shared};
 
 /// Bytes counted for an entry beyond key and value: its places in map and order, which are half empty at times, and what
@@ -66,6 +67,7 @@ struct State {
     order: VecDeque<Bytes>,
     /// Keys that are being read at `applied` as of then.
     fills: HashMap<Bytes, Fill>,
+    lists: Lists,
 }
 
 struct Slot {
@@ -107,6 +109,7 @@ impl Cache {
             entries: HashMap::new(),
             order: VecDeque::new(),
             fills: HashMap::new(),
+            lists: Lists::default(),
         };
         Self { state: Mutex::new(state) }
     }
@@ -139,6 +142,18 @@ impl Cache {
         }
     }
 
+    /// What is known of the folder whose stored keys have this prefix, or the revision to read it at; then
+    /// [`Cache::finish_list`] must be called.
+    pub fn look_up_list(&self, prefix: &Bytes) -> Result<List, Revision> {
+        let mut state = self.state.lock();
+        state.lists.look_up(prefix).ok_or(state.applied)
+    }
+
+    /// Ends what [`Cache::look_up_list`] began; keeps what was read unless the list changed meanwhile. `None`: it was not read.
+    pub fn finish_list(&self, prefix: &Bytes, read: Option<List>) {
+        self.state.lock().lists.finish(prefix, read);
+    }
+
     /// Keeps the plain form of a value that is still the one of `revision`.
     pub fn keep_plain(&self, key: &Bytes, revision: Revision, plain: Arc<SecretBytes>) {
         self.state.lock().keep(key, revision, plain.len(), |slot| slot.plain = Some(plain));
@@ -159,6 +174,7 @@ impl Cache {
             return;
         }
         for event in events {
+            state.lists.apply(event);
             let key = event.key();
             if let Some(fill) = state.fills.get_mut(key) {
                 fill.changed = true;
@@ -190,6 +206,7 @@ impl Cache {
         state.order.clear();
         state.used = 0;
         state.fills.values_mut().for_each(|fill| fill.changed = true);
+        state.lists.reset();
         state.applied = revision;
     }
 
@@ -205,7 +222,8 @@ impl Cache {
 
     /// Bytes held.
     pub fn used(&self) -> usize {
-        self.state.lock().used
+        let state = self.state.lock();
+        state.used + state.lists.used()
     }
 }
 

@@ -9,6 +9,7 @@ pub mod fuzzing;
 mod keyring;
 mod keys;
 mod layout;
+mod lists;
 mod names;
 mod options;
 pub mod peer;

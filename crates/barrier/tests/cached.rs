@@ -1,9 +1,10 @@
 //! Replicas that all read from memory: what one answers the others show, also when one of them dies, hangs or is cut off.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use holdfast_barrier::{Mode, StoreError};
+use holdfast_barrier::{Mode, Store, StoreError};
 use holdfast_storage::{Error, MemoryStorage, Op, Range, Storage, Txn};
 
 use crate::hub::{Hub, Three, delete_member, evictions, open_on, three, until_all_cached};
@@ -46,6 +47,37 @@ async fn what_one_writes_all_show_at_once() {
         before.elapsed() > STALL || matches!(value.as_ref().map(Option::as_deref), Ok(Some("1"))),
         "it asked the store"
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_one_creates_or_deletes_all_list_at_once() {
+    let Three { a, b, c, at_b, .. } = three().await;
+    let mut there = BTreeSet::new();
+    for number in 0..30 {
+        let (name, writer) = (format!("n{}", number % 7), [&a, &b, &c][number % 3]);
+        let path = format!("f/g/{name}");
+        if there.remove(&name) {
+            let mut txn = holdfast_barrier::Txn::new();
+            txn.delete(path);
+            writer.commit(txn).await.unwrap();
+        } else {
+            put(writer, &path, "v").await.unwrap();
+            there.insert(name);
+        }
+        for reader in [&a, &b, &c] {
+            assert_eq!(BTreeSet::from_iter(reader.list("f/g/", "", 0).await.unwrap()), there);
+            assert_eq!(reader.list("f/", "", 0).await.unwrap().len(), usize::from(!there.is_empty()));
+        }
+    }
+    let listed = b.status().unwrap().figures.list;
+    at_b.cut_off(true);
+    let before = Instant::now();
+    let names = tokio::time::timeout(STALL, b.list("f/g/", "", 0)).await;
+    assert!(
+        before.elapsed() > STALL || matches!(names, Ok(Ok(names)) if names.len() == there.len()),
+        "it asked the store"
+    );
+    assert_eq!(b.status().unwrap().figures.list.took, listed.took);
 }
 
 #[tokio::test(flavor = "multi_thread")]

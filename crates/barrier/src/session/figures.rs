@@ -28,7 +28,7 @@ pub struct Figures {
     pub put: Calls,
     /// Values deleted, each with the time of its transaction.
     pub delete: Calls,
-    /// Lists of names.
+    /// Lists of names; the time is of those that memory did not answer.
     pub list: Calls,
     /// How memory did.
     pub cache: Traffic,
@@ -69,9 +69,9 @@ impl Counting {
         self.reads.add(1, begin.elapsed());
     }
 
-    /// Names were listed.
-    pub fn listed(&self, begin: Instant) {
-        self.lists.add(1, begin.elapsed());
+    /// Names were listed: from the store, beginning then, or from memory.
+    pub fn listed(&self, begin: Option<Instant>) {
+        self.lists.add(1, begin.map_or(Duration::ZERO, |begin| begin.elapsed()));
     }
 
     /// A transaction with so many puts and deletes ended.

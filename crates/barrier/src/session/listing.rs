@@ -4,6 +4,8 @@
 //! behind that folder.
 
 use std::collections::BTreeSet;
+use std::ops::Bound;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use holdfast_storage::{Error, Range, after_prefix};
@@ -11,6 +13,7 @@ use tokio::time::Instant;
 
 use super::Session;
 use super::reading::retry;
+use crate::lists::List;
 use crate::names::{Level, Names};
 use crate::view::{Revision, StoreError};
 
@@ -22,26 +25,44 @@ impl Session {
     /// See [`crate::Store::list`].
     pub async fn list(&self, folder: &str, after: &str, limit: usize) -> Result<Vec<String>, StoreError> {
         self.readable().await?;
-        let begin = Instant::now();
+        let list = self.fetch_list(folder).await?;
+        self.see_read(list.at).await?;
+        let rest = list.names.range::<str, _>((Bound::Excluded(after), Bound::Unbounded)).cloned();
+        Ok(if limit == 0 { rest.collect() } else { rest.take(limit).collect() })
+    }
+
+    /// All names below a folder, read from the store as of what is applied if they must be.
+    async fn fetch_list(&self, folder: &str) -> Result<List, StoreError> {
         let names = self.keys.load().names.clone();
+        let prefix = Bytes::from(names.folder(folder));
         let deadline = Instant::now() + PATIENCE;
-        let (found, at) = loop {
+        loop {
             // All pages are of one revision.
-            let at = self.cache.applied();
+            let at = match self.cache.look_up_list(&prefix) {
+                Ok(list) => {
+                    self.counting.listed(None);
+                    return Ok(list);
+                }
+                Err(at) => at,
+            };
+            let mut fill = Fill { session: self, prefix: &prefix, read: None };
+            let begin = Instant::now();
             match self.names_at(&names, folder, at).await {
-                Ok(found) => break (found, at),
+                Ok(found) => {
+                    self.counting.listed(Some(begin));
+                    let list = List { names: Arc::new(found), at };
+                    fill.read = Some(list.clone());
+                    return Ok(list);
+                }
                 Err(Failure::Store(error)) => retry(error, deadline)?,
                 Err(Failure::Damaged) => {
                     let reason = "a name does not decrypt".to_owned();
                     return Err(StoreError::Corrupt { path: folder.to_owned(), reason });
                 }
             }
+            drop(fill);
             tokio::time::sleep(std::time::Duration::from_millis(50)).await;
-        };
-        self.counting.listed(begin);
-        self.see_read(at).await?;
-        let rest = found.into_iter().filter(|name| name.as_str() > after);
-        Ok(if limit == 0 { rest.collect() } else { rest.take(limit).collect() })
+        }
     }
 
     /// See [`crate::Store::count`].
@@ -98,6 +119,19 @@ impl Session {
             }
             next = after_prefix(&last);
         }
+    }
+}
+
+/// Ends what was looked up also when the reader is dropped half way.
+struct Fill<'a> {
+    session: &'a Session,
+    prefix: &'a Bytes,
+    read: Option<List>,
+}
+
+impl Drop for Fill<'_> {
+    fn drop(&mut self) {
+        self.session.cache.finish_list(self.prefix, self.read.take());
     }
 }
 
