@@ -105,6 +105,8 @@ async fn what_one_answers_the_others_show_also_when_one_dies_or_leaves() {
         assert_eq!(answer.status, 403);
     }
 
+    a_rate_holds_for_all_together(&clients).await;
+
     // Planned: nobody waits.
     let third = cluster.replicas.pop().unwrap();
     assert!(third.server.stop().success());
@@ -146,6 +148,36 @@ async fn what_one_answers_the_others_show_also_when_one_dies_or_leaves() {
     for line in ["holdfast_replica_reads_memory 1", "holdfast_replicas_cached 2", "holdfast_replica_evictions_total 1"]
     {
         assert!(text.contains(line), "{line}\n{text}");
+    }
+}
+
+/// Each replica alone would let as many through.
+async fn a_rate_holds_for_all_together(clients: &[Client]) {
+    const RATE: usize = 40;
+    let quota = json!({"path": "kv/", "rate": RATE, "interval": "10m"});
+    clients[0].write("sys/quotas/rate-limit/kv", quota).await.unwrap();
+    let (mut let_through, mut refused) = (0, vec![false; clients.len()]);
+    let deadline = Instant::now() + SOON;
+    while refused.contains(&false) {
+        assert!(Instant::now() < deadline, "{let_through} were let through, and it goes on: {refused:?}");
+        for (client, refused) in clients.iter().zip(&mut refused) {
+            match client.call(get("kv/old")).await.unwrap().status {
+                200 if !*refused => let_through += 1,
+                429 => *refused = true,
+                status => panic!("{status} after {let_through}"),
+            }
+        }
+        // Longer than a note is on its way: what is on its way may be over the rate.
+        tokio::time::sleep(Duration::from_millis(150)).await;
+    }
+    // Those in the second until all knew the quota are not counted.
+    assert!((RATE..RATE + 2 * clients.len() + 21).contains(&let_through), "{let_through}");
+    clients[0].delete("sys/quotas/rate-limit/kv").await.unwrap();
+    for client in clients {
+        while client.call(get("kv/old")).await.unwrap().status == 429 {
+            assert!(Instant::now() < deadline + SOON);
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 mod birth;
 mod dump;
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
@@ -23,7 +23,8 @@ use crate::keyring::{KeyringError, root_key};
 use crate::keys::{Keys, open_succession};
 use crate::layout::{self, GENERATION, KEYRING, SUCCESSION};
 use crate::options::Options;
-use crate::session::{FsckReport, Ground, Member, Session, Status};
+use crate::peer::Notes;
+use crate::session::{Board, FsckReport, Ground, Member, Session, Status};
 use crate::view::{Check, Decode, Entry, Revision, Shared, Store, StoreError, Txn};
 
 /// Changes that wait for a slow receiver before it is told that it missed some.
@@ -42,6 +43,7 @@ pub struct Barrier {
     /// If it was opened by a root key before the present one: that older one.
     predecessor: ArcSwapOption<Zeroizing<[u8; 32]>>,
     changes: broadcast::Sender<Changed>,
+    board: Board,
     /// Held while sealing and unsealing.
     transition: tokio::sync::Mutex<()>,
 }
@@ -89,6 +91,7 @@ impl Barrier {
             open: ArcSwapOption::empty(),
             predecessor: ArcSwapOption::empty(),
             changes: broadcast::Sender::new(CHANGES),
+            board: Board::default(),
             transition: tokio::sync::Mutex::new(()),
         })
     }
@@ -114,6 +117,7 @@ impl Barrier {
                 entropy: self.entropy.clone(),
                 options: self.options.clone(),
                 changes: self.changes.clone(),
+                board: self.board.clone(),
             };
             match Session::open(ground, keys).await {
                 Ok(session) => {
@@ -243,6 +247,11 @@ impl Barrier {
     /// for [`Changed::Everything`].
     pub fn changes(&self) -> broadcast::Receiver<Changed> {
         self.changes.subscribe()
+    }
+
+    /// From here on these notes are exchanged with other replicas, at least every 100 ms.
+    pub fn exchange_notes(&self, notes: Weak<dyn Notes>) {
+        self.board.exchange(notes);
     }
 
     /// Whether the keys are not in memory.

@@ -71,6 +71,15 @@ pub trait PeerLink: Send + Sync + 'static {
     fn close(&self);
 }
 
+/// What replicas tell each other for those above the store: small, and lost without harm.
+pub trait Notes: Send + Sync + 'static {
+    /// What there is to tell that is newer than the note of this number, and its own number. `None`: nothing.
+    fn tell(&self, since: u64) -> Option<(u64, String)>;
+
+    /// What another replica tells; each note comes once or never.
+    fn hear(&self, note: &str);
+}
+
 /// Takes messages.
 pub trait Inbox: Send + Sync + 'static {
     /// A message of who shows this fingerprint; the answer goes back. It is empty if we do not know him, or not yet.

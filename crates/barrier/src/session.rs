@@ -17,6 +17,7 @@ mod integrity;
 mod lane;
 mod listing;
 mod moment;
+mod notes;
 mod order;
 mod peers;
 mod queue;
@@ -39,6 +40,7 @@ use holdfast_base::{Clock, Entropy};
 use holdfast_secret::SecretBytes;
 use holdfast_storage::{KeyValue, Range, Storage};
 pub use moment::{look_anew, one_request, release};
+pub(crate) use notes::Board;
 pub use order::{Member, SEALED};
 use parking_lot::Mutex;
 pub use status::{Mode, PeerStatus, Status};
@@ -134,13 +136,14 @@ pub(crate) struct Ground {
     pub entropy: Arc<dyn Entropy>,
     pub options: Options,
     pub changes: broadcast::Sender<Changed>,
+    pub board: Board,
 }
 
 impl Session {
     /// Joins the cluster and starts to serve.
     pub async fn open(ground: Ground, keys: Keys) -> Result<Arc<Self>, StoreError> {
         let post = Arc::new(Post::default());
-        let peers = Peers::new(listen(&ground, &keys, &post).await?);
+        let peers = Peers::new(listen(&ground, &keys, &post).await?, ground.board.clone());
         let joined = standing::join(&ground, &keys, peers.endpoint()).await.inspect_err(|_| peers.close());
         let (standing, roster) = joined?;
         let start = standing.joined;

@@ -46,7 +46,7 @@ pub struct Front {
     known: ArcSwap<Settings>,
     read_at: Mutex<Duration>,
     /// Who has asked how often.
-    pub limiter: quota::Limiter,
+    pub limiter: Arc<quota::SharedLimiter>,
 }
 
 const KEY: &str = "front";
@@ -57,13 +57,8 @@ const FRESH: Duration = Duration::from_secs(1);
 impl Front {
     /// Reads the settings.
     pub async fn load(view: View, clock: Arc<dyn Clock>) -> Result<Self, StoreError> {
-        let front = Self {
-            view,
-            clock,
-            known: ArcSwap::default(),
-            read_at: Mutex::new(Duration::ZERO),
-            limiter: quota::Limiter::default(),
-        };
+        let limiter = Arc::new(quota::SharedLimiter::new(clock.clone()));
+        let front = Self { view, clock, known: ArcSwap::default(), read_at: Mutex::new(Duration::ZERO), limiter };
         front.read().await?;
         Ok(front)
     }
@@ -184,7 +179,7 @@ impl Open {
         let mount = mounted.info.full_path();
         let asked = quota::Asked { path: &path, mount: &mount, role: Some(&role) };
         let (name, limit) = settings.quotas.rate_limit(&asked)?;
-        let verdict = self.front.limiter.ask(name, limit, raw.connection.remote, self.config.clock.boottime());
+        let verdict = self.front.limiter.ask(name, limit, raw.connection.remote);
         let refusal = verdict.refused().then(|| quota::refusal(&path))?;
         self.config.metrics.rate_limit_violations.inc();
         if settings.quotas.config.enable_rate_limit_audit_logging {
@@ -202,7 +197,7 @@ impl Open {
         let mount = router.resolve(&path).map(|(mounted, _)| mounted.info.full_path()).unwrap_or_default();
         let asked = quota::Asked { path: &path, mount: &mount, role: None };
         let Some((name, limit)) = quotas.rate_limit(&asked) else { return Greeting::default() };
-        let verdict = self.front.limiter.ask(name, limit, raw.connection.remote, self.config.clock.boottime());
+        let verdict = self.front.limiter.ask(name, limit, raw.connection.remote);
         Greeting {
             headers: match quotas.config.enable_rate_limit_response_headers {
                 true => verdict.headers(),

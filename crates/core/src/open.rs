@@ -6,7 +6,7 @@ use std::{
 };
 
 use async_trait::async_trait;
-use holdfast_barrier::Barrier;
+use holdfast_barrier::{Barrier, peer::Notes};
 use holdfast_base::id;
 use holdfast_failpoint::failpoint;
 use holdfast_logical::{Backend, Check, MountInfo, Namespace, Store, StoreError, Timestamp, Txn, View};
@@ -128,6 +128,8 @@ impl Open {
         let audit = Audit::new(root.below("core"), &config, early)?;
         remember_version(&root, &config).await?;
         let front = Front::load(root.below("core"), config.clock.clone()).await?;
+        let limiter: Arc<dyn Notes> = front.limiter.clone();
+        config.barrier.exchange_notes(Arc::downgrade(&limiter));
         let shutdown = CancellationToken::new();
         let parts = (config.barrier.clone(), config.clock.clone(), config.entropy.clone());
         let events = Events::new(&root, parts.0, parts.1, parts.2, shutdown.clone());

@@ -1,17 +1,22 @@
 //! Quotas: how often may be asked (`rate-limit`) and how many leases there may be (`lease-count`), of a path.
 //!
 //! Of all quotas of a kind that cover a request, the closest one counts: role, then path, then mount, then namespace,
-//! then the global one. Rates are counted by this replica alone; leases are counted exactly ([`lease_count`]).
+//! then the global one. Replicas tell each other what they count of rates ([`telling`]); leases
+//! are counted exactly ([`lease_count`]).
 
 pub mod lease_count;
 mod limiter;
+mod telling;
 
 use std::{collections::BTreeMap, time::Duration};
 
 use holdfast_logical::fold;
 use serde::{Deserialize, Serialize};
 
-pub use self::limiter::{Limiter, Verdict};
+pub use self::{
+    limiter::{Limiter, Verdict},
+    telling::SharedLimiter,
+};
 use crate::Error;
 
 /// All of them, by name.

@@ -52,6 +52,9 @@ pub(super) struct Message {
     pub from: String,
     /// Of everybody, the sender too.
     pub acks: HashMap<String, Ack>,
+    /// For those above, see [`crate::peer::Notes`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
 }
 
 /// What is known of all, by key of the record.
@@ -208,7 +211,7 @@ mod tests {
     #[test]
     fn messages_come_back() {
         let id = layout::hex(&[1; 16]);
-        let message = Message { from: id.clone(), acks: [(id.clone(), ack(5, 9, 1))].into() };
+        let message = Message { from: id.clone(), acks: [(id.clone(), ack(5, 9, 1))].into(), note: None };
         assert_eq!(Message::decode(&message.encode()), Some(message));
         assert_eq!(Message::member(&id), Some(layout::member(&[1; 16])));
         assert_eq!(Message::member("x"), None);

@@ -16,6 +16,7 @@ use tokio::time::Instant;
 
 use super::Session;
 use super::acks::{Ack, Message};
+use super::notes::Board;
 use super::roster::Roster;
 use crate::layout;
 use crate::peer::{Endpoint, Inbox, PeerLink};
@@ -48,6 +49,7 @@ pub(super) struct Peers {
     demoted: AtomicI64,
     rest: Mutex<Rest>,
     talks: Mutex<HashMap<Bytes, (Endpoint, JoinHandle<()>)>>,
+    board: Board,
     wake: Notify,
     pub counters: Counters,
 }
@@ -90,7 +92,7 @@ impl Post {
 impl Inbox for Post {
     fn receive(&self, fingerprint: &str, message: &[u8]) -> Bytes {
         let session = self.0.get().and_then(Weak::upgrade);
-        let known = session.and_then(|session| session.receive(fingerprint, message).map(|_| session.message()));
+        let known = session.and_then(|session| session.receive(fingerprint, message).map(|_| session.message(None)));
         known.unwrap_or_default()
     }
 }
@@ -108,7 +110,7 @@ pub(super) async fn run(session: Arc<Session>) {
 }
 
 impl Peers {
-    pub fn new(link: Option<Arc<dyn PeerLink>>) -> Self {
+    pub fn new(link: Option<Arc<dyn PeerLink>>, board: Board) -> Self {
         Self {
             link,
             news: watch::Sender::new(()),
@@ -116,6 +118,7 @@ impl Peers {
             demoted: AtomicI64::new(0),
             rest: Mutex::default(),
             talks: Mutex::default(),
+            board,
             wake: Notify::new(),
             counters: Counters::default(),
         }
@@ -182,8 +185,8 @@ impl Session {
         self.gate.open_to(if roster.is_empty() { Revision::MAX } else { shown.min(applied) });
     }
 
-    /// Everything that we know of everybody.
-    fn message(&self) -> Bytes {
+    /// Everything that we know of everybody, and a note.
+    fn message(&self, note: Option<String>) -> Bytes {
         let standing = self.standing.load();
         let applied = *self.applied.borrow();
         let own = Ack {
@@ -195,7 +198,7 @@ impl Session {
             digest: self.digest.at(applied),
         };
         let from = layout::hex(&standing.id);
-        let mut message = Message { from: from.clone(), acks: HashMap::new() };
+        let mut message = Message { from: from.clone(), acks: HashMap::new(), note };
         let others = self.roster.lock().tell().map(|(id, ack)| (layout::hex(&id), ack.clone())).collect::<Vec<_>>();
         message.acks.extend(others);
         message.acks.insert(from, own);
@@ -229,6 +232,9 @@ impl Session {
             tracing::error!("another replica has seen other changes of the store; everything is read anew");
             self.doubtful.store(true, Ordering::SeqCst);
             self.reconnect.notify_one();
+        }
+        if let Some(note) = &message.note {
+            self.peers.board.hear(note);
         }
         if wanted {
             self.demote(own.revision, "others had to wait for it");
@@ -313,10 +319,15 @@ async fn talk(session: Arc<Session>, link: Arc<dyn PeerLink>, key: Bytes, endpoi
     let mut news = session.peers.news.subscribe();
     let mut pause = PAUSE;
     let mut connected = false;
+    let mut told = 0;
     loop {
         news.borrow_and_update();
         let limit = if connected { ANSWER_WITHIN } else { RECONNECT_WITHIN };
-        let answer = tokio::time::timeout(limit, link.call(&endpoint, session.message())).await;
+        let note = session.peers.board.tell(told).map(|(number, note)| {
+            told = number;
+            note
+        });
+        let answer = tokio::time::timeout(limit, link.call(&endpoint, session.message(note))).await;
         connected = match answer {
             Ok(Ok(answer)) => {
                 // It lives, even if it has not seen our record yet. But it may go on under another id: then nobody is there

@@ -1,4 +1,4 @@
-//! Counts requests by quota and client, in windows that begin with a client's first request.
+//! Counts requests by quota and client, in windows that begin with a client's first request, at whichever replica.
 
 use std::{
     collections::HashMap,
@@ -8,7 +8,10 @@ use std::{
 
 use parking_lot::Mutex;
 
-use super::RateLimit;
+use super::{
+    RateLimit,
+    telling::{Telling, Told},
+};
 
 /// Clients that are counted one by one; more of them share a count.
 const MOST_CLIENTS: usize = 65_536;
@@ -22,20 +25,25 @@ pub struct Limiter(Mutex<Windows>);
 
 #[derive(Default)]
 struct Windows {
-    by_client: HashMap<(String, Client), Window>,
+    by_client: HashMap<Key, Window>,
     /// When those that are over were last looked for.
     swept: Option<Duration>,
+    telling: Telling,
 }
+
+/// Quota and client.
+pub(super) type Key = (String, Client);
 
 /// One count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-enum Client {
+pub(super) enum Client {
     /// An address; of IPv6 the network of a host, which has 2⁶⁴ addresses for nothing.
     Address(IpAddr),
     /// All others together.
     Others,
 }
 
+#[derive(Default)]
 struct Window {
     ends: Duration,
     asked: u64,
@@ -59,15 +67,9 @@ impl Limiter {
             Some(address) => Client::Address(network(address)),
             None => Client::Others,
         };
-        let mut key = (quota.to_owned(), client);
-        if !windows.has_room(now) && !windows.by_client.contains_key(&key) {
-            key.1 = Client::Others;
-        }
-        let window = windows.by_client.entry(key).or_insert(Window {
-            ends: Duration::ZERO,
-            asked: 0,
-            blocked_until: Duration::ZERO,
-        });
+        let key = windows.place((quota.to_owned(), client), now);
+        let Windows { by_client, telling, .. } = &mut *windows;
+        let window = by_client.entry(key.clone()).or_default();
         if window.ends <= now {
             (window.ends, window.asked) = (now + limit.interval(), 0);
         }
@@ -75,15 +77,39 @@ impl Limiter {
         let refused = blocked || window.asked >= most;
         if !refused {
             window.asked += 1;
+            telling.count(&key, window.ends, now);
         } else if !blocked && limit.block_interval > 0 {
             window.blocked_until = now + Duration::from_secs(limit.block_interval);
         }
         let reset = window.ends.max(window.blocked_until).saturating_sub(now);
         Verdict { limit: most, remaining: if blocked { 0 } else { most.saturating_sub(window.asked) }, reset, refused }
     }
+
+    /// What was counted here since the note of this number, with the number of the newest; `None`: nothing.
+    pub(super) fn tell(&self, since: u64, now: Duration) -> Option<(u64, Vec<Told>)> {
+        self.0.lock().telling.tell(since, now)
+    }
+
+    /// Counts what another replica has counted. Who has no window here gets the one that he has there.
+    pub(super) fn hear(&self, told: &[Told], now: Duration) {
+        let mut windows = self.0.lock();
+        for told in told {
+            let key = windows.place((told.quota.clone(), told.client.map_or(Client::Others, Client::Address)), now);
+            let window = windows.by_client.entry(key).or_default();
+            if window.ends <= now {
+                (window.ends, window.asked) = (now + Duration::from_millis(told.left), 0);
+            }
+            window.asked = window.asked.saturating_add(told.requests);
+        }
+    }
 }
 
 impl Windows {
+    /// The key that a client is counted under.
+    fn place(&mut self, key: Key, now: Duration) -> Key {
+        if self.has_room(now) || self.by_client.contains_key(&key) { key } else { (key.0, Client::Others) }
+    }
+
     /// Is there room for one more client? Makes some, if that was not tried just now.
     fn has_room(&mut self, now: Duration) -> bool {
         if self.by_client.len() >= MOST_CLIENTS && self.swept.is_none_or(|swept| now >= swept + SWEEP) {
@@ -91,6 +117,16 @@ impl Windows {
             self.swept = Some(now);
         }
         self.by_client.len() < MOST_CLIENTS
+    }
+}
+
+impl Client {
+    /// Its address; `None`: all others together.
+    pub fn address(self) -> Option<IpAddr> {
+        match self {
+            Self::Address(address) => Some(address),
+            Self::Others => None,
+        }
     }
 }
 
@@ -141,6 +177,37 @@ mod tests {
         let asked: Vec<bool> = [0, 0, 9, 9, 10, 11, 12, 13].map(|at| ask(&limiter, &limit, "10.0.0.1", at)).to_vec();
         assert_eq!(asked, [true, true, true, false, true, true, true, false]);
         assert!(ask(&limiter, &limit, "10.0.0.2", 13), "each client has its own count");
+    }
+
+    /// Two replicas that tell each other, as by messages that carry each note once.
+    #[test]
+    fn replicas_that_tell_each_other_hold_the_rate_together() {
+        let (here, there, limit) = (Limiter::default(), Limiter::default(), limit(6.0, 0));
+        let at = Duration::from_millis;
+        let ask =
+            |limiter: &Limiter, millis| !limiter.ask("q", &limit, Some([10, 0, 0, 1].into()), at(millis)).refused();
+        assert_eq!(here.tell(0, at(0)), None, "nothing is counted, but somebody listens");
+        assert!([10, 20, 30, 40].iter().all(|millis| ask(&here, *millis)));
+        let (number, told) = here.tell(0, at(150)).unwrap();
+        assert_eq!((told.len(), told[0].requests, told[0].left), (1, 4, 9860));
+        assert_eq!(here.tell(number, at(300)), None, "it was told before");
+        there.hear(&told, at(200));
+        assert_eq!([210, 220, 230].map(|millis| ask(&there, millis)), [true, true, false]);
+        assert_eq!([10_050, 10_070].map(|millis| ask(&there, millis)), [false, true], "its window is the one of here");
+        assert!(ask(&here, 350));
+        let (later, told) = here.tell(0, at(400)).unwrap();
+        assert_eq!(told.iter().map(|told| told.requests).collect::<Vec<_>>(), [4, 1]);
+        assert!(later > number);
+    }
+
+    /// Alone, nothing is put down.
+    #[test]
+    fn what_nobody_asks_for_is_not_kept() {
+        let (limiter, limit) = (Limiter::default(), limit(6.0, 0));
+        assert!(ask(&limiter, &limit, "10.0.0.1", 0));
+        assert_eq!(limiter.tell(0, Duration::from_secs(1)), None);
+        assert!(ask(&limiter, &limit, "10.0.0.1", 30));
+        assert_eq!(limiter.tell(0, Duration::from_secs(31)), None);
     }
 
     #[test]
