@@ -16,6 +16,7 @@ mod revoke;
 mod roles;
 mod store;
 mod tidy;
+mod uses;
 
 pub(crate) use self::id::{hmac, is_formed};
 pub use self::{

@@ -15,6 +15,7 @@ use super::{
     Token, Wrapped,
     batch::{BatchKey, is_batch},
     id,
+    uses::Uses,
 };
 use crate::{Error, call::Holder, lease::Leases};
 
@@ -28,8 +29,7 @@ pub struct Tokens {
     live: View,
     keys: id::IdKeys,
     batch: BatchKey,
-    /// Who takes a use waits for others here that do: they would only meet in the store. Tokens share a few of these.
-    turns: [tokio::sync::Mutex<()>; TURNS],
+    pub(super) uses: Uses,
 }
 
 /// Secrets and names that ids are made with.
@@ -134,10 +134,6 @@ pub struct Created {
     pub token: Token,
 }
 
-/// Attempts before a busy entry is reported as such. Only other replicas come in between.
-const ATTEMPTS: usize = 16;
-const TURNS: usize = 64;
-
 impl Tokens {
     /// The tokens of the whole key space `root`.
     pub fn new(root: &View, cubbyhole: View, entropy: Arc<dyn Entropy>, leases: Arc<Leases>, keys: Keys) -> Self {
@@ -151,7 +147,7 @@ impl Tokens {
             live,
             keys: id::IdKeys::new(keys.mac, keys.hash),
             batch,
-            turns: std::array::from_fn(|_| tokio::sync::Mutex::default()),
+            uses: Uses::default(),
         }
     }
 
@@ -230,27 +226,6 @@ impl Tokens {
         }
         let found = self.get(accessor).await?.filter(|(token, _)| token.namespace == namespace.id);
         Ok(found.map(|(token, revision)| (accessor.to_owned(), token, revision)))
-    }
-
-    /// Takes one use of a token. None: it has none left, or is gone. Else the token as it is after the use; with
-    /// `uses == Some(0)` this was the last one.
-    pub async fn take_use(&self, hash: &str) -> Result<Option<Token>, StoreError> {
-        let _turn = self.turns[hash.bytes().map(usize::from).sum::<usize>() % TURNS].lock().await;
-        for _ in 0..ATTEMPTS {
-            let Some((mut token, revision)) = self.get(hash).await? else { return Ok(None) };
-            match token.uses {
-                None => return Ok(Some(token)),
-                Some(0) => return Ok(None),
-                Some(uses) => token.uses = Some(uses - 1),
-            }
-            failpoint!("token.use.before-store").await;
-            match self.replace(hash, &token, revision, Txn::new()).await {
-                Ok(_) => return Ok(Some(token)),
-                Err(StoreError::Conflict) => {}
-                Err(error) => return Err(error),
-            }
-        }
-        Err(StoreError::Conflict)
     }
 
     /// Writes an entry over the one of `revision`, with what else belongs to the change.
