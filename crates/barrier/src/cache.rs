@@ -2,10 +2,11 @@
 //!
 //! An entry may be dropped at any time; what is not here is read again. Values stay encrypted.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use foldhash::{HashMap, HashMapExt};
 use holdfast_failpoint::switched;
 use holdfast_secret::SecretBytes;
 use holdfast_storage::{Event, KeyValue};
@@ -114,13 +115,15 @@ impl Cache {
         Self { state: Mutex::new(state) }
     }
 
+    /// What is known of a key, if anything is.
+    pub fn peek(&self, key: &Bytes) -> Option<Found> {
+        self.state.lock().find(key)
+    }
+
     /// What is known of a key, or the revision to read it at; then [`Cache::finish`] must be called.
     pub fn look_up(&self, key: &Bytes) -> Result<Found, Revision> {
         let mut state = self.state.lock();
-        if let Some(slot) = state.entries.get_mut(key) {
-            slot.touched = true;
-            let found = Found { known: slot.known.clone(), plain: slot.plain.clone(), decoded: slot.decoded.clone() };
-            state.traffic.hits += 1;
+        if let Some(found) = state.find(key) {
             return Ok(found);
         }
         state.traffic.misses += 1;
@@ -228,6 +231,13 @@ impl Cache {
 }
 
 impl State {
+    fn find(&mut self, key: &Bytes) -> Option<Found> {
+        let slot = self.entries.get_mut(key)?;
+        slot.touched = true;
+        self.traffic.hits += 1;
+        Some(Found { known: slot.known.clone(), plain: slot.plain.clone(), decoded: slot.decoded.clone() })
+    }
+
     fn insert(&mut self, key: Bytes, known: Known) {
         let (key, known, value) = match known {
             Known::Present(item) => {

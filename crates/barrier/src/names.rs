@@ -5,13 +5,12 @@
 //! as associated data. `!` sorts before the whole alphabet of base64url: within a folder the keys at its own level come first,
 //! in one range, and its folders after them.
 
-use std::collections::HashMap;
-
 use aes_siv::KeyInit;
 use aes_siv::siv::Aes256Siv;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
+use foldhash::HashMap;
 use parking_lot::Mutex;
 use zeroize::Zeroizing;
 

@@ -202,7 +202,7 @@ impl View {
 
     /// The full path of a path in this window, for use in a [`Txn`].
     pub fn path(&self, path: &str) -> String {
-        format!("{}{path}", self.prefix)
+        [&*self.prefix, path].concat()
     }
 
     /// The bytes at a path.

@@ -1,6 +1,6 @@
 //! The requests that are being served now, for `sys/in-flight-req`.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::HashMap, net::IpAddr, sync::Arc};
 
 use holdfast_base::Timestamp;
 use parking_lot::Mutex;
@@ -18,7 +18,8 @@ pub struct InFlight {
 
 struct Entry {
     since: Timestamp,
-    address: String,
+    remote: Option<IpAddr>,
+    port: u16,
     path: String,
     verb: Verb,
 }
@@ -37,8 +38,8 @@ impl InFlight {
 
     /// Adds a request.
     pub fn enter(self: &Arc<Self>, raw: &Raw, now: Timestamp) -> Flying {
-        let address = raw.connection.remote.map(|address| format!("{address}:{}", raw.connection.port));
-        let entry = Entry { since: now, address: address.unwrap_or_default(), path: raw.full_path(), verb: raw.verb };
+        let (remote, port) = (raw.connection.remote, raw.connection.port);
+        let entry = Entry { since: now, remote, port, path: raw.full_path(), verb: raw.verb };
         self.entries.lock().insert(raw.id.clone(), entry);
         self.gauge.inc();
         Flying { all: self.clone(), id: raw.id.clone() }
@@ -50,7 +51,7 @@ impl InFlight {
         let shown = entries.iter().map(|(id, entry)| {
             let shown = json!({
                 "start_time": entry.since.to_string(),
-                "client_remote_address": entry.address,
+                "client_remote_address": entry.remote.map(|remote| format!("{remote}:{}", entry.port)).unwrap_or_default(),
                 "request_path": format!("/v1/{}", entry.path),
                 "request_method": method(entry.verb),
                 "client_id": "",

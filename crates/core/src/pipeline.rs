@@ -130,7 +130,7 @@ pub(crate) async fn serve(open: &Arc<Open>, mut parsed: Parsed, server: Option<A
 
 /// engine → lease → wrap. The reply is in a box, as each step would move it on otherwise.
 async fn carry_out(open: &Arc<Open>, parsed: &Parsed, admitted: Admitted) -> Result<Box<Reply>, Error> {
-    let lend = lend::Lend::of(open, parsed, &admitted);
+    let lend = lend::Lend::of(parsed, &admitted);
     // A body that is still on its way takes as long as it takes; the listener knows the limit.
     let deadline = if parsed.stream.lock().is_some() { DEADLINE * 40 } else { DEADLINE };
     let (wrapping, known) = (wrap::wanted(parsed), admitted.holder.is_some());

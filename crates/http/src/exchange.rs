@@ -217,9 +217,12 @@ impl Site {
             Some(_) => (limits.body, limits.json_values),
             None => (limits.body.min(limits.anonymous_body), limits.json_values.min(limits.anonymous_json_values)),
         };
-        let bytes = match timeout(limits.read, collect(parts, body, most, charge)).await {
-            Ok(bytes) => bytes?,
-            Err(_) => Err(Reject::new(408, "the request body did not arrive in time")),
+        let bytes = match body.is_end_stream() {
+            true => Ok(Bytes::new()),
+            false => match timeout(limits.read, collect(parts, body, most, charge)).await {
+                Ok(bytes) => bytes?,
+                Err(_) => Err(Reject::new(408, "the request body did not arrive in time")),
+            },
         };
         let (Ok(read), Some(content_type)) = (&bytes, head.parsed_as()) else { return Ok(bytes) };
         let shape = Shape { depth: limits.json_depth, values };

@@ -235,8 +235,13 @@ fn other_headers(headers: &HeaderMap) -> BTreeMap<String, String> {
 
 /// All values of a header, in order, joined with commas; what is not text is left out.
 pub(crate) fn text(headers: &HeaderMap, name: &str) -> Option<String> {
-    let values: Vec<&str> = headers.get_all(name).iter().filter_map(|value| value.to_str().ok()).collect();
-    if values.is_empty() { None } else { Some(values.join(", ")) }
+    let mut values = headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
+    let mut text = values.next()?.to_owned();
+    for value in values {
+        text.push_str(", ");
+        text.push_str(value);
+    }
+    Some(text)
 }
 
 fn keep<T: Default>(outcome: Result<T, Reject>, fault: &mut Option<Reject>) -> T {

@@ -145,6 +145,9 @@ impl Row {
 
     /// The path as its handler reads it: captured names whose case does not matter are folded. None: the path is that.
     pub fn folded(&self, path: &str) -> Option<String> {
+        if !self.fields.iter().any(|field| field.folds) {
+            return None;
+        }
         let folds = |name: &str| self.fields.iter().any(|field| field.name == name && field.folds);
         let mut segments: Vec<String> = path.split('/').map(str::to_owned).collect();
         for (at, pattern) in self.pattern.split('/').enumerate() {

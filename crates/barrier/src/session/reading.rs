@@ -64,6 +64,24 @@ impl Session {
         if self.is_ordered_to_seal() { Err(StoreError::Sealed) } else { Ok(()) }
     }
 
+    /// Whether memory shows that now, without a wait.
+    fn is_readable(&self) -> bool {
+        let epoch = self.epoch.load(Ordering::SeqCst);
+        let revision = moment::known(epoch).or_else(|| {
+            let revision = self.may_read_memory().then(|| self.answered.load(Ordering::SeqCst))?;
+            moment::learn(epoch, revision);
+            Some(revision)
+        });
+        revision.is_some_and(|revision| *self.applied.borrow() >= revision) && !self.is_ordered_to_seal()
+    }
+
+    /// What memory tells of a key without a wait: what most reads of most requests come to. `None`: there is one, for the
+    /// store, the watch or the gate.
+    pub(super) fn at_hand(&self, key: &Bytes) -> Option<Found> {
+        let found = self.is_readable().then(|| self.cache.peek(key))??;
+        self.notes(found.known.revision()).then_some(found)
+    }
+
     /// A revision that holds everything that was answered, by anyone, before now.
     async fn as_of_now(&self) -> Result<Revision, StoreError> {
         if self.may_read_memory() {
@@ -121,8 +139,13 @@ impl Session {
 
     /// As [`Session::see`], of what was only read.
     pub(super) async fn see_read(&self, revision: Revision) -> Result<(), StoreError> {
+        if self.notes(revision) { Ok(()) } else { self.gate.pass(revision, 0).await }
+    }
+
+    /// Whether the answer of a request waits for this revision at its end, as it was read by it.
+    fn notes(&self, revision: Revision) -> bool {
         let past_gate = switched!("mutant.barrier-reads-past-gate") && !self.may_read_memory();
-        if past_gate || switched!("mutant.gate-writes-only") { Ok(()) } else { self.see(revision).await }
+        past_gate || switched!("mutant.gate-writes-only") || moment::see(&self.gate, revision)
     }
 
     /// What is known of a key, read from the store as of what is applied if it must be.

@@ -22,36 +22,34 @@ use crate::{
 };
 
 /// What the step needs of a request that moves into its handler.
-pub struct Lend {
+pub struct Lend<'p> {
+    parsed: &'p Parsed,
     mounted: Arc<Mounted>,
     holder: Option<Arc<Holder>>,
     binding: Option<Result<Binding, Error>>,
-    replace: Option<String>,
     reads: bool,
-    request_id: String,
-    path: String,
-    guards: Txn,
 }
 
-impl Lend {
+impl<'p> Lend<'p> {
     /// Takes it.
-    pub fn of(open: &Open, parsed: &Parsed, admitted: &Admitted) -> Self {
-        let holder = admitted.holder.clone();
-        let mut guards = holder.as_ref().map(|holder| open.tokens.guard_of(holder)).unwrap_or_default();
-        guards.check(live_key(&admitted.mounted.record.uuid), Check::Exists);
+    pub fn of(parsed: &'p Parsed, admitted: &Admitted) -> Self {
         Self {
+            parsed,
             mounted: admitted.mounted.clone(),
-            holder,
+            holder: admitted.holder.clone(),
             binding: admitted.binding.as_ref().map(|binding| match binding {
                 Ok(binding) => Ok(binding.clone()),
                 Err(error) => Err(error.duplicate()),
             }),
-            replace: parsed.replace.clone(),
             reads: admitted.request.operation == Operation::Read,
-            request_id: parsed.id.clone(),
-            path: parsed.local().to_owned(),
-            guards,
         }
+    }
+
+    /// What must hold when something is made: that token and mount are still there.
+    fn guards(&self, open: &Open) -> Txn {
+        let mut guards = self.holder.as_ref().map(|holder| open.tokens.guard_of(holder)).unwrap_or_default();
+        guards.check(live_key(&self.mounted.record.uuid), Check::Exists);
+        guards
     }
 
     /// The credential that the item of a read has already: then the engine, and what is behind it, is not asked.
@@ -60,7 +58,7 @@ impl Lend {
         if binding::check(binding).is_err() {
             return Ok(None);
         }
-        let held = open.leases.held(binding, &self.path, self.replace.as_deref()).await;
+        let held = open.leases.held(binding, self.parsed.local(), self.parsed.replace.as_deref()).await;
         match held.map_err(holdfast_logical::Error::from)? {
             Held::Found(leased) => Ok(Some(leased_reply(Reply::default(), *leased))),
             Held::Free(_) => Ok(None),
@@ -82,6 +80,7 @@ impl Lend {
     }
 
     async fn lease(self, open: &Arc<Open>, reply: Reply, issue: Issue) -> Result<Reply, Error> {
+        let guards = self.guards(open);
         let binding = self.binding.transpose()?;
         let last_use = self.holder.as_ref().is_some_and(|holder| holder.token.uses == Some(0));
         if last_use && binding.is_none() {
@@ -91,13 +90,13 @@ impl Lend {
         }
         let mut context = IssueContext {
             mount: self.mounted.info.clone(),
-            request_id: self.request_id,
-            request_path: self.path,
+            request_id: self.parsed.id.clone(),
+            request_path: self.parsed.local().to_owned(),
             not_after: self.holder.as_ref().and_then(|holder| holder.token.expires.filter(|_| holder.token.batch)),
             token_hash: self.holder.as_ref().map(|holder| holder.owner().to_owned()).filter(|hash| !hash.is_empty()),
             binding,
-            replace: self.replace,
-            guards: self.guards,
+            replace: self.parsed.replace.clone(),
+            guards,
         };
         let root = self.holder.as_ref().is_some_and(|holder| holder.token.is_root());
         let reserved = match root {
@@ -151,7 +150,7 @@ impl Lend {
             .create(NewToken {
                 policies,
                 entity_id,
-                path: self.path,
+                path: self.parsed.local().to_owned(),
                 metadata: (!grant.metadata.is_empty()).then(|| grant.metadata.clone()),
                 display_name: display_name(&mount.name(), &grant.display_name),
                 num_uses: grant.num_uses,
@@ -164,7 +163,7 @@ impl Lend {
                 mount: self.mounted.record.uuid.clone(),
                 pod: grant.pod.clone(),
                 grant: Some(grant),
-                with: self.guards,
+                with: self.guards(open),
                 ..NewToken::of(mount.namespace.clone())
             })
             .await?;
