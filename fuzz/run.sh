@@ -19,11 +19,12 @@ fi
 export RUSTC_BOOTSTRAP=1 CARGO_TARGET_DIR=$CARGO_TARGET_DIR/fuzz
 unset CARGO_RESOLVER_FEATURE_UNIFICATION CARGO_UNSTABLE_FEATURE_UNIFICATION
 cargo fuzz build -s none --dev
+built=$CARGO_TARGET_DIR/$(rustc -vV | sed -n 's/^host: //p')/debug
 for target in ${TARGETS:-$(cargo fuzz list)}; do
   echo "=== $target ($each s)"
-  mkdir -p "corpus/$target" "seeds/$target"
+  mkdir -p "corpus/$target" "seeds/$target" "artifacts/$target"
   # New inputs go to corpus (not checked in), the small ones in seeds are where it starts.
-  cargo fuzz run -s none --dev "$target" "corpus/$target" "seeds/$target" -- \
+  "$built/$target" "corpus/$target" "seeds/$target" -artifact_prefix="artifacts/$target/" \
     -max_total_time="$each" -max_len=4096 -timeout=10 -rss_limit_mb=2048 -print_final_stats=1 2>&1 | grep -vE '^(#|INFO|\s+NEW_FUNC)' || {
       echo "$target failed" >&2; exit 1; }
 done
