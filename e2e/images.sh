@@ -6,7 +6,7 @@
 set -euo pipefail
 HERE=$(cd "$(dirname "$0")" && pwd); . "$HERE/cluster/env.sh"
 CLUSTER=$1 PROFILE=${PROFILE:-debug}
-TARGET=${CARGO_TARGET_DIR:-$HERE/../target}/$(rustc -vV | sed -n 's/^host: //p')/$PROFILE
+TARGET=${CARGO_TARGET_DIR:-$HERE/../target}/$(rustc -vV | sed -n 's/^host: //p')
 REPO=holdfast.dev TAG=dev
 WORK=$(mktemp -d); trap 'rm -rf "$WORK"' EXIT
 changed=()
@@ -47,9 +47,8 @@ postgres() { # Debian's PostgreSQL in a Debian root file system
   changed+=("$image")
 }
 
-for name in holdfast holdfast-operator holdfast-csi holdfast-webhook holdfast-agent; do
-  from_scratch "$name" "$TARGET/$name" "$name"
-done
+for name in holdfast holdfast-operator; do from_scratch "$name" "$TARGET/$PROFILE/$name" "$name"; done
+for name in holdfast-csi holdfast-webhook holdfast-agent; do from_scratch "$name" "$TARGET/${PROFILE/release/small}/$name" "$name"; done
 from_scratch etcd "$CACHE/bin/etcd" etcd
 postgres
 
