@@ -25,7 +25,7 @@ use crate::layout::{self, GENERATION, KEYRING, SUCCESSION};
 use crate::options::Options;
 use crate::peer::Notes;
 use crate::session::{Board, FsckReport, Ground, Member, Session, Status};
-use crate::view::{Check, Decode, Entry, Revision, Shared, Store, StoreError, Txn};
+use crate::view::{Check, Decode, Entry, Mark, Revision, Shared, Store, StoreError, Txn};
 
 /// Changes that wait for a slow receiver before it is told that it missed some.
 const CHANGES: usize = 4096;
@@ -361,6 +361,14 @@ impl Store for Barrier {
 
     async fn commit(&self, txn: Txn) -> Result<Revision, StoreError> {
         self.session()?.commit(txn).await
+    }
+
+    fn mark(&self) -> Option<Mark> {
+        self.open.load().as_ref()?.mark()
+    }
+
+    fn is_unchanged(&self, mark: &Mark) -> bool {
+        self.open.load().as_ref().is_some_and(|session| session.is_unchanged(mark))
     }
 }
 

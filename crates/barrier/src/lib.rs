@@ -26,4 +26,4 @@ pub use options::{Options, Pulse};
 pub use session::{
     Calls, Figures, FsckReport, Member, Mode, PeerStatus, SEALED, Status, look_anew, one_request, release,
 };
-pub use view::{Check, Decode, Entry, Revision, Shared, Store, StoreError, Txn, View, Write};
+pub use view::{Check, Decode, Entry, Mark, Revision, Shared, Store, StoreError, Txn, View, Write};

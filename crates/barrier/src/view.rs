@@ -137,6 +137,35 @@ pub trait Store: Send + Sync + 'static {
 
     /// Applies the transaction; returns its revision.
     async fn commit(&self, txn: Txn) -> Result<Revision, StoreError>;
+
+    /// The state that the reads of the current request show, if they show it without a wait.
+    fn mark(&self) -> Option<Mark> {
+        None
+    }
+
+    /// Whether they show that state now: then what the request that took the mark had read until then need not be read
+    /// again. The answer to the current one waits for other replicas as if it had been.
+    fn is_unchanged(&self, _mark: &Mark) -> bool {
+        false
+    }
+}
+
+/// A state of the store, by which one knows it again; see [`View::mark`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Mark {
+    /// Changes when the store is read anew.
+    pub(crate) epoch: u64,
+    /// The last change of anything.
+    pub(crate) applied: Revision,
+    /// The last change of what the request had read.
+    pub(crate) seen: Revision,
+}
+
+impl Mark {
+    /// Whether it is the same state, whatever was read of it.
+    pub fn is_of(&self, other: &Self) -> bool {
+        (self.epoch, self.applied) == (other.epoch, other.applied)
+    }
 }
 
 /// A window on a [`Store`] below one prefix.
@@ -233,6 +262,16 @@ impl View {
     /// The revision that wrote the value at a path.
     pub async fn revision(&self, path: &str) -> Result<Option<Revision>, StoreError> {
         self.store.revision(&self.path(path)).await
+    }
+
+    /// See [`Store::mark`].
+    pub fn mark(&self) -> Option<Mark> {
+        self.store.mark()
+    }
+
+    /// See [`Store::is_unchanged`].
+    pub fn is_unchanged(&self, mark: &Mark) -> bool {
+        self.store.is_unchanged(mark)
     }
 
     /// Names directly below a folder of this window; see [`Store::list`].

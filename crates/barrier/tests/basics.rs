@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use holdfast_barrier::{Changed, Check, InitError, Store, StoreError, Txn, UnsealError};
+use holdfast_barrier::{Changed, Check, InitError, Store, StoreError, Txn, UnsealError, one_request};
 use holdfast_secret::SecretBytes;
 use holdfast_storage::MemoryStorage;
 
@@ -79,6 +79,25 @@ async fn folders_are_listed_by_plain_name() {
     assert_eq!(barrier.list("", "", 0).await.unwrap(), ["f/", "f2/", "other"]);
     assert_eq!(barrier.list("f/c/", "", 0).await.unwrap(), ["x/", "z"]);
     assert!(barrier.list("nothing/", "", 0).await.unwrap().is_empty());
+}
+
+/// What was derived from a state need not be derived again while it is the same.
+#[tokio::test]
+async fn a_state_is_known_again_until_anything_changes() {
+    let (barrier, _) = open_memory().await;
+    put(&barrier, "k", "1").await.unwrap();
+    let mark = one_request(async {
+        barrier.get("k").await.unwrap();
+        barrier.mark().unwrap()
+    })
+    .await;
+    assert!(barrier.mark().is_none(), "outside a request nothing is kept");
+    let unchanged = || one_request(async { barrier.is_unchanged(&mark) });
+    assert!(unchanged().await);
+    put(&barrier, "other", "1").await.unwrap();
+    assert!(!unchanged().await);
+    barrier.seal().await;
+    assert!(!unchanged().await);
 }
 
 /// More keys than one page, in folders larger than one page.

@@ -25,7 +25,7 @@ use self::{
     devices::{AuditDevice, ConfigKeys},
     headers::Headers,
 };
-use crate::{CoreConfig, Error, Metrics, OpenAudit};
+use crate::{CoreConfig, Error, Metrics, OpenAudit, fresh::Fresh};
 
 /// What the configuration says about audit.
 #[derive(Clone, Debug, Default)]
@@ -60,6 +60,7 @@ pub struct Audit {
     chains: Chains,
     headers: ArcSwap<Headers>,
     current: ArcSwap<Table>,
+    fresh: Fresh,
     /// What was written before there were keys and is still to be told to the devices of the table.
     early: Arc<Early>,
     reload: tokio::sync::Mutex<()>,
@@ -89,6 +90,7 @@ impl Audit {
             chains: Chains::new(view.clone(), config)?,
             headers: ArcSwap::default(),
             current: ArcSwap::default(),
+            fresh: Fresh::default(),
             early,
             reload: tokio::sync::Mutex::default(),
             epochs: Mutex::default(),
@@ -98,6 +100,10 @@ impl Audit {
 
     /// Brings the broker in step with configuration and table, and reads which headers are logged.
     pub async fn sync(&self) -> Result<(), StoreError> {
+        if self.fresh.holds(&self.view, 0) {
+            return Ok(());
+        }
+        let before = self.view.mark();
         let (revision, headers) = futures::try_join!(self.view.revision(KEY), self.stored_headers())?;
         if let Some(headers) = headers {
             self.headers.store(Arc::new(headers));
@@ -105,6 +111,7 @@ impl Audit {
         let revision = revision.unwrap_or_default();
         let current = self.current.load();
         if current.revision == Some(revision) && current.broken.is_empty() {
+            self.fresh.remember(&self.view, before, 0);
             return Ok(());
         }
         drop(current);

@@ -1,22 +1,24 @@
 //! The requests that are being served now, for `sys/in-flight-req`.
 
-use std::{collections::HashMap, net::IpAddr, sync::Arc};
+use std::{net::IpAddr, sync::Arc};
 
 use holdfast_base::Timestamp;
 use parking_lot::Mutex;
 use prometheus_client::metrics::gauge::Gauge;
 use serde_json::{Map, Value, json};
+use slab::Slab;
 
 use crate::{Raw, Verb};
 
-/// All of them, by request id.
+/// All of them.
 #[derive(Default)]
 pub struct InFlight {
-    entries: Mutex<HashMap<String, Entry>>,
+    entries: Mutex<Slab<Entry>>,
     gauge: Gauge,
 }
 
 struct Entry {
+    id: String,
     since: Timestamp,
     remote: Option<IpAddr>,
     port: u16,
@@ -27,7 +29,7 @@ struct Entry {
 /// One of them, as long as it lives.
 pub struct Flying {
     all: Arc<InFlight>,
-    id: String,
+    place: usize,
 }
 
 impl InFlight {
@@ -39,16 +41,16 @@ impl InFlight {
     /// Adds a request.
     pub fn enter(self: &Arc<Self>, raw: &Raw, now: Timestamp) -> Flying {
         let (remote, port) = (raw.connection.remote, raw.connection.port);
-        let entry = Entry { since: now, remote, port, path: raw.full_path(), verb: raw.verb };
-        self.entries.lock().insert(raw.id.clone(), entry);
+        let (id, path) = (raw.id.clone(), raw.full_path());
+        let place = self.entries.lock().insert(Entry { id, since: now, remote, port, path, verb: raw.verb });
         self.gauge.inc();
-        Flying { all: self.clone(), id: raw.id.clone() }
+        Flying { all: self.clone(), place }
     }
 
     /// As `sys/in-flight-req` shows them.
     pub fn show(&self, now: Timestamp) -> Map<String, Value> {
         let entries = self.entries.lock();
-        let shown = entries.iter().map(|(id, entry)| {
+        let shown = entries.iter().map(|(_, entry)| {
             let shown = json!({
                 "start_time": entry.since.to_string(),
                 "client_remote_address": entry.remote.map(|remote| format!("{remote}:{}", entry.port)).unwrap_or_default(),
@@ -57,7 +59,7 @@ impl InFlight {
                 "client_id": "",
                 "snapshot_duration_us": now.duration_since(entry.since).as_micros().to_string().parse::<i64>().unwrap_or(0),
             });
-            (id.clone(), shown)
+            (entry.id.clone(), shown)
         });
         shown.collect()
     }
@@ -65,7 +67,7 @@ impl InFlight {
 
 impl Drop for Flying {
     fn drop(&mut self) {
-        self.all.entries.lock().remove(&self.id);
+        self.all.entries.lock().try_remove(self.place);
         self.all.gauge.dec();
     }
 }

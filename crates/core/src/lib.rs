@@ -12,6 +12,7 @@ pub mod core;
 mod cubbyhole;
 pub mod error;
 pub mod events;
+mod fresh;
 pub mod front;
 mod in_flight;
 pub mod lease;

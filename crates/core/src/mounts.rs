@@ -29,6 +29,7 @@ pub use self::{
 };
 use crate::{
     Class, Registry, cubbyhole,
+    fresh::Fresh,
     metrics::Times,
     namespaces::{self, Namespaces},
     passwords::PasswordPolicies,
@@ -67,6 +68,7 @@ pub struct Mounts {
     parts: MountParts,
     view: View,
     current: ArcSwap<Router>,
+    fresh: Fresh,
     /// What the cubbyholes of all namespaces are in: tokens of all of them are told apart by their hashes.
     cubbyhole: OnceLock<View>,
     /// Live backends by uuid; only touched with `reload` held or for a mount that is not in the table yet.
@@ -86,6 +88,7 @@ impl Mounts {
             view: View::clone(&parts.root).below("core"),
             parts,
             current: ArcSwap::default(),
+            fresh: Fresh::default(),
             cubbyhole: OnceLock::new(),
             backends: Mutex::default(),
             identities: Mutex::default(),
@@ -96,9 +99,15 @@ impl Mounts {
 
     /// The mounts as they are now in the store.
     pub async fn current(&self) -> Result<Arc<Router>, StoreError> {
+        let current = self.current.load_full();
+        if self.fresh.holds(&self.view, current.stamp) {
+            return Ok(current);
+        }
+        let before = self.view.mark();
         let stamp = self.stamp().await?;
         let current = self.current.load_full();
         if current.stamp == stamp {
+            self.fresh.remember(&self.view, before, stamp);
             return Ok(current);
         }
         let _reload = self.reload.lock().await;

@@ -24,7 +24,7 @@ pub use data::Data;
 pub use error::Error;
 pub use event::Event;
 pub use fields::Fields;
-pub use holdfast_barrier::view::{Check, Entry, Revision, Store, StoreError, Txn, View};
+pub use holdfast_barrier::view::{Check, Entry, Mark, Revision, Store, StoreError, Txn, View};
 pub use holdfast_base::{Clock, Entropy, Timestamp, glob};
 pub use name::{PolicyName, fold};
 pub use namespace::Namespace;

@@ -71,6 +71,11 @@ pub(super) fn see(gate: &Arc<Gate>, revision: Revision) -> bool {
         .is_ok()
 }
 
+/// The highest revision that the current request has seen. `None`: this is no request.
+pub(super) fn seen() -> Option<Revision> {
+    REQUEST.try_with(|request| request.seen.borrow().as_ref().map_or(0, |(_, revision)| *revision)).ok()
+}
+
 /// Waits until whatever the current request has read, found missing, met or written may be shown: until every replica that
 /// reads from its memory has it. About so many bytes wait meanwhile.
 /// [`StoreError::Unavailable`]: not in time, or too many wait; then nothing of it may leave.

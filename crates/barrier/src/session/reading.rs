@@ -15,7 +15,7 @@ use super::{Session, moment};
 use crate::cache::{Found, Known};
 use crate::layout;
 use crate::record::State;
-use crate::view::{Revision, StoreError};
+use crate::view::{Mark, Revision, StoreError};
 
 /// How long a confirmed heartbeat entitles to read from memory, from its send.
 pub(super) const CONFIRMED_FOR: Duration = Duration::from_secs(3);
@@ -73,6 +73,21 @@ impl Session {
             Some(revision)
         });
         revision.is_some_and(|revision| *self.applied.borrow() >= revision) && !self.is_ordered_to_seal()
+    }
+
+    /// See [`crate::Store::mark`].
+    pub fn mark(&self) -> Option<Mark> {
+        let epoch = self.epoch.load(Ordering::SeqCst);
+        let seen = moment::seen()?;
+        self.is_readable().then(|| Mark { epoch, applied: *self.applied.borrow(), seen })
+    }
+
+    /// See [`crate::Store::is_unchanged`].
+    pub fn is_unchanged(&self, mark: &Mark) -> bool {
+        self.is_readable()
+            && self.epoch.load(Ordering::SeqCst) == mark.epoch
+            && *self.applied.borrow() == mark.applied
+            && self.notes(mark.seen)
     }
 
     /// What memory tells of a key without a wait: what most reads of most requests come to. `None`: there is one, for the
