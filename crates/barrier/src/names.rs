@@ -24,6 +24,8 @@ pub struct Names {
     key: Zeroizing<[u8; 64]>,
     /// Stored keys by path, as most paths are asked for again.
     recent: Mutex<Recent>,
+    /// What stored keys below a folder start with: of many keys the folders are few.
+    folders: Mutex<Recent>,
 }
 
 /// Two generations: when the younger is full it becomes the older, which is forgotten.
@@ -53,7 +55,12 @@ pub enum Level {
 impl Names {
     /// From a key of 64 bytes.
     pub fn new(key: &[u8; 64]) -> Self {
-        Self { pool: Mutex::new(Vec::new()), key: Zeroizing::new(*key), recent: Mutex::default() }
+        Self {
+            pool: Mutex::new(Vec::new()),
+            key: Zeroizing::new(*key),
+            recent: Mutex::default(),
+            folders: Mutex::default(),
+        }
     }
 
     /// The stored key of a path.
@@ -68,10 +75,21 @@ impl Names {
 
     fn make_key(&self, path: &str) -> Bytes {
         let (folder, leaf) = split(path);
-        let mut key = self.folder(folder);
+        let prefix = self.recent_folder(folder);
+        let mut key = Vec::with_capacity(prefix.len() + leaf.len() * 2 + 32);
+        key.extend_from_slice(&prefix);
         key.push(b'!');
         self.append(&mut key, folder, leaf, Level::Leaf);
         key.into()
+    }
+
+    fn recent_folder(&self, folder: &str) -> Bytes {
+        if let Some(prefix) = self.folders.lock().get(folder) {
+            return prefix;
+        }
+        let prefix = Bytes::from(self.folder(folder));
+        self.folders.lock().insert(folder, prefix.clone());
+        prefix
     }
 
     /// What all stored keys below a folder start with. `folder` is empty or ends in `/`.
