@@ -111,6 +111,7 @@ impl Barrier {
         let key = self::root_key(&root_key).ok_or(UnsealError::WrongKey)?;
         for _ in 0..JOIN_ATTEMPTS {
             let (keys, succeeded) = self.load_keys(key.clone()).await?;
+            self.options.levels.admit(keys.level)?;
             let ground = Ground {
                 storage: self.storage.clone(),
                 clock: self.clock.clone(),
@@ -318,7 +319,7 @@ impl Barrier {
             .flatten()
             .ok_or_else(|| UnsealError::Damaged("the generation record is missing".to_owned()))?;
         let succession = items.next().flatten();
-        let open = |root| Keys::open(root, &keyring.value, keyring.mod_revision, generation.mod_revision);
+        let open = |root| Keys::open(root, &keyring, &generation);
         match (open(root.clone()), succession) {
             (Err(KeyringError::WrongKey), Some(item)) => {
                 let next = open_succession(&root, &item.value)?;

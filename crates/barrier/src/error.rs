@@ -1,6 +1,7 @@
 //! Why a barrier does not open, and how the errors of the layers below look from here.
 
 use crate::keyring::KeyringError;
+use crate::level::Levels;
 use crate::view::StoreError;
 
 /// Why a store was not initialised.
@@ -29,6 +30,16 @@ pub enum UnsealError {
     /// The keyring cannot be read.
     #[error("the keyring is damaged: {0}")]
     Damaged(String),
+    /// The store is at a feature level that this version does not serve.
+    #[error(
+        "the store is at feature level {level}, and this version serves {served}: run a version that serves level {level}"
+    )]
+    Level {
+        /// That of the store.
+        level: u8,
+        /// Those of this version.
+        served: Levels,
+    },
     /// The store did not answer as it should.
     #[error(transparent)]
     Store(#[from] StoreError),

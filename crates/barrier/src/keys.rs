@@ -2,10 +2,13 @@
 
 use std::sync::Arc;
 
+use holdfast_storage::KeyValue;
 use zeroize::Zeroizing;
 
 use crate::keyring::{Keyring, KeyringError};
+use crate::layout::GENERATION;
 use crate::names::Names;
+use crate::record::{self, Generation};
 use crate::value::MacKey;
 use crate::view::Revision;
 use crate::xaes::{KEY, NONCE, Xaes};
@@ -24,49 +27,65 @@ pub struct Keys {
     pub keyring_revision: Revision,
     /// `mod_revision` of the generation record, which every batch compares.
     pub generation: Revision,
+    /// Feature level of that record.
+    pub level: u8,
 }
 
 impl Keys {
-    /// Opens a stored keyring.
-    pub fn open(
-        root: Zeroizing<[u8; KEY]>,
-        stored: &[u8],
-        keyring_revision: Revision,
-        generation: Revision,
-    ) -> Result<Self, KeyringError> {
-        let keyring = Keyring::open(&root, stored)?;
+    /// Opens a stored keyring; `generation` is the record that stands beside it.
+    pub fn open(root: Zeroizing<[u8; KEY]>, keyring: &KeyValue, generation: &KeyValue) -> Result<Self, KeyringError> {
+        let keys = Self::of(root, keyring)?;
+        let level = keys.level_of(generation).ok_or(KeyringError::Damaged("its generation record is not authentic"))?;
+        Ok(Self { generation: generation.mod_revision, level, ..keys })
+    }
+
+    fn of(root: Zeroizing<[u8; KEY]>, stored: &KeyValue) -> Result<Self, KeyringError> {
+        let keyring = Keyring::open(&root, &stored.value)?;
         let mut key = Zeroizing::new([0u8; 64]);
         keyring.derive("names", key.as_mut_slice());
         let (names, mac) = (Arc::new(Names::new(&key)), Arc::new(MacKey::new(&keyring)));
-        Ok(Self { root, keyring, names, mac, keyring_revision, generation })
+        Ok(Self { root, keyring, names, mac, keyring_revision: stored.mod_revision, generation: 0, level: 0 })
     }
 
-    /// The keys after the stored keyring changed; `succession` is what stands beside it if the root key changed too.
+    /// The keys after the stored keyring changed, and perhaps the generation record; `succession` is what stands beside it if
+    /// the root key changed too.
     pub fn follow(
         &self,
-        stored: &[u8],
-        keyring_revision: Revision,
-        generation: Revision,
+        keyring: &KeyValue,
+        generation: Option<&KeyValue>,
         succession: Option<&[u8]>,
     ) -> Result<Self, KeyringError> {
-        let same = Self::open(self.root.clone(), stored, keyring_revision, generation);
-        match (same, succession) {
-            (Err(KeyringError::WrongKey), Some(sealed)) => {
-                Self::open(open_succession(&self.root, sealed)?, stored, keyring_revision, generation)
-            }
-            (result, _) => result,
-        }
+        let keys = match (Self::of(self.root.clone(), keyring), succession) {
+            (Err(KeyringError::WrongKey), Some(sealed)) => Self::of(open_succession(&self.root, sealed)?, keyring)?,
+            (result, _) => result?,
+        };
+        let keys = Self { generation: self.generation, level: self.level, ..keys };
+        Ok(match generation {
+            Some(item) => keys.at_generation(item),
+            None => keys,
+        })
     }
 
     /// The same keys under another generation record.
-    pub fn at_generation(&self, generation: Revision) -> Self {
+    pub fn at_generation(&self, generation: &KeyValue) -> Self {
+        let level = self.level_of(generation).unwrap_or_else(|| {
+            tracing::error!("the generation record in the store is not authentic; the feature level stays");
+            self.level
+        });
+        Self { generation: generation.mod_revision, level, ..self.duplicate() }
+    }
+
+    fn level_of(&self, generation: &KeyValue) -> Option<u8> {
+        record::decode::<Generation>(&self.mac, GENERATION, &generation.value).map(|record| record.level)
+    }
+
+    fn duplicate(&self) -> Self {
         Self {
             root: self.root.clone(),
             keyring: self.keyring.duplicate(),
             names: self.names.clone(),
             mac: self.mac.clone(),
-            keyring_revision: self.keyring_revision,
-            generation,
+            ..*self
         }
     }
 }

@@ -9,6 +9,7 @@ pub mod fuzzing;
 mod keyring;
 mod keys;
 mod layout;
+mod level;
 mod lists;
 mod names;
 mod options;
@@ -22,6 +23,7 @@ pub mod xaes;
 pub use barrier::{Barrier, Changed, Dump, HOLD, KeyStatus, RESTORE, Restore, Stored, UNTOLD};
 pub use cache::Traffic;
 pub use error::{InitError, UnsealError};
+pub use level::Levels;
 pub use options::{Options, Pulse};
 pub use session::{
     Calls, Figures, FsckReport, Member, Mode, PeerStatus, SEALED, Status, look_anew, one_request, release,

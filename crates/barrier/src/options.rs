@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use holdfast_storage::Storage;
 
+use crate::level::Levels;
 use crate::peer::PeerNet;
 
 /// How a barrier behaves. [`Options::default`] fits a single server.
@@ -22,6 +23,8 @@ pub struct Options {
     /// The store is an etcd with faults that were mended later: it gets each transaction by itself, and what it says of a watch's
     /// progress is believed only when its events must be out (etcd issue 15220).
     pub old_etcd: bool,
+    /// Feature levels that it serves. Only tests have others than their version's.
+    pub levels: Levels,
     /// The way to other replicas. Without one this replica reads from memory only when it is alone.
     pub peers: Option<Arc<dyn PeerNet>>,
     /// The same store over a connection of its own, for heartbeats: they must not wait behind much data. Default: the one of
@@ -48,6 +51,7 @@ impl Default for Options {
             labels: BTreeMap::new(),
             always_ask: false,
             old_etcd: false,
+            levels: Levels::default(),
             peers: None,
             pulse: None,
         }

@@ -25,9 +25,9 @@ pub struct Endpoint {
 }
 
 impl Endpoint {
-    /// Whether it speaks ours.
-    pub fn speaks(&self) -> bool {
-        (self.protocols.0..=self.protocols.1).contains(&PROTOCOL)
+    /// Whether there is a protocol that it speaks and one who speaks these.
+    pub fn speaks(&self, ours: (u8, u8)) -> bool {
+        self.protocols.0 <= ours.1 && ours.0 <= self.protocols.1
     }
 }
 

@@ -10,6 +10,7 @@ use holdfast_secret::same;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use crate::level::Levels;
 use crate::peer::Endpoint;
 use crate::value::MacKey;
 use crate::view::Revision;
@@ -37,8 +38,8 @@ pub struct MemberRecord {
     pub state: State,
     /// Name of the place it runs at, of which there is one at a time: the pod, the machine.
     pub instance: String,
-    /// Oldest and newest stored format that it reads.
-    pub formats: (u8, u8),
+    /// Feature levels that it serves.
+    pub formats: Levels,
     /// What others see of it: address, version.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub labels: BTreeMap<String, String>,
@@ -67,7 +68,7 @@ pub struct LaneRecord {
 pub struct Generation {
     /// Active term of the keyring.
     pub term: u32,
-    /// Stored formats in use.
+    /// Feature level: what may be written, see `level`.
     pub level: u8,
 }
 

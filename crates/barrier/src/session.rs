@@ -15,6 +15,7 @@ mod gate;
 mod heartbeat;
 mod integrity;
 mod lane;
+mod level;
 mod listing;
 mod moment;
 mod notes;
@@ -96,7 +97,7 @@ pub(crate) struct Session {
 
     /// Revision of the first join: orders to seal that are newer are obeyed.
     began: Revision,
-    /// Somebody ordered all replicas to seal.
+    /// Somebody ordered all replicas to seal, or the store is at a level that this one does not serve.
     ordered: AtomicBool,
 
     /// What we are in the cluster.

@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -30,6 +31,7 @@ struct HubState {
 struct Line {
     hub: Arc<Hub>,
     name: String,
+    protocols: (u8, u8),
 }
 
 struct OpenLine {
@@ -70,7 +72,7 @@ impl PeerNet for Line {
         state.drawn += 1;
         let key = format!("{}#{}", self.name, state.drawn);
         state.inboxes.insert(self.name.clone(), (key.clone(), inbox));
-        let endpoint = Endpoint { address: self.name.clone(), key, protocols: (PROTOCOL, PROTOCOL) };
+        let endpoint = Endpoint { address: self.name.clone(), key, protocols: self.protocols };
         Ok(Arc::new(OpenLine { hub: self.hub.clone(), endpoint }))
     }
 }
@@ -127,6 +129,26 @@ impl Clock for Drifting {
     }
 }
 
+/// A clock that can be put forward.
+#[derive(Debug, Default)]
+pub struct Jumping(AtomicU64);
+
+impl Jumping {
+    pub fn forward(&self, by: Duration) {
+        self.0.fetch_add(by.as_secs(), Ordering::SeqCst);
+    }
+}
+
+impl Clock for Jumping {
+    fn now(&self) -> Timestamp {
+        SystemClock.now()
+    }
+
+    fn boottime(&self) -> Duration {
+        SystemClock.boottime() + Duration::from_secs(self.0.load(Ordering::SeqCst))
+    }
+}
+
 /// An open barrier that talks to others over the hub.
 pub async fn open_on(hub: &Arc<Hub>, storage: Arc<dyn Storage>, name: &str) -> Arc<Barrier> {
     open_with(hub, storage, name, Arc::new(SystemClock), Options::default()).await
@@ -140,7 +162,19 @@ pub async fn open_with(
     clock: Arc<dyn Clock>,
     options: Options,
 ) -> Arc<Barrier> {
-    let line = Line { hub: hub.clone(), name: name.to_owned() };
+    open_speaking(hub, storage, name, clock, options, (PROTOCOL, PROTOCOL)).await
+}
+
+/// The same with other protocols.
+pub async fn open_speaking(
+    hub: &Arc<Hub>,
+    storage: Arc<dyn Storage>,
+    name: &str,
+    clock: Arc<dyn Clock>,
+    options: Options,
+    protocols: (u8, u8),
+) -> Arc<Barrier> {
+    let line = Line { hub: hub.clone(), name: name.to_owned(), protocols };
     let options = Options { instance: name.to_owned(), peers: Some(Arc::new(line)), ..options };
     let barrier = Barrier::open_with(storage, clock, Arc::new(SystemEntropy), options);
     if !barrier.initialized().await.unwrap() {

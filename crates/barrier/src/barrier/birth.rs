@@ -66,7 +66,7 @@ impl Barrier {
         let key = self::root_key(root_key).ok_or(InitError::RootKeyLength)?;
         let keyring = Keyring::generate(&*self.entropy, self.clock.now());
         let stored = keyring.seal(&key, &*self.entropy).map_err(StoreError::from)?;
-        let generation = Generation { term: keyring.active(), level: 1 };
+        let generation = Generation { term: keyring.active(), level: self.options.levels.newest };
         let generation = record::encode(&MacKey::new(&keyring), GENERATION, &generation);
         let mut then = vec![Op::put(KEYRING, stored.clone()), Op::put(GENERATION, generation)];
         if !clear.iter().any(|(name, _)| name == UNTOLD) {

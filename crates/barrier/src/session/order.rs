@@ -12,13 +12,13 @@ use holdfast_storage::{Compare, Condition, Error, Event, Op, Range, Txn};
 use super::Session;
 use super::standing::Standing;
 use crate::layout;
+use crate::level::Levels;
 use crate::record::{self, Generation, MemberRecord, State};
 use crate::view::StoreError;
 
 /// Name of the record outside the barrier that orders all replicas to seal.
 pub const SEALED: &str = "sealed";
 
-const LEVEL: u8 = 1;
 const ATTEMPTS: usize = 10;
 
 /// An unsealed replica.
@@ -30,6 +30,10 @@ pub struct Member {
     pub instance: String,
     /// Address, version.
     pub labels: BTreeMap<String, String>,
+    /// Feature levels that it serves.
+    pub levels: Levels,
+    /// Oldest and newest protocol that it speaks with other replicas; `None`: it does not talk to them.
+    pub protocols: Option<(u8, u8)>,
     /// It is the one that answers this.
     pub own: bool,
 }
@@ -40,7 +44,7 @@ impl Session {
         for _ in 0..ATTEMPTS {
             let changing = self.changing.lock().await;
             let (keys, standing) = (self.keys.load_full(), self.standing.load_full());
-            let generation = Generation { term: keys.keyring.active(), level: LEVEL };
+            let generation = Generation { term: keys.keyring.active(), level: keys.level };
             let mut then = vec![
                 Op::put(layout::GENERATION, record::encode(&keys.mac, layout::GENERATION, &generation)),
                 Op::put(layout::clear(SEALED), note.clone()),
@@ -110,6 +114,8 @@ impl Session {
                 id: layout::hex(&id),
                 instance: record.instance,
                 labels: record.labels,
+                levels: record.formats,
+                protocols: record.peer.map(|peer| peer.protocols),
                 own: item.key == own.key,
             })
         };

@@ -19,7 +19,7 @@ use super::acks::{Ack, Message};
 use super::notes::Board;
 use super::roster::Roster;
 use crate::layout;
-use crate::peer::{Endpoint, Inbox, PeerLink};
+use crate::peer::{Endpoint, Inbox, PROTOCOL, PeerLink};
 use crate::record::State;
 use crate::view::Revision;
 
@@ -132,6 +132,11 @@ impl Peers {
     /// Where it listens to them.
     pub fn endpoint(&self) -> Option<Endpoint> {
         self.link.as_ref().map(|link| link.endpoint())
+    }
+
+    /// Oldest and newest protocol that it speaks with them.
+    pub fn protocols(&self) -> (u8, u8) {
+        self.endpoint().map_or((PROTOCOL, PROTOCOL), |endpoint| endpoint.protocols)
     }
 
     /// There is something to tell.

@@ -10,6 +10,7 @@ use holdfast_storage::{Error, Event, KeyValue, Range, Storage};
 use super::acks::{Ack, Acks};
 use super::status::PeerStatus;
 use crate::layout::{self, MemberId};
+use crate::level::{Levels, SETTLED};
 use crate::peer::Endpoint;
 use crate::record::{self, MemberRecord, State};
 use crate::value::MacKey;
@@ -37,6 +38,10 @@ pub(super) struct Roster {
     peers: HashMap<Bytes, Peer>,
     /// What they said.
     pub acks: Acks,
+    /// Oldest and newest protocol that we speak with them.
+    protocols: (u8, u8),
+    /// Boottime at which the last one came or went.
+    moved: Duration,
 }
 
 /// Key and `mod_revision` of a member's record.
@@ -48,7 +53,9 @@ struct Peer {
     revision: Revision,
     /// The last record under which it could read from memory; 0: none that we know of.
     cached_as: Revision,
+    /// Where it is talked to, if it speaks a protocol of ours.
     endpoint: Option<Endpoint>,
+    levels: Levels,
     /// Boottime at which we first saw it in this state.
     since: Duration,
     /// Its record is gone, by hand, while it read from memory.
@@ -69,9 +76,9 @@ pub(super) struct Dead {
 // === impl Roster ===
 
 impl Roster {
-    /// From the records in the store, without our own.
-    pub fn of(members: &[KeyValue], own: &Bytes, mac: &MacKey, now: Duration) -> Self {
-        let mut roster = Self::default();
+    /// From the records in the store, without our own, for one who speaks these protocols.
+    pub fn of(members: &[KeyValue], own: &Bytes, mac: &MacKey, protocols: (u8, u8), now: Duration) -> Self {
+        let mut roster = Self { protocols, moved: now, ..Self::default() };
         for item in members.iter().filter(|item| item.key != *own) {
             roster.apply(&Event::Put(item.clone()), mac, now);
         }
@@ -99,7 +106,7 @@ impl Roster {
     /// Everybody who serves can take part in reading from memory.
     pub fn all_speak(&self) -> bool {
         let serving = self.peers.values().filter(|peer| peer.serves());
-        serving.into_iter().all(|peer| peer.endpoint.as_ref().is_some_and(Endpoint::speaks))
+        serving.into_iter().all(|peer| peer.endpoint.is_some())
     }
 
     /// Everybody who serves has said that he has applied this revision.
@@ -222,12 +229,15 @@ impl Roster {
                     state: record.state,
                     revision: item.mod_revision,
                     cached_as,
-                    endpoint: record.peer,
+                    endpoint: record.peer.filter(|endpoint| endpoint.speaks(self.protocols)),
+                    levels: record.formats,
                     since,
                     gone: false,
                     failures: known.map_or(0, |peer| peer.failures),
                 };
-                self.peers.insert(item.key.clone(), peer);
+                if self.peers.insert(item.key.clone(), peer).is_none() {
+                    self.moved = now;
+                }
             }
             Event::Delete { key, .. } => match self.peers.get_mut(key) {
                 // Somebody else who waited its time may delete a tombstone; then our wait ends too.
@@ -237,6 +247,7 @@ impl Roster {
                 _ => {
                     self.peers.remove(key);
                     self.acks.forget(key);
+                    self.moved = now;
                 }
             },
         }
@@ -248,7 +259,7 @@ impl Roster {
         for (key, peer) in self.peers.iter().filter(|(_, peer)| peer.serves()) {
             let heard = self.acks.heard_at(key).max(peer.since);
             let mute = |longest| peer.failures >= FAILURES && now >= heard + longest;
-            let talks = talk && peer.endpoint.as_ref().is_some_and(Endpoint::speaks);
+            let talks = talk && peer.endpoint.is_some();
             match peer.state {
                 State::Cached if talks && mute(SILENT) => dead.evict.push((key.clone(), peer.revision)),
                 State::Cached if !talks && now >= peer.since + GRACE => dead.evict.push((key.clone(), peer.revision)),
@@ -259,6 +270,17 @@ impl Roster {
             }
         }
         dead
+    }
+
+    /// The newest level that everybody serves, we with these levels, and the records that say so. `None` while somebody is
+    /// evicted, who may come back, and until nobody came or went for a while.
+    pub fn common_level(&self, ours: Levels, now: Duration) -> Option<(u8, Vec<Record>)> {
+        if now < self.moved + SETTLED || !self.peers.values().all(Peer::serves) {
+            return None;
+        }
+        let newest = self.peers.values().map(|peer| peer.levels.newest).fold(ours.newest, u8::min);
+        let records = self.peers.iter().map(|(key, peer)| (key.clone(), peer.revision)).collect();
+        (ours.serves(newest) && self.peers.values().all(|peer| peer.levels.serves(newest))).then_some((newest, records))
     }
 
     /// Whose eviction need not be remembered any more. A record that is gone has revision 0.
@@ -292,7 +314,17 @@ impl Roster {
 impl Peer {
     /// One whose record is gone, by hand: since when it read from memory is not known.
     fn vanished(since: Duration) -> Self {
-        Self { state: State::Evicted, revision: 0, cached_as: 0, endpoint: None, since, gone: true, failures: 0 }
+        let levels = Levels::default();
+        Self {
+            state: State::Evicted,
+            revision: 0,
+            cached_as: 0,
+            endpoint: None,
+            levels,
+            since,
+            gone: true,
+            failures: 0,
+        }
     }
 
     /// Evicted for so long that no cached read of it can be in time.

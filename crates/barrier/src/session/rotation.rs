@@ -17,7 +17,6 @@ use crate::record::{self, Generation};
 use crate::view::StoreError;
 use crate::xaes::{KEY, NONCE};
 
-const LEVEL: u8 = 1;
 const ATTEMPTS: usize = 20;
 const PAUSE: Duration = Duration::from_millis(200);
 /// Times that we join anew for one change.
@@ -127,7 +126,7 @@ impl Session {
     /// record is not changed by ourselves meanwhile.
     async fn replace(&self, keys: &Keys, next: &Keyring, stored: Vec<u8>, more: Vec<Op>) -> Result<Fenced, StoreError> {
         let standing = self.standing.load_full();
-        let generation = Generation { term: next.active(), level: LEVEL };
+        let generation = Generation { term: next.active(), level: keys.level };
         let mut then = vec![
             Op::put(layout::KEYRING, stored.clone()),
             Op::put(layout::GENERATION, record::encode(&keys.mac, layout::GENERATION, &generation)),

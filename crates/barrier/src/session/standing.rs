@@ -18,9 +18,8 @@ use super::{Ground, LANES, Session};
 use crate::keys::Keys;
 use crate::layout::{self, MemberId};
 use crate::options::Options;
-use crate::peer::Endpoint;
+use crate::peer::{Endpoint, PROTOCOL};
 use crate::record::{self, LaneRecord, MemberRecord, State};
-use crate::value;
 use crate::view::{Revision, StoreError};
 
 /// Who was evicted evicts nobody for so long.
@@ -50,6 +49,7 @@ pub(super) async fn join(
     keys: &Keys,
     endpoint: Option<Endpoint>,
 ) -> Result<(Standing, Roster), StoreError> {
+    let protocols = endpoint.as_ref().map_or((PROTOCOL, PROTOCOL), |endpoint| endpoint.protocols);
     let record = own_record(State::Barrier, &ground.options, endpoint);
     let standing = enter(ground.entropy.as_ref(), ground.storage.as_ref(), keys, &record).await?;
     failpoint!("join.entered").await;
@@ -70,7 +70,7 @@ pub(super) async fn join(
     }
     failpoint!("join.predecessors-removed").await;
     let now = ground.clock.boottime();
-    let mut roster = Roster::of(&others, &standing.key, &keys.mac, now);
+    let mut roster = Roster::of(&others, &standing.key, &keys.mac, protocols, now);
     roster.count_vanished(vanished, &standing.key, now);
     Ok((standing, roster))
 }
@@ -116,7 +116,7 @@ fn own_record(state: State, options: &Options, peer: Option<Endpoint>) -> Member
     MemberRecord {
         state,
         instance: options.instance.clone(),
-        formats: (value::VERSION, value::VERSION),
+        formats: options.levels,
         labels: options.labels.clone(),
         peer,
     }
@@ -161,7 +161,8 @@ impl Session {
             State::Cached if !self.may_stay_cached(&standing) => self.set_state(State::Barrier).await?,
             _ => {}
         }
-        self.evict_the_silent(&standing).await
+        self.evict_the_silent(&standing).await?;
+        self.raise_level(&standing).await
     }
 
     /// Everybody else that serves can be heard, and takes part.

@@ -32,6 +32,8 @@ pub struct Status {
     pub reads_memory: bool,
     /// Revision that its memory shows.
     pub applied: Revision,
+    /// Feature level of the store.
+    pub level: u8,
     /// The watch of the store is connected.
     pub watching: bool,
     /// Time since the send of the last heartbeat that held.
@@ -121,6 +123,7 @@ impl Session {
             mode: standing.state.into(),
             reads_memory: self.may_read_memory(),
             applied: *self.applied.borrow(),
+            level: self.keys.load().level,
             watching: self.healthy.load(Ordering::SeqCst),
             confirmed_ago: (confirmed != 0).then(|| now.saturating_sub(Duration::from_nanos(confirmed))),
             cache_bytes: self.cache.used(),

@@ -174,18 +174,17 @@ impl Session {
                 _ => None,
             })
         };
-        let generation = put(layout::GENERATION).map(|item| item.mod_revision);
+        let generation = put(layout::GENERATION);
         let keys = self.keys.load_full();
         let next = match (put(layout::KEYRING), generation) {
             (Some(keyring), _) => {
                 let succession = put(layout::SUCCESSION).map(|item| item.value.as_ref());
-                let generation = generation.unwrap_or(keys.generation);
-                keys.follow(&keyring.value, keyring.mod_revision, generation, succession)
-                    .map_err(|_| End::Lost("a new keyring does not open"))?
+                keys.follow(keyring, generation, succession).map_err(|_| End::Lost("a new keyring does not open"))?
             }
             (None, Some(generation)) => keys.at_generation(generation),
             (None, None) => return Ok(()),
         };
+        self.obey_level(&next);
         self.keys.store(Arc::new(next));
         Ok(())
     }
@@ -245,15 +244,16 @@ impl Session {
         let succession = succession.as_ref().map(|item| item.value.as_ref());
         let keys = self.keys.load();
         let next = keys
-            .follow(&keyring.value, keyring.mod_revision, generation.mod_revision, succession)
+            .follow(&keyring, Some(&generation), succession)
             .map_err(|_| Error::Failed("the stored keyring does not open".to_owned()))?;
         let members = read(Range::prefix(layout::MEMBERS)).await?.items;
         let lanes = read(Range::prefix(layout::LANES)).await?.items;
         let vanished = roster::vanished(self.storage.as_ref(), &members, revision).await?;
         let own = self.standing.load();
         let now = self.clock.boottime();
-        let mut roster = Roster::of(&members, &own.key, &next.mac, now);
+        let mut roster = Roster::of(&members, &own.key, &next.mac, self.peers.protocols(), now);
         roster.count_vanished(vanished, &own.key, now);
+        self.obey_level(&next);
         self.take_orders(&orders.into_iter().map(Event::Put).collect::<Vec<_>>());
         self.keys.store(Arc::new(next));
         {

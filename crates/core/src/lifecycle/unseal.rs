@@ -202,7 +202,7 @@ pub(super) fn error(error: UnsealError) -> Error {
     match error {
         UnsealError::NotInitialized => Error::NotInitialized,
         UnsealError::WrongKey => Error::invalid("Unseal failed, invalid key"),
-        UnsealError::Damaged(_) => Error::internal(error.to_string()),
+        UnsealError::Damaged(_) | UnsealError::Level { .. } => Error::internal(error.to_string()),
         UnsealError::Store(error) => error.into(),
     }
 }

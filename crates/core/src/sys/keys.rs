@@ -75,7 +75,11 @@ pub async fn handle(call: Call) -> Result<Reply, Error> {
             let members = config.barrier.members().await?;
             let status = config.barrier.status();
             let node = |member: &Member| replica(member, status.as_ref());
-            Ok(Response::data(json!({ "nodes": members.iter().map(node).collect::<Vec<_>>() })).into())
+            Ok(Response::data(json!({
+                "nodes": members.iter().map(node).collect::<Vec<_>>(),
+                "feature_level": status.as_ref().map(|status| status.level),
+            }))
+            .into())
         }
         "rotate" | "rotate/keyring" => {
             let term = config.barrier.rotate().await?;
@@ -97,6 +101,8 @@ fn replica(member: &Member, status: Option<&Status>) -> Value {
         "last_echo": null,
         "version": VAULT_VERSION,
         "holdfast_version": label("version"),
+        "feature_levels": member.levels,
+        "peer_protocols": member.protocols,
     });
     let Some(status) = status else { return node };
     let more = if member.own {

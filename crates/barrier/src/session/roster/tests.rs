@@ -6,7 +6,7 @@ use crate::keyring::Keyring;
 fn put(mac: &MacKey, state: State, revision: Revision) -> Event {
     let key = layout::member(&[1; 16]);
     let record =
-        MemberRecord { state, instance: "a".to_owned(), formats: (1, 1), labels: Default::default(), peer: None };
+        MemberRecord { state, instance: "a".to_owned(), formats: Levels::default(), labels: Default::default(), peer: None };
     let value = record::encode(mac, &key, &record);
     Event::Put(KeyValue { key, value, create_revision: 1, mod_revision: revision })
 }
@@ -31,7 +31,7 @@ fn an_evicted_member_that_we_never_met_counts_with_what_it_has_applied() {
     let mac = MacKey::new(&Keyring::generate(&SeededEntropy::new(1), Timestamp::UNIX_EPOCH));
     let (own, key) = (layout::member(&[2; 16]), layout::member(&[1; 16]));
     let Event::Put(tombstone) = put(&mac, State::Evicted, 12) else { panic!() };
-    let mut roster = Roster::of(&[tombstone], &own, &mac, Duration::ZERO);
+    let mut roster = Roster::of(&[tombstone], &own, &mac, (1, 1), Duration::ZERO);
     assert_eq!(roster.shown_by_all(Duration::ZERO), 0);
     for demoted in [false, true] {
         let ack = Ack { record: 5, applied: 9, beat: 1, demoted, ..Ack::default() };
@@ -45,7 +45,7 @@ fn an_evicted_member_that_we_never_met_counts_with_what_it_has_applied() {
     before.hear(key, &Ack { record: 5, applied: 9, beat: 1, demoted: true, ..Ack::default() }, Duration::ZERO);
     assert_eq!(before.shown_by_all(Duration::ZERO), Revision::MAX);
     let Event::Put(tombstone) = put(&mac, State::Evicted, 12) else { panic!() };
-    let mut roster = Roster::of(&[tombstone], &own, &mac, Duration::ZERO);
+    let mut roster = Roster::of(&[tombstone], &own, &mac, (1, 1), Duration::ZERO);
     roster.succeed(before, &own, Duration::ZERO);
     assert_eq!(roster.shown_by_all(Duration::ZERO), 9);
 }
@@ -54,7 +54,7 @@ fn an_evicted_member_that_we_never_met_counts_with_what_it_has_applied() {
 fn lanes_without_a_member_count_for_their_time() {
     let mac = MacKey::new(&Keyring::generate(&SeededEntropy::new(1), Timestamp::UNIX_EPOCH));
     let own = layout::member(&[2; 16]);
-    let mut roster = Roster::of(&[], &own, &mac, Duration::ZERO);
+    let mut roster = Roster::of(&[], &own, &mac, (1, 1), Duration::ZERO);
     roster.count_vanished([[1; 16], [1; 16], [2; 16]], &own, Duration::ZERO);
     assert_eq!((roster.shown_by_all(Duration::ZERO), roster.over(Duration::ZERO)), (0, Vec::new()));
     let key = layout::member(&[1; 16]);
