@@ -61,6 +61,7 @@ use digest::Digest;
 use figures::Counting;
 use gate::Gate;
 use integrity::Integrity;
+use lane::Room;
 use peers::{Peers, Post};
 use queue::{MAX_BYTES, MAX_TXN_OPS, Outcome, Pending, PendingChange, PendingWrite, Queue, Refusal};
 use reading::Tickets;
@@ -70,6 +71,8 @@ use witness::Witness;
 
 /// Lanes of one replica: batches in flight at once.
 const LANES: u8 = 2;
+/// Number of the lane that no batch overwrites: what deletes compare in a full store, see `lane/full`.
+const RESERVE: u8 = LANES;
 
 /// Everything an open barrier has.
 pub(crate) struct Session {
@@ -115,6 +118,7 @@ pub(crate) struct Session {
     closing: AtomicBool,
     /// Highest revision that a write was answered with.
     answered: AtomicI64,
+    room: Room,
     encryptions: AtomicU64,
 
     counting: Counting,
@@ -176,6 +180,7 @@ impl Session {
             queue: Queue::new(ground.options.old_etcd),
             closing: AtomicBool::new(false),
             answered: AtomicI64::new(0),
+            room: Room::default(),
             encryptions: AtomicU64::new(0),
             counting: Counting::default(),
             tickets: Tickets::default(),

@@ -224,7 +224,7 @@ async fn a_record_deleted_by_hand_is_survived() {
         b.status().is_some_and(|status| status.id != old && status.rejoins == 1)
     })
     .await;
-    until("nothing is left of the old one", || async { records(&storage) == (3, 6) }).await;
+    until("nothing is left of the old one", || async { records(&storage) == (3, 9) }).await;
     put(&b, "k", "2").await.unwrap();
     assert_eq!((read(&a, "k").await.unwrap(), read(&c, "k").await.unwrap()), ("2".to_owned(), "2".to_owned()));
     until_all_cached(&[&a, &b, &c]).await;
@@ -246,7 +246,7 @@ async fn who_joins_waits_for_one_whose_record_was_deleted_by_hand() {
     put(&d, "k", "2").await.unwrap();
     assert!(!b.status().unwrap().reads_memory, "it still answers what was before");
     assert_eq!((read(&a, "k").await.unwrap(), read(&c, "k").await.unwrap()), ("2".to_owned(), "2".to_owned()));
-    until("nothing is left of it", || async { records(&storage) == (3, 6) }).await;
+    until("nothing is left of it", || async { records(&storage) == (3, 9) }).await;
 }
 
 /// The same with a tombstone, and others who tell what they once heard of the evicted one.

@@ -63,7 +63,8 @@ async fn a_refused_batch_on_a_lane_that_was_deleted_is_not_applied_late() {
     let storage = Faulty::new();
     let barrier = open(Arc::new(storage.clone()), "one").await;
     storage.fill(true);
-    while storage.inner.dump().iter().any(|item| item.key.starts_with(b"lane/")) {
+    // All but the one that deletes compare.
+    while storage.inner.dump().iter().filter(|item| item.key.starts_with(b"lane/")).count() > 1 {
         assert!(matches!(put(&barrier, "a", "0").await, Err(StoreError::NoSpace)));
     }
     storage.fill(false);
@@ -169,7 +170,7 @@ async fn a_lane_that_is_deleted_by_hand_is_made_again() {
     let storage = Faulty::new();
     let barrier = open(Arc::new(storage.clone()), "one").await;
     let lanes: Vec<_> = storage.inner.dump().into_iter().filter(|item| item.key.starts_with(b"lane/")).collect();
-    assert_eq!(lanes.len(), 2);
+    assert_eq!(lanes.len(), 3);
     let then = lanes.into_iter().map(|item| Op::delete(item.key)).collect();
     storage.inner.txn(Txn { then, ..Txn::default() }).await.unwrap();
     for number in 0..6 {
@@ -187,6 +188,7 @@ async fn a_member_that_is_deleted_by_hand_joins_again() {
     storage.inner.txn(Txn { then, ..Txn::default() }).await.unwrap();
     put(&barrier, "a", "1").await.unwrap();
     assert_eq!(read(&barrier, "a").await.unwrap(), "1");
+    until("nothing is left of the old one", || async { barrier.fsck().await.unwrap().is_clean() }).await;
     until("it is a member again", || async {
         storage.inner.dump().iter().any(|item| item.key.starts_with(b"member/") && item.key != members[0].key)
     })

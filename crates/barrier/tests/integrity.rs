@@ -91,6 +91,8 @@ async fn a_deletion_by_hand_is_not_taken_for_ours() {
     let key: Bytes = data(&storage).key;
     meddle(&storage, vec![Op::delete(key)]).await;
     is_refused(&barrier, "lease").await;
+    until("it is counted", || async { barrier.integrity_violations() == 1 }).await;
+    is_refused(&barrier, "lease").await;
 }
 
 #[tokio::test]

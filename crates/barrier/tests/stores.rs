@@ -9,7 +9,7 @@ use holdfast_storage_etcd::{Config, EtcdStorage};
 use holdfast_storage_file::FileStorage;
 
 use crate::etcd::Etcd;
-use crate::support::{create, open, put, read, until};
+use crate::support::{create, delete, open, put, read, until};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_file_keeps_everything_over_a_restart() {
@@ -138,6 +138,7 @@ async fn a_full_etcd_refuses_writes_and_goes_on_reading() {
     let etcd = Etcd::spawn("http", &["--quota-backend-bytes=16777216".to_owned()]);
     etcd.wait_until_ready(|| Config { endpoints: vec![etcd.endpoint.clone()], ..Config::default() }).await;
     let barrier = open(connect(&etcd, "").await, "one").await;
+    let other = open(connect(&etcd, "").await, "two").await;
     let large = "v".repeat(900 * 1024);
     let mut written = 0;
     let refusal = loop {
@@ -152,6 +153,14 @@ async fn a_full_etcd_refuses_writes_and_goes_on_reading() {
     assert_eq!(read(&barrier, "k0").await.unwrap(), large);
     assert!(matches!(put(&barrier, "small", "v").await, Err(StoreError::NoSpace)));
     assert_eq!(read(&barrier, "small").await, None);
+    // Deletes go on, also beside writes, and one who has written nothing takes them for ours.
+    let (refused, deleted) = tokio::join!(put(&barrier, "k1", "v"), delete(&barrier, "k0"));
+    assert!(matches!(refused, Err(StoreError::NoSpace)));
+    let revision = deleted.unwrap();
+    until("it is seen", || async { other.get("k0").await.is_ok_and(|entry| entry.is_none()) }).await;
+    assert_eq!((read(&barrier, "k0").await, read(&barrier, "k1").await), (None, Some(large)));
+    assert!(other.status().unwrap().applied >= revision);
+    assert_eq!((barrier.integrity_violations(), other.integrity_violations()), (0, 0));
 }
 
 async fn write_much(barrier: Arc<Barrier>, writer: u32) -> Vec<(String, Result<i64, StoreError>)> {

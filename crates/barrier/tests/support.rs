@@ -47,6 +47,12 @@ pub async fn put(barrier: &Barrier, path: &str, value: &str) -> Result<Revision,
     barrier.commit(txn).await
 }
 
+pub async fn delete(barrier: &Barrier, path: &str) -> Result<Revision, StoreError> {
+    let mut txn = Txn::new();
+    txn.delete(path.to_owned());
+    barrier.commit(txn).await
+}
+
 pub async fn create(barrier: &Barrier, path: &str, value: &str) -> Result<Revision, StoreError> {
     let mut txn = Txn::new();
     txn.check(path.to_owned(), Check::Absent).put(path.to_owned(), bytes(value));

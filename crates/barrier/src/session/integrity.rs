@@ -5,6 +5,9 @@
 //! write to etcd fits none: the key is quarantined, its reads fail, until we write it again. What was changed while no replica
 //! ran is not seen by this, only what moved from its place or does not decrypt.
 //!
+//! A full store takes no put, so no lane record either: then deletes go alone. A revision of these is believed while the store says
+//! that it is full, which is asked before anybody is alarmed; until then the key is quarantined.
+//!
 //! A lane that goes on further than where it was means that something was missed, one that goes back that an old record was put
 //! back, by hand or with all the rest: in both cases nothing that memory shows is trusted any more.
 
@@ -42,6 +45,8 @@ struct State {
     foreign: HashMap<Bytes, Foreign>,
     /// A lane does not go on where it was.
     jumped: bool,
+    /// Keys that were deleted without a lane record: by one of us if the store is full.
+    doubted: Vec<Bytes>,
 }
 
 #[derive(Clone, Copy)]
@@ -57,17 +62,25 @@ struct Batch {
 }
 
 impl Integrity {
-    /// Looks at a revision before readers can see it. False: a lane does not go on where it was.
-    pub fn check(&self, keys: &Keys, revision: Revision, events: &[Event]) -> bool {
+    /// Looks at a revision before readers can see it; `full`: the store took no put lately. False: a lane does not go on
+    /// where it was.
+    pub fn check(&self, keys: &Keys, revision: Revision, events: &[Event], full: bool) -> bool {
         let mut state = self.state.lock();
         let batch = state.batch(keys, events);
+        let alone = events.iter().all(|event| matches!(event, Event::Delete { .. }));
         for event in events.iter().filter(|event| event.key().starts_with(DATA)) {
             if batch.as_ref().is_some_and(|batch| batch.made(keys, event)) {
                 state.foreign.remove(event.key());
                 continue;
             }
-            self.violations.send_modify(|count| *count += 1);
-            tracing::error!(revision, "a stored value was changed by somebody else; it is not served");
+            if alone && full {
+                state.foreign.remove(event.key());
+                continue;
+            }
+            match alone {
+                true => state.doubted.push(event.key().clone()),
+                false => self.alarm(1),
+            }
             if state.foreign.len() < REMEMBERED {
                 let foreign = match event {
                     Event::Put(_) => Foreign::Put(revision),
@@ -77,6 +90,31 @@ impl Integrity {
             }
         }
         !std::mem::take(&mut state.jumped)
+    }
+
+    /// Whether something was deleted of which only [`Integrity::judge`] can tell by whom.
+    pub fn doubts(&self) -> bool {
+        !self.state.lock().doubted.is_empty()
+    }
+
+    /// The store is full, or it is not: deletes without a lane record were by one of us, or by somebody else.
+    pub fn judge(&self, full: bool) {
+        let mut state = self.state.lock();
+        let doubted = std::mem::take(&mut state.doubted);
+        if !full {
+            self.alarm(doubted.len() as u64);
+            return;
+        }
+        for key in doubted {
+            if matches!(state.foreign.get(&key), Some(Foreign::Deleted)) {
+                state.foreign.remove(&key);
+            }
+        }
+    }
+
+    fn alarm(&self, changes: u64) {
+        self.violations.send_modify(|count| *count += changes);
+        tracing::error!(changes, "stored values were changed by somebody else; they are not served");
     }
 
     /// Whether what is known of a key is somebody else's work.

@@ -4,6 +4,7 @@
 //! overwriting the record first: then it can never be applied, as that revision never comes back. If the record is that of
 //! the batch, it was. Reading alone would prove nothing: the batch could still be under way.
 
+mod full;
 mod outcome;
 
 use std::sync::Arc;
@@ -13,6 +14,7 @@ use bytes::Bytes;
 use holdfast_failpoint::{failpoint, switched};
 use holdfast_storage::{Compare, Condition, Error, KeyValue, Op, OpReply, Txn, TxnReply};
 
+pub(super) use full::Room;
 use outcome::Resolution;
 
 use super::queue::{Pending, PendingChange, Refusal};
@@ -70,6 +72,12 @@ impl Lane {
             if session.is_ordered_to_seal() {
                 return refuse(batch, &StoreError::Sealed);
             }
+            if session.room.is_short() {
+                batch = session.delete_alone(batch).await;
+                if batch.is_empty() {
+                    return;
+                }
+            }
             let ready = match self.revision {
                 Some(revision) => Ok(revision),
                 None if switched!("mutant.lane-compared-at-zero") => Ok(0),
@@ -77,6 +85,10 @@ impl Lane {
             };
             let revision = match ready {
                 Ok(revision) => revision,
+                Err(StoreError::NoSpace) => {
+                    session.room.there_is_none(session.clock.boottime());
+                    return refuse(session.delete_alone(batch).await, &StoreError::NoSpace);
+                }
                 Err(error) => {
                     last = error;
                     tokio::time::sleep(pause).await;
@@ -95,8 +107,10 @@ impl Lane {
                     failpoint!("batch.committed").await;
                     (self.revision, self.seq) = (Some(reply.revision), self.seq + 1);
                     session.confirm(&standing, sent);
+                    session.room.there_is();
                     session.show_conflicts(&reply);
-                    return answer(batch, &reply);
+                    // The first reply is that of the lane's record.
+                    return answer(batch, reply.revision, &reply.replies[1..]);
                 }
                 Ok(reply) => match self.refused(session, &standing, &keys, revision, &reply).await {
                     // A conflict is one over our membership, not over what was asked for.
@@ -126,9 +140,10 @@ impl Lane {
                         Resolution::Forgotten => return refuse(batch, &forgotten()),
                     }
                     match error {
-                        // Deletes are taken by a full store, but not in the company of a put.
-                        Error::NoSpace if batch.len() > 1 => return self.singly(session, batch).await,
-                        Error::NoSpace => return refuse(batch, &StoreError::NoSpace),
+                        Error::NoSpace => {
+                            session.room.there_is_none(session.clock.boottime());
+                            return refuse(session.delete_alone(batch).await, &StoreError::NoSpace);
+                        }
                         other => last = StoreError::Unavailable(other.to_string()),
                     }
                 }
@@ -160,9 +175,7 @@ impl Lane {
                         Op::delete(write.key.clone())
                     }
                 });
-                let then = then.collect();
-                let compares = pending.checks.iter().map(|(key, condition)| Compare::new(key.clone(), *condition));
-                Op::Txn(Txn { compares: compares.collect(), then, otherwise: Vec::new() })
+                pending.with(then.collect())
             })
             .collect();
         let record = LaneRecord { seq, previous: revision, deletes, cancelled: None };
@@ -188,11 +201,6 @@ impl Lane {
         before: Revision,
         reply: &TxnReply,
     ) -> Result<Option<Revision>, StoreError> {
-        let member = Standing::found(&reply.replies);
-        let generation = match reply.replies.get(1) {
-            Some(OpReply::Get(Some(item))) => item.mod_revision,
-            _ => 0,
-        };
         let lane = match reply.replies.get(2) {
             Some(OpReply::Get(item)) => item.clone(),
             _ => None,
@@ -201,12 +209,7 @@ impl Lane {
         if let Resolution::Committed(revision) = self.resolved(session, keys, before, lane).await {
             return Ok(Some(revision));
         }
-        if !standing.is_as(member.as_ref()) {
-            session.member_changed(standing, member).await?;
-        }
-        if generation != keys.generation {
-            session.wait_applied(reply.revision).await?;
-        }
+        session.catch_up(standing, keys, reply).await?;
         Ok(None)
     }
 
@@ -260,7 +263,31 @@ impl Lane {
     }
 }
 
+impl Pending {
+    /// As a transaction within a batch, with these changes.
+    fn with(&self, then: Vec<Op>) -> Op {
+        let compares = self.checks.iter().map(|(key, condition)| Compare::new(key.clone(), *condition));
+        Op::Txn(Txn { compares: compares.collect(), then, otherwise: Vec::new() })
+    }
+}
+
 impl Session {
+    /// An outer compare did not hold: puts right what is not the lane's.
+    async fn catch_up(&self, standing: &Standing, keys: &Keys, reply: &TxnReply) -> Result<(), StoreError> {
+        let member = Standing::found(&reply.replies);
+        if !standing.is_as(member.as_ref()) {
+            self.member_changed(standing, member).await?;
+        }
+        let generation = match reply.replies.get(1) {
+            Some(OpReply::Get(Some(item))) => item.mod_revision,
+            _ => 0,
+        };
+        if generation != keys.generation {
+            self.wait_applied(reply.revision).await?;
+        }
+        Ok(())
+    }
+
     /// Whoever tries again after a compare that did not hold must see what it met.
     fn show_conflicts(&self, reply: &TxnReply) {
         if reply.replies.iter().any(|op| matches!(op, OpReply::Txn(inner) if !inner.succeeded)) {
@@ -286,13 +313,12 @@ pub(super) fn delete_mark(keys: &Keys, key: &[u8]) -> String {
     keys.mac.over(&[b"holdfast delete", key]).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-fn answer(batch: Vec<Pending>, reply: &TxnReply) {
-    // The first reply is that of the lane's record.
-    for (pending, op) in batch.into_iter().zip(&reply.replies[1..]) {
+fn answer(batch: Vec<Pending>, revision: Revision, replies: &[OpReply]) {
+    for (pending, op) in batch.into_iter().zip(replies) {
         let done = matches!(op, OpReply::Txn(inner) if inner.succeeded);
         // Whoever waits no more has dropped the other end.
-        let met = Refusal { error: StoreError::Conflict, seen: reply.revision };
-        let _ = pending.reply.send(if done { Ok(reply.revision) } else { Err(met) });
+        let met = Refusal { error: StoreError::Conflict, seen: revision };
+        let _ = pending.reply.send(if done { Ok(revision) } else { Err(met) });
     }
 }
 

@@ -205,6 +205,11 @@ impl State {
 }
 
 impl Pending {
+    /// Whether it puts nothing.
+    pub fn only_deletes(&self) -> bool {
+        self.writes.iter().all(|write| matches!(write.change, PendingChange::Delete))
+    }
+
     /// Operations as etcd counts them.
     pub fn ops(&self) -> usize {
         self.checks.len().max(self.writes.len())

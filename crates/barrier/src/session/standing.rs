@@ -14,7 +14,7 @@ use holdfast_failpoint::{failpoint, switched};
 use holdfast_storage::{Compare, Condition, Error, KeyValue, Op, OpReply, Range, Txn};
 
 use super::roster::{self, Roster};
-use super::{Ground, LANES, Session};
+use super::{Ground, RESERVE, Session};
 use crate::keys::Keys;
 use crate::layout::{self, MemberId};
 use crate::options::Options;
@@ -97,7 +97,7 @@ async fn enter(
     entropy.fill(&mut id);
     let key = layout::member(&id);
     let mut then = vec![Op::put(key.clone(), record::encode(&keys.mac, &key, record))];
-    for number in 0..LANES {
+    for number in 0..=RESERVE {
         let key = layout::lane(&id, number);
         let record = LaneRecord { seq: 0, previous: 0, deletes: Vec::new(), cancelled: None };
         then.push(Op::put(key.clone(), record::encode(&keys.mac, &key, &record)));
@@ -144,7 +144,7 @@ async fn enter_for_certain(storage: &dyn holdfast_storage::Storage, txn: Txn) ->
 fn removal(member: &Bytes, revision: Revision) -> Txn {
     let mut then = vec![Op::delete(member.clone())];
     if let Some(id) = layout::member_of(member) {
-        then.extend((0..LANES).map(|number| Op::delete(layout::lane(&id, number))));
+        then.extend((0..=RESERVE).map(|number| Op::delete(layout::lane(&id, number))));
     }
     Txn { compares: vec![Compare::new(member.clone(), Condition::ModRevision(revision))], then, otherwise: Vec::new() }
 }
@@ -156,12 +156,15 @@ impl Session {
             return Ok(());
         }
         let standing = self.standing.load_full();
+        // A full store refuses some of these and not others.
+        let room = self.mind_room(&standing).await;
         match standing.state {
             State::Barrier if self.may_enter_cached(&standing) => self.set_state(State::Cached).await?,
             State::Cached if !self.may_stay_cached(&standing) => self.set_state(State::Barrier).await?,
             _ => {}
         }
         self.evict_the_silent(&standing).await?;
+        room?;
         self.raise_level(&standing).await
     }
 
@@ -286,9 +289,14 @@ impl Session {
                 let compares = vec![mine.clone(), Compare::new(key.clone(), Condition::ModRevision(revision))];
                 let then = match switched!("mutant.no-tombstone") {
                     true => removal(&key, revision).then,
-                    false => vec![Op::put(key, stored)],
+                    false => vec![Op::put(key.clone(), stored)],
                 };
-                let reply = self.storage.txn(Txn { compares, then, otherwise: Vec::new() }).await?;
+                let txn = |then| Txn { compares: compares.clone(), then, otherwise: Vec::new() };
+                let reply = match self.storage.txn(txn(then)).await {
+                    // A full store takes no tombstone. Whose lanes are left without a record counts as long.
+                    Err(Error::NoSpace) => self.storage.txn(txn(vec![Op::delete(key)])).await?,
+                    sent => sent?,
+                };
                 self.peers.counters.evictions.fetch_add(u64::from(reply.succeeded), Ordering::Relaxed);
                 failpoint!("evict.written").await;
             }

@@ -122,8 +122,12 @@ impl Session {
         self.take_orders(events);
         self.apply_keys(events)?;
         self.apply_members(events);
-        if !self.integrity.check(&self.keys.load(), revision, events) {
+        let full = self.room.was_short_lately(self.clock.boottime());
+        if !self.integrity.check(&self.keys.load(), revision, events, full) {
             return Err(End::Lost("changes are missing, or a lane's record was put back"));
+        }
+        if self.integrity.doubts() {
+            self.wake.notify_one();
         }
         self.witness.lock().note(events);
         if self.peers.talk() {

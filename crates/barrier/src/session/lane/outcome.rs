@@ -61,6 +61,9 @@ impl Lane {
                 Ok(reply) if reply.succeeded => {
                     self.seq += 1;
                     self.revision = (!full).then_some(reply.revision);
+                    if !full {
+                        session.room.there_is();
+                    }
                     return Resolution::Cancelled;
                 }
                 Ok(reply) => {

@@ -1,0 +1,183 @@
+//! Deletes in a full store. It takes no put, so no record of a lane: what only deletes travels without one, and compares the
+//! record of the *reserve* instead, a lane that no batch overwrites.
+//!
+//! Of such a batch whose answer was lost, the reserve is deleted: it cannot be applied any more. Whether it was is not told by the
+//! store, so it is told as unknown. From then on deletes wait for room, too; then the reserve is made again.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use holdfast_storage::{Compare, Condition, Error, Op, Txn};
+
+use super::{ATTEMPTS, FIRST_PAUSE, LONGEST_PAUSE, answer, refuse};
+use crate::layout;
+use crate::record::{self, LaneRecord};
+use crate::session::queue::Pending;
+use crate::session::standing::Standing;
+use crate::session::{RESERVE, Session};
+use crate::view::{Revision, StoreError};
+
+/// Deletes without a record are believed for so long after the store was full.
+const LATELY: Duration = Duration::from_secs(60);
+
+/// Whether the store takes puts, as far as is known.
+#[derive(Default)]
+pub struct Room {
+    short: AtomicBool,
+    /// Boottime in nanoseconds at which it was last short; 0: never.
+    last: AtomicU64,
+    /// The reserve is gone.
+    spent: AtomicBool,
+}
+
+impl Room {
+    /// It took one.
+    pub fn there_is(&self) {
+        self.short.store(false, Ordering::SeqCst);
+    }
+
+    /// It refused one.
+    pub fn there_is_none(&self, now: Duration) {
+        self.short.store(true, Ordering::SeqCst);
+        self.last.store(u64::try_from(now.as_nanos()).unwrap_or(u64::MAX).max(1), Ordering::SeqCst);
+    }
+
+    /// It refused the last one.
+    pub fn is_short(&self) -> bool {
+        self.short.load(Ordering::SeqCst)
+    }
+
+    /// It has refused one within the last minute.
+    pub fn was_short_lately(&self, now: Duration) -> bool {
+        let last = self.last.load(Ordering::SeqCst);
+        last != 0 && now < Duration::from_nanos(last) + LATELY
+    }
+}
+
+impl Session {
+    /// If the store is full, carries out what only deletes and refuses the rest. Answers what is left to a lane.
+    pub(super) async fn delete_alone(&self, batch: Vec<Pending>) -> Vec<Pending> {
+        if !batch.iter().any(Pending::only_deletes) || !matches!(self.is_full().await, Ok(true)) {
+            return batch;
+        }
+        let (deletes, puts) = batch.into_iter().partition(Pending::only_deletes);
+        refuse(puts, &StoreError::NoSpace);
+        self.send_deletes(deletes).await
+    }
+
+    async fn send_deletes(&self, batch: Vec<Pending>) -> Vec<Pending> {
+        for _ in 0..ATTEMPTS {
+            let (standing, keys) = (self.standing.load_full(), self.keys.load_full());
+            if self.is_ordered_to_seal() {
+                refuse(batch, &StoreError::Sealed);
+                return Vec::new();
+            }
+            let reserve = layout::lane(&standing.id, RESERVE);
+            let revision = match self.storage.get(&reserve).await {
+                Ok((Some(item), _)) => item.mod_revision,
+                Ok((None, _)) => {
+                    self.room.spent.store(true, Ordering::SeqCst);
+                    return batch;
+                }
+                Err(error) => {
+                    refuse(batch, &error.into());
+                    return Vec::new();
+                }
+            };
+            let deletes =
+                |pending: &Pending| pending.writes.iter().map(|write| Op::delete(write.key.clone())).collect();
+            let txn = Txn {
+                compares: vec![
+                    standing.fence(),
+                    Compare::new(layout::GENERATION, Condition::ModRevision(keys.generation)),
+                    Compare::new(reserve.clone(), Condition::ModRevision(revision)),
+                ],
+                then: batch.iter().map(|pending| pending.with(deletes(pending))).collect(),
+                otherwise: vec![Op::get(standing.key.clone()), Op::get(layout::GENERATION)],
+            };
+            let sent = self.clock.boottime();
+            match self.storage.txn(txn).await {
+                Ok(reply) if reply.succeeded => {
+                    self.confirm(&standing, sent);
+                    self.show_conflicts(&reply);
+                    answer(batch, reply.revision, &reply.replies);
+                    return Vec::new();
+                }
+                Ok(reply) => match self.catch_up(&standing, &keys, &reply).await {
+                    Ok(()) | Err(StoreError::Conflict) => tokio::time::sleep(FIRST_PAUSE).await,
+                    Err(error) => {
+                        refuse(batch, &error);
+                        return Vec::new();
+                    }
+                },
+                Err(error @ (Error::Unreachable(_) | Error::Failed(_) | Error::TooLarge(_))) => {
+                    refuse(batch, &error.into());
+                    return Vec::new();
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "the outcome of deletes in a full store is unknown");
+                    self.spend(&reserve, revision).await;
+                    refuse(batch, &StoreError::Unavailable("whether it was deleted is not known".to_owned()));
+                    return Vec::new();
+                }
+            }
+        }
+        refuse(batch, &StoreError::Unavailable("the store does not take the deletion".to_owned()));
+        Vec::new()
+    }
+
+    /// Deletes the reserve of this revision: when this returns, no batch that compared it can be applied any more.
+    async fn spend(&self, reserve: &Bytes, revision: Revision) {
+        self.room.spent.store(true, Ordering::SeqCst);
+        let compares = vec![Compare::new(reserve.clone(), Condition::ModRevision(revision))];
+        let txn = Txn { compares, then: vec![Op::delete(reserve.clone())], otherwise: Vec::new() };
+        let mut pause = FIRST_PAUSE;
+        while let Err(error) = self.storage.txn(txn.clone()).await {
+            tracing::debug!(%error, "the reserve is not spent yet");
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+    }
+
+    /// Whether the store takes no puts: it refuses one for that also where its condition does not hold, as none does of a
+    /// key that never exists.
+    async fn is_full(&self) -> Result<bool, Error> {
+        let compares = vec![Compare::new(layout::NEVER, Condition::Exists)];
+        let txn = Txn { compares, then: vec![Op::put(layout::NEVER, "")], otherwise: Vec::new() };
+        match self.storage.txn(txn).await {
+            Ok(_) => {
+                self.room.there_is();
+                Ok(false)
+            }
+            Err(Error::NoSpace) => {
+                self.room.there_is_none(self.clock.boottime());
+                Ok(true)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Finds out about deletes without a record, and makes the reserve again.
+    pub(in crate::session) async fn mind_room(&self, standing: &Standing) -> Result<(), StoreError> {
+        if self.integrity.doubts() {
+            let full = self.is_full().await?;
+            self.integrity.judge(full);
+        }
+        if !self.room.spent.load(Ordering::SeqCst) || self.room.is_short() {
+            return Ok(());
+        }
+        let (keys, key) = (self.keys.load_full(), layout::lane(&standing.id, RESERVE));
+        let record = LaneRecord { seq: 0, previous: 0, deletes: Vec::new(), cancelled: None };
+        let txn = Txn {
+            compares: vec![standing.fence(), Compare::new(key.clone(), Condition::Absent)],
+            then: vec![Op::put(key.clone(), record::encode(&keys.mac, &key, &record))],
+            otherwise: vec![Op::get(key)],
+        };
+        let reply = self.storage.txn(txn).await?;
+        if reply.succeeded || Standing::found(&reply.replies).is_some() {
+            self.room.spent.store(false, Ordering::SeqCst);
+        }
+        Ok(())
+    }
+}
