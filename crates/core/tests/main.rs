@@ -6,6 +6,7 @@ mod audit;
 mod batch;
 mod bench;
 mod explain;
+mod full;
 mod identity;
 mod keyholders;
 mod lifecycle;

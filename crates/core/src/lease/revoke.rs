@@ -144,7 +144,7 @@ impl Leases {
     async fn claim(&self, lease_id: &str, force: bool, guard: &Guard) -> Result<Claim, Error> {
         loop {
             let Some((mut record, revision)) = self.record(lease_id).await? else { return Ok(Claim::Absent) };
-            let now = self.now();
+            let (now, due) = (self.now(), record.due);
             let before = record.revoking.take().unwrap_or_default();
             if !force && before.claimed_until.is_some_and(|until| until > now) {
                 return Ok(Claim::Theirs(before.error));
@@ -159,6 +159,12 @@ impl Leases {
                 Ok(claim) => return Ok(Claim::Ours(Box::new(record), claim)),
                 Err(StoreError::Conflict) if !self.still_holds(guard).await? => return Ok(Claim::Theirs(None)),
                 Err(StoreError::Conflict) => {}
+                // A full store takes no claim, but it takes the deletion afterwards. Who else comes meanwhile does outside
+                // what is done twice as well as once.
+                Err(StoreError::NoSpace) => {
+                    record.due = due;
+                    return Ok(Claim::Ours(Box::new(record), revision));
+                }
                 Err(error) => return Err(error.into()),
             }
         }

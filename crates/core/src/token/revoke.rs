@@ -3,7 +3,7 @@
 
 use futures::future::BoxFuture;
 use holdfast_failpoint::failpoint;
-use holdfast_logical::{Check, Namespace, StoreError, Txn};
+use holdfast_logical::{Check, Namespace, Revision, StoreError, Txn};
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -25,6 +25,16 @@ struct Revoking {
     token: Token,
     /// As it was begun, so that whoever finishes it does the same.
     children: Children,
+}
+
+/// How the first commit of a revocation went.
+enum Killed {
+    /// There is no such token.
+    Absent,
+    /// The token is useless; the rest is to be done.
+    Dead(Revoking),
+    /// The store has no room for a record of the rest: that goes first, then the entry of this revision.
+    NoRoom(Token, Revision),
 }
 
 impl Tokens {
@@ -81,20 +91,33 @@ impl Tokens {
     fn revoke_with<'a>(&'a self, hash: &'a str, children: Children) -> BoxFuture<'a, Result<(), Error>> {
         Box::pin(async move {
             match self.kill(hash, children).await? {
-                Some(revoking) => {
+                Killed::Dead(revoking) => {
                     failpoint!("token.revoke.killed").await;
-                    self.clear(hash, &revoking.token, revoking.children).await
+                    self.clear(hash, revoking.children).await?;
+                    failpoint!("token.revoke.before-end").await;
+                    self.view.commit(self.end(hash, &revoking.token)).await?;
+                    Ok(())
                 }
-                None => Ok(()),
+                Killed::NoRoom(token, revision) => {
+                    // Whatever cannot be undone now is undone when its own time is over; the token is dead in any case.
+                    let cleared = self.clear(hash, children).await;
+                    let mut txn = self.end(hash, &token);
+                    txn.check(self.view.path(&id_key(hash)), Check::At(revision));
+                    txn.delete(self.view.path(&id_key(hash)));
+                    self.view.commit(txn).await?;
+                    cleared
+                }
+                Killed::Absent => Ok(()),
             }
         })
     }
 
-    /// Makes the token useless, in one commit. Answers the entry of one that is to be cleared.
-    async fn kill(&self, hash: &str, children: Children) -> Result<Option<Revoking>, Error> {
+    /// Makes the token useless, in one commit.
+    async fn kill(&self, hash: &str, children: Children) -> Result<Killed, Error> {
         loop {
             let Some((token, revision)) = self.view.get_json::<Token>(&id_key(hash)).await? else {
-                return Ok(self.view.get_json(&revoking_key(hash)).await?.map(|(revoking, _)| revoking));
+                let begun = self.view.get_json(&revoking_key(hash)).await?;
+                return Ok(begun.map_or(Killed::Absent, |(revoking, _)| Killed::Dead(revoking)));
             };
             let revoking = Revoking { token, children };
             let mut txn = Txn::new();
@@ -102,14 +125,16 @@ impl Tokens {
             txn.delete(self.view.path(&id_key(hash)));
             txn.put_json(self.view.path(&revoking_key(hash)), &revoking)?;
             match self.view.commit(txn).await {
-                Ok(_) => return Ok(Some(revoking)),
+                Ok(_) => return Ok(Killed::Dead(revoking)),
                 Err(StoreError::Conflict) => {}
+                Err(StoreError::NoSpace) => return Ok(Killed::NoRoom(revoking.token, revision)),
                 Err(error) => return Err(error.into()),
             }
         }
     }
 
-    async fn clear(&self, hash: &str, token: &Token, children: Children) -> Result<(), Error> {
+    /// Undoes what hangs on the token.
+    async fn clear(&self, hash: &str, children: Children) -> Result<(), Error> {
         for child in self.view.list(&format!("parent/{hash}/"), "", 0).await? {
             match children {
                 Children::Revoke => self.revoke_with(&child, Children::Revoke).await?,
@@ -120,7 +145,11 @@ impl Tokens {
         self.leases.revoke_token(hash).await.map_err(holdfast_logical::Error::from)?;
         failpoint!("token.revoke.leases-done").await;
         storage::wipe_folder(&self.cubbyhole, format!("{hash}/")).await?;
-        failpoint!("token.revoke.before-end").await;
+        Ok(())
+    }
+
+    /// Forgets it.
+    fn end(&self, hash: &str, token: &Token) -> Txn {
         let mut txn = Txn::new();
         txn.delete(self.view.path(&revoking_key(hash)));
         if let Some(path) = listed_at(token, hash) {
@@ -129,8 +158,7 @@ impl Tokens {
         if let Some(at) = token.expires {
             txn.merge(self.leases.unschedule_token(hash, at));
         }
-        self.view.commit(txn).await?;
-        Ok(())
+        txn
     }
 
     async fn set_free(&self, parent: &str, child: &str) -> Result<(), Error> {
