@@ -181,7 +181,8 @@ async fn barrier_options(config: &Config, storage: &StorageConfig, api_addr: &st
         info!("there is no cluster_addr: if other servers share the store, all ask it before each read");
     }
     if matches!(storage, StorageConfig::Etcd(_)) {
-        options.pulse = Some(Pulse(open_storage(storage).await?));
+        let storage = storage.clone();
+        options.pulse = Some(Pulse::start(async move { open_storage(&storage).await }).await?);
     }
     options.labels = labels.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
     Ok(options)

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use holdfast_storage::Storage;
+use tokio::runtime::{Builder, Handle};
+use tokio::sync::{oneshot, watch};
 
 use crate::level::Levels;
 use crate::peer::PeerNet;
@@ -27,18 +29,51 @@ pub struct Options {
     pub levels: Levels,
     /// The way to other replicas. Without one this replica reads from memory only when it is alone.
     pub peers: Option<Arc<dyn PeerNet>>,
-    /// The same store over a connection of its own, for heartbeats: they must not wait behind much data. Default: the one of
-    /// everything else.
+    /// Where heartbeats run. Default: beside everything else.
     pub pulse: Option<Pulse>,
 }
 
-/// See [`Options::pulse`].
+/// A thread of its own for heartbeats, with a connection of its own to the store: they wait neither behind much data nor for
+/// tasks that keep the processor.
 #[derive(Clone)]
-pub struct Pulse(pub Arc<dyn Storage>);
+pub struct Pulse {
+    pub(crate) storage: Arc<dyn Storage>,
+    pub(crate) runtime: Handle,
+    /// The thread ends with the last of these.
+    _end: Arc<watch::Sender<()>>,
+}
+
+impl Pulse {
+    /// Starts the thread. `open` connects to the store on it.
+    pub async fn start<F, E>(open: F) -> Result<Self, E>
+    where
+        F: Future<Output = Result<Arc<dyn Storage>, E>> + Send + 'static,
+        E: From<std::io::Error> + Send + 'static,
+    {
+        let (end, mut ended) = watch::channel(());
+        let (tell, told) = oneshot::channel();
+        let beat = move || {
+            let runtime = match Builder::new_current_thread().enable_all().build() {
+                Ok(runtime) => runtime,
+                Err(error) => return drop(tell.send(Err(error.into()))),
+            };
+            runtime.block_on(async {
+                // Who does not wait for it any more has dropped both ends.
+                let _ = tell.send(open.await.map(|storage| (storage, Handle::current())));
+                let _ = ended.changed().await;
+            });
+        };
+        std::thread::Builder::new().name("heartbeat".to_owned()).spawn(beat)?;
+        let started =
+            told.await.unwrap_or_else(|_| Err(std::io::Error::other("the thread of heartbeats ended").into()));
+        let (storage, runtime) = started?;
+        Ok(Self { storage, runtime, _end: Arc::new(end) })
+    }
+}
 
 impl std::fmt::Debug for Pulse {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(self.0.kind())
+        f.write_str(self.storage.kind())
     }
 }
 

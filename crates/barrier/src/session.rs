@@ -1,8 +1,8 @@
 //! An open barrier: one member of the cluster, from join to leave.
 //!
 //! Tasks: one *watch* feeds the cache, the roster and the keys (`watcher`); two *lanes* carry batches of writes (`lane`); a
-//! *heartbeat* proves that the member key still stands (`heartbeat`); `standing` changes our own state and looks after dead
-//! members. Requests come in at the bottom of this file and in `reading`, `listing`, `rotation`, `fsck`.
+//! *heartbeat* proves that the member key still stands (`heartbeat`, on a thread of its own); `standing` changes our own state
+//! and looks after dead members. Requests come in at the bottom of this file and in `reading`, `listing`, `rotation`, `fsck`.
 //!
 //! Replicas that can talk to each other (`peers`, `acks`) all read from memory, and no answer leaves before all show what it
 //! shows (`gate`). One that cannot be talked to, or is slow, asks the store before each read (barrier mode).
@@ -196,7 +196,7 @@ impl Session {
         session.look_at_gate();
         let mut tasks = vec![
             tokio::spawn(watcher::run(session.clone())),
-            tokio::spawn(heartbeat::run(session.clone())),
+            heartbeat::start(session.clone()),
             tokio::spawn(standing::run(session.clone())),
             tokio::spawn(peers::run(session.clone())),
         ];

@@ -152,11 +152,33 @@ async fn a_batch_whose_lane_is_gone_is_told_as_it_went() {
     assert_eq!(holdfast_barrier::Store::get(&*two, "b").await.unwrap().unwrap().revision, written);
 }
 
+async fn pulse_of(storage: Arc<dyn Storage>) -> Pulse {
+    Pulse::start(async { Ok::<_, std::io::Error>(storage) }).await.unwrap()
+}
+
+/// Work that does not yield holds up everything else for longer than a heartbeat entitles to, not the heartbeat.
+#[tokio::test]
+async fn a_process_that_is_busy_goes_on_reading_from_memory() {
+    let storage = Arc::new(MemoryStorage::new());
+    let options = Options { pulse: Some(pulse_of(storage.clone()).await), ..Options::default() };
+    let barrier = Barrier::open_with(storage, Arc::new(SystemClock), Arc::new(SystemEntropy), options);
+    barrier.initialize(&root()).await.unwrap();
+    barrier.unseal(root()).await.unwrap();
+    until("it reads from memory", || async { barrier.status().is_some_and(|status| status.reads_memory) }).await;
+    let start = std::time::Instant::now();
+    while start.elapsed() < std::time::Duration::from_secs(5) {
+        std::thread::sleep(std::time::Duration::from_millis(20));
+        assert!(barrier.status().unwrap().reads_memory, "{:?}", start.elapsed());
+    }
+    assert_eq!(barrier.status().unwrap().demotions, 0);
+}
+
 /// One that was evicted and does not know it, as its heartbeats go nowhere; its id; the one that evicted it.
 async fn evicted() -> (Arc<Barrier>, String, Arc<Barrier>) {
     let (store, pulse) = (Faulty::new(), Faulty::new());
     pulse.cut_off(true);
-    let options = Options { instance: "one".to_owned(), pulse: Some(Pulse(Arc::new(pulse))), ..Options::default() };
+    let pulse = Some(pulse_of(Arc::new(pulse)).await);
+    let options = Options { instance: "one".to_owned(), pulse, ..Options::default() };
     let clock = Arc::new(SystemClock);
     let one = Barrier::open_with(Arc::new(store.clone()), clock, Arc::new(SystemEntropy), options);
     one.initialize(&root()).await.unwrap();

@@ -1,7 +1,8 @@
 //! Proof through raft that our member key still stands: what a cached read rests on.
 //!
 //! A delete of a key that never exists, if the member key is as we know it: it changes nothing, makes no revision and no event, is
-//! taken by a full store, and its answer is that of this very request.
+//! taken by a full store, and its answer is that of this very request. It runs on a thread of its own where there is one
+//! ([`crate::Pulse`]): a busy process is no dead one.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -9,6 +10,7 @@ use std::time::Duration;
 
 use holdfast_failpoint::switched;
 use holdfast_storage::{Op, OpReply, Txn};
+use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::Session;
@@ -19,8 +21,16 @@ const EVERY: Duration = Duration::from_millis(500);
 /// Longest time the watch may be behind what a heartbeat has seen.
 const MAX_LAG: Duration = Duration::from_secs(1);
 
+/// Starts to beat.
+pub(super) fn start(session: Arc<Session>) -> JoinHandle<()> {
+    match session.options.pulse.as_ref().map(|pulse| pulse.runtime.clone()) {
+        Some(runtime) => runtime.spawn(run(session)),
+        None => tokio::spawn(run(session)),
+    }
+}
+
 /// Beats for ever.
-pub(super) async fn run(session: Arc<Session>) {
+async fn run(session: Arc<Session>) {
     let mut behind: Option<(i64, Instant)> = None;
     loop {
         session.beat(&mut behind).await;
@@ -53,7 +63,7 @@ impl Session {
             then: vec![Op::delete(layout::NEVER)],
             otherwise: vec![Op::get(standing.key.clone())],
         };
-        let storage = self.options.pulse.as_ref().map_or(&self.storage, |pulse| &pulse.0);
+        let storage = self.options.pulse.as_ref().map_or(&self.storage, |pulse| &pulse.storage);
         let reply = match storage.txn(txn).await {
             Ok(reply) => reply,
             Err(error) => return tracing::debug!(%error, "a heartbeat was not answered"),
