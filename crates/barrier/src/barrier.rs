@@ -233,10 +233,11 @@ impl Barrier {
         self.open.load().as_ref().map(|session| session.violations())
     }
 
-    /// Whether the store has confirmed this member within `window`. Not so when sealed, when the store does not answer, and
-    /// for a moment after an eviction.
-    pub fn confirmed_within(&self, window: Duration) -> bool {
-        self.open.load().as_ref().is_some_and(|session| session.confirmed_within(window))
+    /// Whether answers can leave: the store has confirmed this member within `window`, and every replica that reads from memory
+    /// was heard within it, itself or through others. Not so when sealed, when the store does not answer, and for a moment
+    /// after an eviction.
+    pub fn can_answer(&self, window: Duration) -> bool {
+        self.open.load().as_ref().is_some_and(|session| session.can_answer(window))
     }
 
     /// How this replica does among the others; `None` when sealed.

@@ -4,11 +4,11 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use holdfast_barrier::{Mode, Store, StoreError};
+use holdfast_barrier::{Mode, Options, Store, StoreError};
 use holdfast_storage::{Error, MemoryStorage, Op, Range, Storage, Txn};
 
-use crate::hub::{Hub, Three, delete_member, evictions, open_on, three, until_all_cached};
-use crate::support::{create, open, put, read, until};
+use crate::hub::{Hub, Jumping, Three, delete_member, evictions, open_on, open_with, three, until_all_cached};
+use crate::support::{Faulty, create, open, put, read, until};
 
 /// A wait that nothing but an eviction can explain; far longer than what a busy machine does to a round trip.
 const STALL: Duration = Duration::from_secs(2);
@@ -208,6 +208,31 @@ async fn who_is_cut_off_from_all_others_goes_on_by_asking_the_store() {
     put(&c, "k", "3").await.unwrap();
     assert_eq!(read(&b, "k").await.unwrap(), "3");
     until_all_cached(&[&a, &b, &c]).await;
+}
+
+/// It lost its record to another, which it does not reach and which then lost the store; it may not evict that for a minute.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_waits_for_one_that_it_cannot_hear_says_that_it_cannot_answer() {
+    const WINDOW: Duration = Duration::from_secs(10);
+    let (hub, storage, clock) = (Arc::new(Hub::default()), MemoryStorage::new(), Arc::new(Jumping::default()));
+    let (at_a, at_b) = (Faulty::over(storage.clone()), Faulty::over(storage.clone()));
+    let a = open_on(&hub, Arc::new(at_a.clone()), "a").await;
+    let b = open_with(&hub, Arc::new(at_b.clone()), "b", clock.clone(), Options::default()).await;
+    until_all_cached(&[&a, &b]).await;
+    assert!(a.can_answer(WINDOW) && b.can_answer(WINDOW));
+    at_b.cut_off(true);
+    hub.cut("a", "b");
+    until("b is evicted", || async { evictions(&[&a]) == 1 }).await;
+    at_a.cut_off(true);
+    at_b.cut_off(false);
+    until("b goes on", || async { b.status().is_some_and(|status| status.rejoins == 1) && b.can_answer(WINDOW) }).await;
+    clock.forward(WINDOW);
+    tokio::time::timeout(STALL, put(&b, "k", "1")).await.expect_err("it waits for nobody");
+    let confirmed = || b.status().is_some_and(|status| status.confirmed_ago.is_some_and(|ago| ago < WINDOW));
+    assert!(confirmed() && !b.can_answer(WINDOW));
+    clock.forward(Duration::from_secs(60));
+    until("the other is out", || async { evictions(&[&b]) == 1 && b.can_answer(WINDOW) }).await;
+    put(&b, "k", "2").await.unwrap();
 }
 
 /// Its record vanishes: it is counted on as long as it may still think to be entitled, then goes on under a new id.

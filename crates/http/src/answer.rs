@@ -25,6 +25,7 @@ pub fn write(answer: Answer) -> Response<Outgoing> {
         Answer::Empty => response(204, JSON, Vec::new()),
         Answer::Envelope { status, envelope, top_level: false } => json(status, &*envelope),
         Answer::Envelope { status, envelope, top_level: true } => json(status, &with_top_level(&envelope)),
+        Answer::Bare { status: 503, body } => again(json(503, &body)),
         Answer::Bare { status, body } => json(status, &body),
         Answer::Raw { status, content_type, body, max_age } => {
             let content_type = HeaderValue::from_str(&content_type)
@@ -51,13 +52,16 @@ pub fn write(answer: Answer) -> Response<Outgoing> {
         }
         Answer::Error(error) => {
             let refusal = status::of(&error);
-            let mut response = json(refusal.status, &refusal.body);
-            if refusal.retry {
-                response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
-            }
-            response
+            let response = json(refusal.status, &refusal.body);
+            if refusal.retry { again(response) } else { response }
         }
     }
+}
+
+/// The same request may work in a moment.
+fn again(mut response: Response<Outgoing>) -> Response<Outgoing> {
+    response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+    response
 }
 
 /// An error with this status and text, or with an empty list when the text is empty.
@@ -126,6 +130,15 @@ mod tests {
             "{\"request_id\":\"r\",\"lease_id\":\"\",\"renewable\":false,\"lease_duration\":0,\"data\":{\"a\":1},\
              \"wrap_info\":null,\"warnings\":null,\"auth\":null,\"mount_type\":\"\"}\n"
         );
+    }
+
+    #[test]
+    fn health_that_is_not_well_says_when_to_ask_again() {
+        let retry = |status| {
+            let response = write(Answer::Bare { status, body: json!({}) });
+            response.headers().get(header::RETRY_AFTER).cloned()
+        };
+        assert_eq!((retry(503), retry(501), retry(200)), (Some(HeaderValue::from_static("1")), None, None));
     }
 
     #[tokio::test]

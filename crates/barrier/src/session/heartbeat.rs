@@ -48,10 +48,11 @@ impl Session {
         }
     }
 
-    /// Was the last heartbeat that held sent within `window`?
-    pub(crate) fn confirmed_within(&self, window: Duration) -> bool {
-        let confirmed = self.confirmed.load(Ordering::SeqCst);
-        confirmed != 0 && self.clock.boottime() < Duration::from_nanos(confirmed) + window
+    /// Was the last heartbeat that held sent within `window`, and is nobody silent for longer whom answers wait for?
+    pub(crate) fn can_answer(&self, window: Duration) -> bool {
+        let (confirmed, now) = (self.confirmed.load(Ordering::SeqCst), self.clock.boottime());
+        let confirmed = confirmed != 0 && now < Duration::from_nanos(confirmed) + window;
+        confirmed && !self.roster.lock().any_mute(now, window)
     }
 
     async fn beat(&self, behind: &mut Option<(i64, Instant)>) {

@@ -122,6 +122,12 @@ impl Roster {
         asking.any(|(key, peer)| now >= self.acks.heard_at(key).max(peer.since) + UNHEARD)
     }
 
+    /// Somebody reads from memory of whom nothing was heard for so long.
+    pub fn any_mute(&self, now: Duration, longest: Duration) -> bool {
+        let mut cached = self.peers.iter().filter(|(_, peer)| peer.state == State::Cached);
+        cached.any(|(key, peer)| now >= self.acks.heard_at(key).max(peer.since) + longest)
+    }
+
     /// Takes over what an older roster knew beyond the records in the store: what was said, who is still counted.
     pub fn succeed(&mut self, old: Self, own: &Bytes, now: Duration) {
         for (key, peer) in old.peers {

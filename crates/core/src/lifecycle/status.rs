@@ -8,8 +8,9 @@ use serde_json::{Value, json};
 use super::SealConfig;
 use crate::{Core, Error};
 
-/// How long the store may be silent until a replica calls itself not ready. Elections and short breaks are shorter.
-const STORE_AWAY: Duration = Duration::from_secs(10);
+/// How long the store, or a replica that is waited for, may be silent until a replica calls itself not ready. Elections,
+/// evictions and short breaks are shorter.
+const SILENCE: Duration = Duration::from_secs(10);
 
 impl Core {
     /// `GET sys/seal-status`.
@@ -60,15 +61,15 @@ impl Core {
         })
     }
 
-    /// `GET sys/health`: status and body. The parameters choose other status codes. With `require_store` a server whose
-    /// store has not confirmed it for [`STORE_AWAY`] answers as a sealed one: it can serve next to nothing.
+    /// `GET sys/health`: status and body. The parameters choose other status codes. With `require_store` a server that
+    /// could not answer for [`SILENCE`] answers as a sealed one.
     pub async fn health(&self, parameters: &BTreeMap<&str, u16>, require_store: bool) -> (u16, Health) {
         let (config, open) = (self.config(), self.open());
         let code = |name: &str, default: u16| parameters.get(name).copied().unwrap_or(default);
         // A store that does not answer looks like a sealed server: it does not serve, and trying again may help.
         let initialized = open.is_some() || config.barrier.initialized().await.unwrap_or(true);
         let status = match (&open, initialized) {
-            (Some(_), _) if require_store && !config.barrier.confirmed_within(STORE_AWAY) => code("sealedcode", 503),
+            (Some(_), _) if require_store && !config.barrier.can_answer(SILENCE) => code("sealedcode", 503),
             (Some(_), _) => code("activecode", 200),
             (None, true) => code("sealedcode", 503),
             (None, false) => code("uninitcode", 501),
