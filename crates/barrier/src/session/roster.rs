@@ -203,6 +203,11 @@ impl Roster {
         peer.failures == FAILURES
     }
 
+    /// The store is another than the one of which this was said. Who may read from memory is counted on.
+    pub fn forget_what_was_said(&mut self) {
+        self.acks = Acks::default();
+    }
+
     /// It is our own after all.
     pub fn forget(&mut self, key: &Bytes) {
         self.peers.remove(key);

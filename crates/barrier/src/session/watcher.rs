@@ -159,7 +159,7 @@ impl Session {
         // What was told to others under this record holds no more.
         self.confirmed.store(0, Ordering::SeqCst);
         if went_back {
-            *self.roster.lock() = Roster::default();
+            self.roster.lock().forget_what_was_said();
             if let Err(error) = self.leave_behind().await {
                 tracing::warn!(%error, "cannot join again");
             }

@@ -5,8 +5,13 @@ use crate::keyring::Keyring;
 
 fn put(mac: &MacKey, state: State, revision: Revision) -> Event {
     let key = layout::member(&[1; 16]);
-    let record =
-        MemberRecord { state, instance: "a".to_owned(), formats: Levels::default(), labels: Default::default(), peer: None };
+    let record = MemberRecord {
+        state,
+        instance: "a".to_owned(),
+        formats: Levels::default(),
+        labels: Default::default(),
+        peer: None,
+    };
     let value = record::encode(mac, &key, &record);
     Event::Put(KeyValue { key, value, create_revision: 1, mod_revision: revision })
 }
@@ -71,4 +76,16 @@ fn a_record_that_vanishes_while_cached_counts_on() {
     let key = layout::member(&[1; 16]);
     roster.apply(&Event::Delete { key, mod_revision: 6 }, &mac, Duration::from_secs(1));
     assert!(!roster.is_empty());
+}
+
+#[test]
+fn who_reads_from_memory_counts_on_when_what_was_said_is_forgotten() {
+    let mac = MacKey::new(&Keyring::generate(&SeededEntropy::new(1), Timestamp::UNIX_EPOCH));
+    let mut roster = Roster::default();
+    roster.apply(&put(&mac, State::Cached, 5), &mac, Duration::ZERO);
+    let key = layout::member(&[1; 16]);
+    roster.hear(key, &Ack { record: 5, applied: 9, beat: 1, ..Ack::default() }, Duration::ZERO);
+    assert_eq!(roster.shown_by_all(Duration::ZERO), 9);
+    roster.forget_what_was_said();
+    assert_eq!(roster.shown_by_all(Duration::ZERO), 5, "its own record, which it has applied");
 }
