@@ -372,6 +372,10 @@ impl Store for Barrier {
     fn is_unchanged(&self, mark: &Mark) -> bool {
         self.open.load().as_ref().is_some_and(|session| session.is_unchanged(mark))
     }
+
+    fn member(&self) -> Option<String> {
+        self.session().ok()?.confirmed_member()
+    }
 }
 
 /// The condition of the store that a check is.

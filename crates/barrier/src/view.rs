@@ -138,6 +138,13 @@ pub trait Store: Send + Sync + 'static {
     /// Applies the transaction; returns its revision.
     async fn commit(&self, txn: Txn) -> Result<Revision, StoreError>;
 
+    /// The member of the cluster that writes here: an id that is never used twice. `None` unless the store has confirmed
+    /// lately that it still is one; what somebody else may have taken over must not be begun then. A store of its own
+    /// has one member, without a name.
+    fn member(&self) -> Option<String> {
+        Some(String::new())
+    }
+
     /// The state that the reads of the current request show, if they show it without a wait.
     fn mark(&self) -> Option<Mark> {
         None
@@ -303,6 +310,11 @@ impl View {
         let mut txn = Txn::new();
         txn.delete(self.path(path));
         self.store.commit(txn).await
+    }
+
+    /// The member of the cluster that writes here, if that is still sure; see [`Store::member`].
+    pub fn member(&self) -> Option<String> {
+        self.store.member()
     }
 
     /// Applies a transaction over full paths made by [`View::path`] of this or another window of the same store.

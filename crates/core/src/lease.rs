@@ -171,6 +171,9 @@ pub enum Error {
     /// Token, mount or binding changed while the credential was made; it was taken back: 503.
     #[error("the token or the mount changed while the credential was made; it was revoked, try again")]
     Raced,
+    /// Something is made at this moment in what is to go: 503.
+    #[error("a credential is being made, or its maker died less than a minute ago; try again")]
+    Making,
     /// Outside work took longer than [`OUTSIDE_DEADLINE`]; it was revoked: 503.
     #[error("the outside system did not answer in {} s", OUTSIDE_DEADLINE.as_secs())]
     Timeout,
@@ -247,7 +250,7 @@ impl From<Error> for holdfast_logical::Error {
             | Error::PastMax
             | Error::BadBinding(_) => Self::Invalid(error.to_string()),
             Error::Released(_) => Self::Denied(error.to_string()),
-            Error::Raced | Error::Timeout => Self::Unavailable(error.to_string()),
+            Error::Raced | Error::Making | Error::Timeout => Self::Unavailable(error.to_string()),
             Error::MountGone => Self::Internal(error.to_string()),
             Error::Backend(error) => error,
             Error::Store(error) => error.into(),

@@ -294,6 +294,7 @@ impl Open {
     /// Removes a mount that was closed: tokens and leases first, then the row, then the storage.
     pub async fn finish_unmount(&self, record: &Record) -> Result<(), Error> {
         self.empty_mount(record).await?;
+        self.leases.end_intents_of_mount(&record.uuid).await.map_err(holdfast_logical::Error::from)?;
         failpoint!("unmount.leases-revoked").await;
         self.lockout.wipe(&record.uuid).await?;
         self.mounts.remove(record).await

@@ -86,6 +86,13 @@ pub trait Backend: Send + Sync + 'static {
         Ok(())
     }
 
+    /// Ends what a member of the cluster that is gone (`View::member`) may still have under way where the credential was
+    /// being made: it may have been paused rather than dead. Called before the revocation. Whether it is sure that nothing
+    /// of it goes on.
+    async fn cut_off(&self, _internal: &Map<String, Value>, _member: &str) -> Result<bool, Error> {
+        Ok(false)
+    }
+
     /// Limits for a renewal, read anew from the role: (default ttl, max ttl). `None`: those of the mount.
     async fn lease_limits(
         &self,

@@ -8,6 +8,7 @@ use serde_json::{Map, Value, json};
 
 use crate::{
     engine::Database,
+    member::Member,
     postgres::{self, Pool},
     statements, username,
 };
@@ -187,6 +188,11 @@ impl Database {
         Ok((config, pool))
     }
 
+    /// The member of the cluster that this replica is now.
+    pub fn member(&self) -> Member {
+        Member::now(&self.services.view)
+    }
+
     pub async fn read_config(&self, name: &str) -> Result<Response, Error> {
         let (config, _) = self.config(name).await?.ok_or_else(Error::not_found)?;
         Ok(Response::data(config.to_json()))
@@ -234,12 +240,12 @@ impl Database {
 
     async fn verify(&self, config: &Config) -> Result<(), Error> {
         let pool = Pool::new(config)?;
-        let session = pool.open_with(&config.password).await;
+        let session = pool.open_with(&config.password, &self.member()).await;
         let outcome = match session {
-            Ok(session) => session.run("SELECT 1").await,
+            Ok(session) => session.ask("SELECT 1").await,
             Err(error) => Err(error),
         };
-        outcome.map_err(|error| {
+        outcome.map(drop).map_err(|error| {
             Error::Invalid(format!("error creating database object: error verifying connection: {error}"))
         })
     }

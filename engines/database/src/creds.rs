@@ -10,6 +10,7 @@ use serde_json::{Map, Value, json};
 use crate::{
     config::Config,
     engine::Database,
+    member::{Member, application_name},
     postgres::{Pool, User},
     username,
 };
@@ -44,6 +45,9 @@ impl Database {
         if role.creation_statements.is_empty() {
             return Err(Error::Invalid(format!("the role {name:?} has no creation_statements")));
         }
+        // Who begins it; the intent is stored afterwards.
+        let member = self.member();
+        member.check()?;
         let services = &self.services;
         let source = username::Source {
             display_name: &request.caller.display_name,
@@ -73,7 +77,7 @@ impl Database {
         let (ttl, max_ttl) = (role.default_ttl(), role.max_ttl());
         let create = async move {
             let user = User { name: &username, password: &password, expiration: Some(expiration) };
-            let session = pool.session().await?;
+            let session = pool.session(&member).await?;
             // A creation that fails is taken back by dropping the user, which must not be somebody else's. With 503 the
             // leases know that nothing was begun.
             if session.has_user(user.name).await? {
@@ -105,7 +109,7 @@ impl Database {
         let (_, pool) = self.pool(&lease.db_name).await?;
         let expiration = Some(after(self.services.clock.now(), ttl));
         let user = User { name: &lease.username, password: "", expiration };
-        let session = pool.session().await?;
+        let session = pool.session(&self.member()).await?;
         session.renew(&user, &lease.renew_statements).await?;
         pool.give_back(session);
         Ok(())
@@ -117,7 +121,17 @@ impl Database {
         let role = self.role(&lease.role).await?;
         let revocation = role.map_or(lease.revocation_statements, |role| role.revocation_statements);
         let (_, pool) = self.pool(&lease.db_name).await?;
-        revoke(&pool, &lease.username, &revocation).await
+        revoke(&pool, &self.member(), &lease.username, &revocation).await
+    }
+
+    /// Ends the sessions of a member that is gone, where a user was being made. Whether none is left.
+    pub async fn cut_off(&self, internal: &Map<String, Value>, id: &str) -> Result<bool, Error> {
+        let lease = Lease::read(internal)?;
+        let (_, pool) = self.pool(&lease.db_name).await?;
+        let session = pool.session(&self.member()).await?;
+        let all = session.end_sessions(&application_name(id)).await?;
+        pool.give_back(session);
+        Ok(all)
     }
 
     /// A password by the policy of the connection.
@@ -126,9 +140,9 @@ impl Database {
     }
 }
 
-async fn revoke(pool: &Pool, username: &str, revocation: &[String]) -> Result<(), Error> {
+async fn revoke(pool: &Pool, member: &Member, username: &str, revocation: &[String]) -> Result<(), Error> {
     let user = User { name: username, password: "", expiration: None };
-    let session = pool.session().await?;
+    let session = pool.session(member).await?;
     session.revoke(&user, revocation).await?;
     failpoint!("database.revoke.done").await;
     pool.give_back(session);

@@ -166,6 +166,10 @@ impl Backend for Database {
         self.drop_user(internal).await
     }
 
+    async fn cut_off(&self, internal: &Map<String, Value>, member: &str) -> Result<bool, Error> {
+        self.cut_off(internal, member).await
+    }
+
     async fn lease_limits(&self, internal: &Map<String, Value>) -> Result<(Option<Duration>, Option<Duration>), Error> {
         self.limits(internal).await
     }

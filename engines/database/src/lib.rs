@@ -6,6 +6,7 @@
 mod config;
 mod creds;
 mod engine;
+mod member;
 mod postgres;
 mod role;
 mod rotate;

@@ -5,6 +5,8 @@ mod session;
 mod tls;
 mod url;
 
+use std::time::Duration;
+
 use holdfast_logical::{Error, Timestamp};
 
 pub(crate) use self::{
@@ -16,6 +18,9 @@ use crate::{
     config::Config,
     statements::{SplitError, fill, identifier, literal, split_all},
 };
+
+/// Milliseconds between looks at sessions that are ending.
+const ENDING: [u64; 7] = [10, 20, 50, 100, 300, 1_000, 3_000];
 
 /// Why PostgreSQL did not do it. No text has a password in it.
 #[derive(Debug, thiserror::Error)]
@@ -32,6 +37,9 @@ pub(crate) enum Failure {
     /// A statement was refused; its transaction is undone.
     #[error("{what} failed: {cause} (SQLSTATE {state})")]
     Sql { what: String, cause: String, state: String },
+    /// This replica may have been taken for dead; nothing was begun.
+    #[error("the store has not confirmed lately that this replica takes part; try again")]
+    Doubtful,
     /// The configuration cannot work.
     #[error("{0}")]
     Config(String),
@@ -42,7 +50,9 @@ impl From<Failure> for Error {
         let message = failure.to_string();
         match failure {
             // With 503 the leases know that nothing was begun; see `Outside`.
-            Failure::Unreachable { .. } | Failure::Login { .. } => Self::Status { code: 503, message },
+            Failure::Unreachable { .. } | Failure::Login { .. } | Failure::Doubtful => {
+                Self::Status { code: 503, message }
+            }
             Failure::Broken { .. } => Self::Unavailable(message),
             Failure::Sql { .. } => Self::Internal(message),
             Failure::Config(_) => Self::Invalid(message),
@@ -139,6 +149,31 @@ impl Session {
             Err(Failure::Sql { .. }) if !self.has_user(user.name).await? => Ok(()),
             outcome => outcome,
         }
+    }
+
+    /// Ends the other sessions of this `application_name` and waits for that, as a statement of theirs may be at its end.
+    /// One that may not be ended stays. Whether none is left.
+    pub async fn end_sessions(&self, application_name: &str) -> Result<bool, Failure> {
+        let find = format!(
+            "SELECT pid FROM pg_catalog.pg_stat_activity WHERE application_name = {} AND pid <> pg_backend_pid()",
+            literal(application_name)
+        );
+        for pid in self.ask(&find).await? {
+            match self.run(&format!("SELECT pg_terminate_backend({pid})")).await {
+                Ok(()) => tracing::warn!(pid, application_name, "ended a session of a replica that is gone"),
+                Err(error @ Failure::Sql { .. }) => {
+                    tracing::warn!(pid, application_name, %error, "a session of a replica that is gone goes on");
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        for pause in ENDING {
+            if self.ask(&find).await?.is_empty() {
+                return Ok(true);
+            }
+            tokio::time::sleep(Duration::from_millis(pause)).await;
+        }
+        Ok(false)
     }
 
     /// Sets the password of the connection's own user. Setting it again is harmless.

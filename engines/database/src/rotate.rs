@@ -54,16 +54,16 @@ impl Database {
 
     async fn finish(&self, name: &str, mut config: Config, revision: Revision) -> Result<(), Error> {
         let Some(next) = config.next_password.take() else { return Ok(()) };
-        let pool = Pool::new(&config)?;
+        let (pool, member) = (Pool::new(&config)?, self.member());
         let user = User { name: &config.username, password: &next, expiration: None };
-        match pool.open_with(&config.password).await {
+        match pool.open_with(&config.password, &member).await {
             Ok(session) => session.rotate(&user, &config.root_rotation_statements).await?,
             // Refused: the new one may be set already, as the next login tells.
             Err(Failure::Login { .. }) => {}
             Err(error) => return Err(error.into()),
         }
         failpoint!("database.rotate.set").await;
-        drop(pool.open_with(&next).await?);
+        drop(pool.open_with(&next, &member).await?);
         config.password = next;
         failpoint!("database.rotate.proved").await;
         match self.store_config(name, &config, Check::At(revision)).await {

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may fail")]
 
 mod connection;
+mod members;
 mod mount;
 mod postgres;
 mod users;

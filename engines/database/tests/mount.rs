@@ -1,8 +1,12 @@
 //! A database mount and requests to it.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
-use holdfast_barrier::Barrier;
+use holdfast_barrier::{Barrier, Options};
 use holdfast_base::{SystemClock, SystemEntropy};
 use holdfast_logical::{
     Backend, Caller, Connection, DefaultPasswords, Error, Issue, MountInfo, Namespace, Operation, Request, Response,
@@ -14,6 +18,8 @@ use serde_json::{Map, Value};
 
 pub struct Mount {
     info: Arc<MountInfo>,
+    storage: Arc<MemoryStorage>,
+    pub barrier: Arc<Barrier>,
     pub backend: Arc<dyn Backend>,
     pub view: View,
 }
@@ -27,9 +33,21 @@ pub struct Made {
 
 impl Mount {
     pub async fn new() -> Self {
-        let barrier = Barrier::open(Arc::new(MemoryStorage::new()), Arc::new(SystemClock), Arc::new(SystemEntropy));
-        barrier.initialize(&SecretBytes::new([7u8; 32])).await.unwrap();
-        barrier.unseal(SecretBytes::new([7u8; 32])).await.unwrap();
+        let storage = Arc::new(MemoryStorage::new());
+        let barrier = Barrier::open(storage.clone(), Arc::new(SystemClock), Arc::new(SystemEntropy));
+        barrier.initialize(&key()).await.unwrap();
+        Self::on(storage, barrier).await
+    }
+
+    /// The same mount on another replica.
+    pub async fn beside(&self) -> Self {
+        let options = Options { instance: "another".to_owned(), ..Options::default() };
+        let (clock, entropy) = (Arc::new(SystemClock), Arc::new(SystemEntropy));
+        Self::on(self.storage.clone(), Barrier::open_with(self.storage.clone(), clock, entropy, options)).await
+    }
+
+    async fn on(storage: Arc<MemoryStorage>, barrier: Arc<Barrier>) -> Self {
+        barrier.unseal(key()).await.unwrap();
         let info = Arc::new(MountInfo {
             kind: "database".into(),
             path: "database/".into(),
@@ -40,7 +58,7 @@ impl Mount {
             default_ttl: Duration::from_secs(3600),
             max_ttl: Duration::from_secs(7200),
         });
-        let view = View::new(barrier, "logical/u/");
+        let view = View::new(barrier.clone(), "logical/u/");
         let services = Services {
             view: view.clone(),
             clock: Arc::new(SystemClock),
@@ -48,7 +66,21 @@ impl Mount {
             passwords: Arc::new(DefaultPasswords(Arc::new(SystemEntropy))),
         };
         let backend = holdfast_engine_database::factory(info.clone(), services).unwrap();
-        Self { info, backend, view }
+        let mount = Self { info, storage, barrier, backend, view };
+        mount.member().await;
+        mount
+    }
+
+    /// The id of its replica, when the store has confirmed it.
+    pub async fn member(&self) -> String {
+        let deadline = Instant::now() + Duration::from_secs(10);
+        loop {
+            if let Some(id) = self.view.member() {
+                return id;
+            }
+            assert!(Instant::now() < deadline, "the replica is no member");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
     }
 
     pub async fn ask(&self, operation: Operation, path: &str, body: Value) -> Result<Response, Error> {
@@ -99,4 +131,8 @@ impl Mount {
         let text = |name: &str| data[name].as_str().unwrap().to_owned();
         Made { internal, username: text("username"), password: text("password") }
     }
+}
+
+fn key() -> SecretBytes {
+    SecretBytes::new([7u8; 32])
 }

@@ -18,6 +18,9 @@ use super::standing::Standing;
 use crate::layout;
 
 const EVERY: Duration = Duration::from_millis(500);
+/// How long a confirmed heartbeat entitles to begin something outside the store, from its send. The store answers within
+/// this, or not at all.
+const MEMBER_FOR: Duration = Duration::from_secs(5);
 /// Longest time the watch may be behind what a heartbeat has seen.
 const MAX_LAG: Duration = Duration::from_secs(1);
 
@@ -53,6 +56,14 @@ impl Session {
         let (confirmed, now) = (self.confirmed.load(Ordering::SeqCst), self.clock.boottime());
         let confirmed = confirmed != 0 && now < Duration::from_nanos(confirmed) + window;
         confirmed && !self.roster.lock().any_mute(now, window)
+    }
+
+    /// Our id, if the store has confirmed lately that it is one.
+    pub(crate) fn confirmed_member(&self) -> Option<String> {
+        let id = self.standing.load().id;
+        // Who joins anew in between has another one.
+        let confirmed = self.confirmed_within(MEMBER_FOR) && self.standing.load().id == id;
+        confirmed.then(|| layout::hex(&id))
     }
 
     async fn beat(&self, behind: &mut Option<(i64, Instant)>) {

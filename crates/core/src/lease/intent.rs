@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use holdfast_barrier::view::{Check, Revision, StoreError, Txn};
 use holdfast_failpoint::{failpoint, switched};
-use holdfast_logical::Namespace;
+use holdfast_logical::{Error as BackendError, Namespace};
 
 use super::{
     Error, Leases,
@@ -26,6 +26,13 @@ const SWEEPS: [Duration; 5] = [
     Duration::from_secs(60 * 60),
     Duration::from_secs(24 * 60 * 60),
 ];
+
+/// Sweeps, the first one counted, after which nothing goes on outside of a maker that lives: it has closed its session.
+const SWEPT_ENOUGH: u32 = 2;
+
+/// How long, and how often, what goes waits for what is being made in it.
+const MOMENT: Duration = Duration::from_millis(100);
+const MOMENTS: u32 = 50;
 
 /// Nobody else sweeps an intent for this long.
 const CLAIM: Duration = Duration::from_secs(60);
@@ -65,11 +72,12 @@ impl Leases {
         if intent.due > now {
             return Ok(false);
         }
+        let maker_is_gone = self.is_maker_gone(&intent).await?;
         let due = std::mem::replace(&mut intent.due, record::after(now, record::soon(CLAIM)));
         intent.abandoned.get_or_insert(now);
         let claim = self.rewrite(&intent, due, revision, guard).await?;
         failpoint!("lease.sweep.claimed").await;
-        let revoked = self.revoke_outside(&intent.mount_uuid, &intent.internal).await;
+        let revoked = self.undo(&intent, maker_is_gone).await;
         failpoint!("lease.sweep.outside-done").await;
         if let Err(error) = &revoked {
             tracing::warn!(lease = intent.id, %error, "an abandoned credential could not be revoked yet");
@@ -81,19 +89,76 @@ impl Leases {
         Ok(true)
     }
 
+    /// Its maker is no member of the cluster any more: it died, or it was paused and taken for dead.
+    async fn is_maker_gone(&self, intent: &Intent) -> Result<bool, StoreError> {
+        let Some(maker) = &intent.maker else { return Ok(false) };
+        Ok(self.backends.members().await?.is_some_and(|members| !members.all.contains(maker)))
+    }
+
+    /// Revokes what an abandoned intent stands for, under the deadline; first it ends what a maker that is gone has under
+    /// way outside, as far as that can be done. Whether it is sure that nothing of it goes on.
+    async fn undo(&self, intent: &Intent, maker_is_gone: bool) -> Result<bool, Error> {
+        let (_, backend) = self.backends.by_mount(&intent.mount_uuid).ok_or(Error::MountGone)?;
+        let outside = async {
+            let mut cut_off = false;
+            if let Some(maker) = intent.maker.as_ref().filter(|_| maker_is_gone) {
+                cut_off = backend.cut_off(&intent.internal, maker).await.unwrap_or_else(|error| {
+                    tracing::warn!(lease = intent.id, %error, "what its maker has under way outside could not be ended");
+                    false
+                });
+            }
+            backend.revoke(&intent.internal).await.map(|()| cut_off)
+        };
+        Ok(tokio::time::timeout(record::outside_deadline(), outside).await.map_err(|_| Error::Timeout)??)
+    }
+
+    /// Takes back what was being made by a mount that goes. What is made at this moment ends by itself, and is waited for.
+    /// An error as long as something is left.
+    pub(crate) async fn end_intents_of_mount(&self, uuid: &str) -> Result<(), Error> {
+        for _ in 0..MOMENTS {
+            match self.end_intents("", |intent| intent.mount_uuid == uuid).await {
+                Err(Error::Making) => tokio::time::sleep(MOMENT).await,
+                outcome => return outcome,
+            }
+        }
+        Err(Error::Making)
+    }
+
+    /// Forgets the intents that are chosen, of those whose serials end so: once what they stand for is revoked, and what
+    /// their makers have under way outside is ended or, where these live, has had a minute for its end. The others are
+    /// left to the sweep, and make an error: what could revoke must not go before.
+    async fn end_intents(&self, suffix: &str, chosen: impl Fn(&Intent) -> bool) -> Result<(), Error> {
+        let (mut abandoned, mut left) = (Vec::new(), 0_u32);
+        for serial in self.names("intent/").await?.iter().filter(|serial| serial.ends_with(suffix)) {
+            let stored = self.view.get_json::<Intent>(&record::intent_path(serial)).await?;
+            let Some((intent, revision)) = stored.filter(|(intent, _)| chosen(intent)) else { continue };
+            if intent.abandoned.is_none() && record::until(intent.begun, self.now()) < record::soon(ABANDONED_AFTER) {
+                return Err(Error::Making);
+            }
+            abandoned.push((intent, revision));
+        }
+        for (intent, revision) in abandoned {
+            let gone = self.is_maker_gone(&intent).await?;
+            let cut_off = self.undo(&intent, gone).await?;
+            if cut_off || (!gone && intent.swept >= SWEPT_ENOUGH) {
+                self.forget(&intent, revision).await?;
+            } else {
+                left += 1;
+            }
+        }
+        match left {
+            0 => Ok(()),
+            left => Err(BackendError::Unavailable(format!(
+                "{left} credentials that were not recorded are still taken back; sys/fsck counts them as intents"
+            ))
+            .into()),
+        }
+    }
+
     /// Takes back what is being made in a namespace that goes, and forgets its released owners. An error as long as
     /// something of it is left.
     pub(crate) async fn forget_namespace(&self, namespace: &Namespace) -> Result<(), Error> {
-        let suffix = namespace.suffix();
-        for serial in self.names("intent/").await?.iter().filter(|serial| serial.ends_with(&suffix)) {
-            let stored = self.view.get_json::<Intent>(&record::intent_path(serial)).await?;
-            let Some((intent, revision)) = stored else { continue };
-            if record::until(intent.begun, self.now()) < ABANDONED_AFTER {
-                return Err(Error::Raced);
-            }
-            self.revoke_outside(&intent.mount_uuid, &intent.internal).await?;
-            self.forget(&intent, revision).await?;
-        }
+        self.end_intents(&namespace.suffix(), |_| true).await?;
         let kinds = self.names("dead/").await?;
         for kind in kinds.iter().filter(|kind| kind.ends_with(&format!("@{}/", namespace.id))) {
             for uid in self.names(&format!("dead/{kind}")).await? {

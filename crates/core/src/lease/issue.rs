@@ -8,7 +8,7 @@ use holdfast_logical::{Data, Error as BackendError, Issue};
 use serde_json::value::to_raw_value;
 
 use super::{
-    Error, IssueContext, Leased, Leases, OUTSIDE_DEADLINE,
+    Error, IssueContext, Leased, Leases,
     due::Due,
     limits::capped,
     record::{self, Intent, Record},
@@ -57,6 +57,7 @@ impl Leases {
             mount_uuid: context.mount.uuid.clone(),
             internal,
             request_id: context.request_id.clone(),
+            maker: self.view.member(),
             begun: now,
             due: record::after(now, record::soon(ABANDONED_AFTER)),
             abandoned: None,
@@ -74,7 +75,7 @@ impl Leases {
         };
 
         failpoint!("lease.create.intent-stored").await;
-        match tokio::time::timeout(OUTSIDE_DEADLINE, create()).await {
+        match tokio::time::timeout(record::outside_deadline(), create()).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => {
                 match error {

@@ -20,7 +20,7 @@ use holdfast_logical::Namespace;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, value::RawValue};
 
-use super::Binding;
+use super::{Binding, OUTSIDE_DEADLINE};
 
 /// A credential that exists, or may exist, outside.
 #[derive(Serialize, Deserialize)]
@@ -84,6 +84,9 @@ pub(crate) struct Intent {
     pub internal: Map<String, Value>,
     /// Request that asked.
     pub request_id: String,
+    /// Member of the cluster that makes it, as far as that was sure.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub maker: Option<String>,
     /// When it was begun.
     pub begun: Timestamp,
     /// Time of its entry in the expiry index.
@@ -155,6 +158,11 @@ pub(crate) fn after(now: Timestamp, duration: Duration) -> Timestamp {
 /// A time until somebody else takes over what was begun. Tests of crashes do not wait for it.
 pub(crate) fn soon(time: Duration) -> Duration {
     if holdfast_failpoint::switched!("lease.soon") { time.min(Duration::from_secs(2)) } else { time }
+}
+
+/// How long outside work is waited for. A test of a slow database waits less.
+pub(crate) fn outside_deadline() -> Duration {
+    if holdfast_failpoint::switched!("lease.impatient") { Duration::from_secs(3) } else { OUTSIDE_DEADLINE }
 }
 
 impl Record {

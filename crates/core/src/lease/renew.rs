@@ -5,7 +5,7 @@ use std::time::Duration;
 use holdfast_barrier::view::{Check, StoreError, Txn};
 use holdfast_failpoint::failpoint;
 
-use super::{Error, Leases, OUTSIDE_DEADLINE, Renewed, due::Due, limits::capped, record};
+use super::{Error, Leases, Renewed, due::Due, limits::capped, record};
 
 /// Tries of a renewal that meets other writers of the same record.
 const TRIES: u32 = 4;
@@ -46,7 +46,7 @@ impl Leases {
         }
 
         let outside = backend.renew(&record.internal, ttl);
-        tokio::time::timeout(OUTSIDE_DEADLINE, outside).await.map_err(|_| Error::Timeout)??;
+        tokio::time::timeout(record::outside_deadline(), outside).await.map_err(|_| Error::Timeout)??;
 
         failpoint!("lease.renew.outside-done").await;
         let now = self.now();

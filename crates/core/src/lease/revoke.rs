@@ -196,7 +196,7 @@ impl Leases {
     pub(super) async fn revoke_outside(&self, mount_uuid: &str, internal: &Map<String, Value>) -> Result<(), Error> {
         let (_, backend) = self.backends.by_mount(mount_uuid).ok_or(Error::MountGone)?;
         let outside = backend.revoke(internal);
-        tokio::time::timeout(OUTSIDE_DEADLINE, outside).await.map_err(|_| Error::Timeout)??;
+        tokio::time::timeout(record::outside_deadline(), outside).await.map_err(|_| Error::Timeout)??;
         Ok(())
     }
 

@@ -10,14 +10,18 @@ use holdfast_logical::Revision;
 use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_postgres::{Client, NoTls, error::SqlState};
+use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::{
     Failure,
-    session::{Session, chain},
+    session::{Place, Session, chain},
     tls,
     url::Target,
 };
-use crate::config::{Config, lifetime};
+use crate::{
+    config::{Config, lifetime},
+    member::Member,
+};
 
 /// A connection must stand, or a permit be free, within this time.
 const CONNECT: Duration = Duration::from_secs(10);
@@ -36,14 +40,18 @@ pub(crate) struct Pool(Arc<Inner>);
 struct Inner {
     config: Config,
     permits: Arc<Semaphore>,
-    idle: Mutex<Vec<Idle>>,
+    idle: Mutex<Vec<(Connected, Instant)>>,
 }
 
-struct Idle {
-    client: Client,
-    host: String,
+/// A connection that stands.
+pub(super) struct Connected {
+    pub client: Client,
+    pub host: String,
+    /// With what it is encrypted.
+    pub tls: Option<MakeRustlsConnect>,
+    /// What it tells the database.
+    application_name: String,
     born: Instant,
-    used: Instant,
 }
 
 impl Pools {
@@ -68,7 +76,7 @@ impl Pools {
     /// Closes connections that were not used for a while.
     pub fn close_idle(&self) {
         for (_, pool) in self.0.lock().values() {
-            pool.0.idle.lock().retain(|idle| idle.used.elapsed() < IDLE && !idle.client.is_closed());
+            pool.0.idle.lock().retain(|(idle, used)| used.elapsed() < IDLE && !idle.client.is_closed());
         }
     }
 }
@@ -76,35 +84,31 @@ impl Pools {
 impl Pool {
     /// A pool without connections; fails if the configuration cannot work.
     pub fn new(config: &Config) -> Result<Self, Failure> {
-        let target = Target::new(config, &config.password)?;
+        let target = Target::new(config, &config.password, "")?;
         tls::connector(target.mode, config)?;
         let permits = Arc::new(Semaphore::new(config.max_open_connections.max(1) as usize));
         Ok(Self(Arc::new(Inner { config: config.clone(), permits, idle: Mutex::default() })))
     }
 
-    /// A connection: a kept one, or a new one.
-    pub async fn session(&self) -> Result<Session, Failure> {
+    /// A connection of a member: a kept one, or a new one.
+    pub async fn session(&self, member: &Member) -> Result<Session, Failure> {
         let permit = self.permit().await?;
-        while let Some(idle) = self.kept() {
-            if !idle.client.is_closed() && self.young(idle.born) {
-                return Ok(Session { client: idle.client, host: idle.host, born: idle.born, _permit: permit });
-            }
+        if let Some(kept) = self.kept(member) {
+            return Ok(session(kept, member, permit));
         }
         let config = &self.0.config;
-        let connected = match (self.connect(&config.password).await, &config.next_password) {
+        let connected = match (self.connect(&config.password, member).await, &config.next_password) {
             // The password that is on its way has arrived already.
-            (Err(Failure::Login { .. }), Some(next)) => self.connect(next).await,
+            (Err(Failure::Login { .. }), Some(next)) => self.connect(next, member).await,
             (connected, _) => connected,
         };
-        let (client, host) = connected?;
-        Ok(Session { client, host, born: Instant::now(), _permit: permit })
+        Ok(session(connected?, member, permit))
     }
 
     /// A new connection with this password.
-    pub async fn open_with(&self, password: &str) -> Result<Session, Failure> {
+    pub async fn open_with(&self, password: &str, member: &Member) -> Result<Session, Failure> {
         let permit = self.permit().await?;
-        let (client, host) = self.connect(password).await?;
-        Ok(Session { client, host, born: Instant::now(), _permit: permit })
+        Ok(session(self.connect(password, member).await?, member, permit))
     }
 
     /// Keeps a connection that has no open transaction.
@@ -112,18 +116,27 @@ impl Pool {
         let config = &self.0.config;
         let most =
             if config.max_idle_connections == 0 { config.max_open_connections } else { config.max_idle_connections };
+        let connected = session.connected;
         let mut idle = self.0.idle.lock();
-        if !session.client.is_closed() && self.young(session.born) && idle.len() < most as usize {
-            idle.push(Idle { client: session.client, host: session.host, born: session.born, used: Instant::now() });
+        if !connected.client.is_closed() && self.is_young(&connected) && idle.len() < most as usize {
+            idle.push((connected, Instant::now()));
         }
     }
 
-    fn kept(&self) -> Option<Idle> {
-        self.0.idle.lock().pop()
+    /// One that is good for a member: this replica may have joined anew, under another id. Those that are not are closed.
+    fn kept(&self, member: &Member) -> Option<Connected> {
+        let mut idle = self.0.idle.lock();
+        while let Some((kept, _)) = idle.pop() {
+            let is_good = !kept.client.is_closed() && self.is_young(&kept);
+            if is_good && kept.application_name == member.application_name() {
+                return Some(kept);
+            }
+        }
+        None
     }
 
-    fn young(&self, born: Instant) -> bool {
-        lifetime(&self.0.config).is_none_or(|lifetime| born.elapsed() < lifetime)
+    fn is_young(&self, connected: &Connected) -> bool {
+        lifetime(&self.0.config).is_none_or(|lifetime| connected.born.elapsed() < lifetime)
     }
 
     async fn permit(&self) -> Result<OwnedSemaphorePermit, Failure> {
@@ -141,32 +154,33 @@ impl Pool {
         }
     }
 
-    async fn connect(&self, password: &str) -> Result<(Client, String), Failure> {
-        let target = Target::new(&self.0.config, password)?;
-        let host = target.host.clone();
+    async fn connect(&self, password: &str, member: &Member) -> Result<Connected, Failure> {
+        let application_name = member.application_name();
+        let target = Target::new(&self.0.config, password, &application_name)?;
+        let tls = tls::connector(target.mode, &self.0.config)?;
         let connecting = async {
-            match tls::connector(target.mode, &self.0.config)? {
-                None => match target.config.connect(NoTls).await {
-                    Ok((client, connection)) => {
-                        tokio::spawn(connection);
-                        Ok(client)
-                    }
-                    Err(error) => Err(target.refused(&error)),
-                },
-                Some(tls) => match target.config.connect(tls).await {
-                    Ok((client, connection)) => {
-                        tokio::spawn(connection);
-                        Ok(client)
-                    }
-                    Err(error) => Err(target.refused(&error)),
-                },
-            }
+            let connected = match tls.clone() {
+                None => target.config.connect(NoTls).await.map(|(client, connection)| {
+                    tokio::spawn(connection);
+                    client
+                }),
+                Some(tls) => target.config.connect(tls).await.map(|(client, connection)| {
+                    tokio::spawn(connection);
+                    client
+                }),
+            };
+            connected.map_err(|error| target.refused(&error))
         };
+        let host = target.host.clone();
         match tokio::time::timeout(CONNECT, connecting).await {
-            Ok(client) => Ok((client?, host)),
+            Ok(client) => Ok(Connected { client: client?, host, tls, application_name, born: Instant::now() }),
             Err(_) => Err(Failure::Unreachable { host, cause: format!("no answer within {} s", CONNECT.as_secs()) }),
         }
     }
+}
+
+fn session(connected: Connected, member: &Member, permit: OwnedSemaphorePermit) -> Session {
+    Session { place: Place::new(&connected, permit), connected, member: member.clone() }
 }
 
 impl Target {

@@ -27,7 +27,7 @@ pub(super) struct Target {
 }
 
 impl Target {
-    pub fn new(config: &Config, password: &str) -> Result<Self, Failure> {
+    pub fn new(config: &Config, password: &str, application_name: &str) -> Result<Self, Failure> {
         let url = &config.connection_url;
         let is_url = url.contains("://");
         let escape = |text: &str| match (config.disable_escaping, is_url) {
@@ -55,7 +55,7 @@ impl Target {
                 "connection_url cannot be read: use postgresql://{{username}}:{{password}}@host:5432/db".to_owned(),
             )
         })?;
-        parsed.application_name("holdfast").connect_timeout(Duration::from_secs(5)).ssl_mode(match mode {
+        parsed.application_name(application_name).connect_timeout(Duration::from_secs(5)).ssl_mode(match mode {
             Mode::Disable => SslMode::Disable,
             Mode::Prefer => SslMode::Prefer,
             _ => SslMode::Require,
@@ -151,7 +151,7 @@ mod tests {
 
     fn target(url: &str, username: &str, password: &str) -> Result<Target, Failure> {
         let config = Config { connection_url: url.into(), username: username.into(), ..Config::default() };
-        Target::new(&config, password)
+        Target::new(&config, password, "holdfast")
     }
 
     #[test]

@@ -1,6 +1,6 @@
 use std::{sync::Arc, time::Duration};
 
-use holdfast_logical::{Check, Error as BackendError, Issue, Txn};
+use holdfast_logical::{Check, Error as BackendError, Issue, Store, Txn};
 
 use super::world::{HOUR, World};
 use crate::lease::{Error, Revoked};
@@ -153,5 +153,68 @@ async fn a_token_that_is_revoked_while_a_credential_is_made_gets_none() {
     guards.check(store.path("guard"), Check::Exists);
     context.guards = guards;
     assert!(matches!(world.leases.issue(offer, context).await, Err(Error::Raced)));
+    assert_eq!((world.users(), world.stored().await.len()), (0, 0));
+}
+
+/// A credential whose maker died after it made it, and the id of that maker.
+async fn abandoned(world: &World) -> String {
+    // The store has confirmed that it is a member.
+    world.leases.view().put_json("before", &1).await.unwrap();
+    world.leases.view().delete("before").await.unwrap();
+    let maker = world.store.member().unwrap();
+    assert!(!maker.is_empty());
+    assert!(world.mortal(1).issue(world.offer("db"), world.context("db")).await.is_err());
+    world.outside("db").revocations.lock().clear();
+    assert_eq!(world.users(), 1);
+    maker
+}
+
+#[tokio::test]
+async fn what_a_maker_that_is_gone_has_under_way_is_ended_before_each_revocation() {
+    for (gone, stubborn) in [(true, false), (true, true), (false, false)] {
+        let world = World::new().await;
+        let maker = abandoned(&world).await;
+        *world.mounts.members.lock() = vec![if gone { "another".to_owned() } else { maker.clone() }];
+        world.outside("db").stubborn.store(stubborn, std::sync::atomic::Ordering::SeqCst);
+        world.pass(MINUTE + MINUTE / 2).await;
+        let done = world.outside("db").revocations.lock().clone();
+        let ended = done.first() == Some(&format!("sessions of {maker}"));
+        assert_eq!((ended, done.len()), (gone && !stubborn, 1 + usize::from(ended)), "{done:?}");
+        assert_eq!(world.users(), 0);
+        world.pass(DAY + HOUR).await;
+        assert_eq!(world.outside("db").revocations.lock().len(), 6 * done.len());
+        assert_eq!(world.stored().await, Vec::<String>::new());
+    }
+}
+
+#[tokio::test]
+async fn a_mount_goes_when_nothing_that_it_was_making_can_come_any_more() {
+    let world = World::new().await;
+    let maker = abandoned(&world).await;
+    *world.mounts.members.lock() = vec!["another".to_owned()];
+    let end = async || world.leases.end_intents_of_mount("db").await;
+    assert!(end().await.is_err(), "its maker may be at work");
+    assert_eq!(world.users(), 1);
+    world.leases.end_intents_of_mount("other").await.unwrap();
+    world.clock.advance(MINUTE + MINUTE / 2);
+    // It stays with the sweep as long as the maker may have something under way.
+    world.outside("db").stubborn.store(true, std::sync::atomic::Ordering::SeqCst);
+    assert!(end().await.is_err());
+    assert_eq!((world.users(), world.stored().await.len()), (0, 2));
+    world.outside("db").stubborn.store(false, std::sync::atomic::Ordering::SeqCst);
+    end().await.unwrap();
+    assert_eq!(world.outside("db").revocations.lock().iter().filter(|done| done.ends_with(&maker)).count(), 1);
+    assert_eq!(world.stored().await, Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn a_mount_whose_maker_lives_goes_after_the_sweep_of_a_minute_later() {
+    let world = World::new().await;
+    let maker = abandoned(&world).await;
+    *world.mounts.members.lock() = vec![maker];
+    world.pass(MINUTE + MINUTE / 2).await;
+    assert!(world.leases.end_intents_of_mount("db").await.is_err());
+    world.pass(MINUTE).await;
+    world.leases.end_intents_of_mount("db").await.unwrap();
     assert_eq!((world.users(), world.stored().await.len()), (0, 0));
 }

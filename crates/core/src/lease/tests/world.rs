@@ -21,7 +21,7 @@ use holdfast_storage::MemoryStorage;
 use parking_lot::Mutex;
 use serde_json::{Map, Value, json};
 
-use crate::lease::{Backends, Binding, Error, IssueContext, Leased, Leases};
+use crate::lease::{Backends, Binding, Error, IssueContext, Leased, Leases, Members};
 
 pub const HOUR: Duration = Duration::from_secs(3600);
 
@@ -47,16 +47,23 @@ impl Store for Mortal {
         }
         self.store.commit(txn).await
     }
+
+    fn member(&self) -> Option<String> {
+        self.store.member()
+    }
 }
 
 /// An outside system with users.
 #[derive(Default)]
 pub struct Outside {
     pub users: Mutex<BTreeSet<String>>,
+    /// Users, and the members whose sessions were ended.
     pub revocations: Mutex<Vec<String>>,
     pub renewals: Mutex<Vec<Duration>>,
     /// Refuses everything.
     pub dead: AtomicBool,
+    /// Ends nobody's sessions.
+    pub stubborn: AtomicBool,
     /// Never answers.
     pub silent: AtomicBool,
     pub limits: Mutex<(Option<Duration>, Option<Duration>)>,
@@ -106,6 +113,14 @@ impl Backend for Outside {
         Ok(())
     }
 
+    async fn cut_off(&self, _internal: &Map<String, Value>, member: &str) -> Result<bool, BackendError> {
+        if self.stubborn.load(Ordering::SeqCst) {
+            return Err(BackendError::Internal("not permitted".into()));
+        }
+        self.revocations.lock().push(format!("sessions of {member}"));
+        Ok(true)
+    }
+
     async fn lease_limits(
         &self,
         _internal: &Map<String, Value>,
@@ -120,6 +135,8 @@ type Mounted = (Arc<MountInfo>, Arc<Outside>);
 #[derive(Default)]
 pub struct Mounts {
     mounts: Mutex<BTreeMap<String, Mounted>>,
+    /// The members of the cluster, the first of them this one.
+    pub members: Mutex<Vec<String>>,
     pub expired: Mutex<Vec<String>>,
 }
 
@@ -128,6 +145,11 @@ impl Backends for Mounts {
     fn by_mount(&self, mount_uuid: &str) -> Option<(Arc<MountInfo>, Arc<dyn Backend>)> {
         let (info, backend) = self.mounts.lock().get(mount_uuid)?.clone();
         Some((info, backend))
+    }
+
+    async fn members(&self) -> Result<Option<Members>, StoreError> {
+        let all = self.members.lock().clone();
+        Ok(all.first().cloned().map(|own| Members { own, all }))
     }
 
     async fn expire_token(&self, token_hash: &str) -> Result<(), BackendError> {
