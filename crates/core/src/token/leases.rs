@@ -47,7 +47,7 @@ impl Tokens {
         });
         let mut found = Vec::new();
         for mounted in mounts {
-            let hashes = self.of_mount(&mounted.record, namespace, 0).await?;
+            let hashes = self.of_mount(&mounted.record, namespace).await?;
             let mut tokens = stream::iter(hashes)
                 .map(|hash| async move { Ok::<_, StoreError>(self.get(&hash).await?.map(|(token, _)| (hash, token))) })
                 .buffered(PARALLEL);
@@ -92,10 +92,10 @@ impl Tokens {
         Ok(names.into_iter().collect())
     }
 
-    /// Is there a token that `sys/leases` knows? Looks at a few of each mount only.
+    /// Is there a token that `sys/leases` knows? Reads tokens up to the first one.
     pub async fn have_leases(&self, router: &Router, namespace: &Namespace) -> Result<bool, StoreError> {
         for mounted in router.of(namespace, Class::Auth) {
-            for hash in self.of_mount(&mounted.record, namespace, PARALLEL).await? {
+            for hash in self.of_mount(&mounted.record, namespace).await? {
                 if self.get(&hash).await?.is_some_and(|(token, _)| token.path != ROOT) {
                     return Ok(true);
                 }
@@ -104,12 +104,12 @@ impl Tokens {
         Ok(false)
     }
 
-    /// Hashes of the tokens that a mount made, at most `limit` (0: all). Those of `auth/token` are children of others for the
-    /// most part, which no mount lists: for it these are all tokens of the namespace, whatever the limit.
-    async fn of_mount(&self, mount: &Record, namespace: &Namespace, limit: usize) -> Result<Vec<String>, StoreError> {
+    /// Hashes of the tokens that a mount made. Those of `auth/token` are children of others for the most part, which no
+    /// mount lists: for it these are all tokens of the namespace.
+    async fn of_mount(&self, mount: &Record, namespace: &Namespace) -> Result<Vec<String>, StoreError> {
         match mount.kind.as_str() {
             "token" => self.accessors(namespace).await,
-            _ => self.view.list(&format!("mount/{}/", mount.uuid), "", limit).await,
+            _ => self.view.list(&format!("mount/{}/", mount.uuid), "", 0).await,
         }
     }
 
