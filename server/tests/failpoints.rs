@@ -6,7 +6,7 @@ mod keys;
 mod leases;
 mod members;
 mod mounts;
-mod site;
+pub mod site;
 mod tokens;
 
 use std::{collections::BTreeSet, fs, path::Path};

@@ -27,6 +27,7 @@ mod old_etcd;
 mod reference;
 mod replicas;
 mod shutdown;
+mod slow_database;
 mod soak;
 mod startup;
 mod storm;

@@ -124,6 +124,45 @@ async fn an_intent_that_is_swept(site: &mut Site, creds: &str) {
     }
 }
 
+/// The first replica stands still with a session, before it makes the user; the second evicts it and sweeps.
+#[tokio::test]
+async fn a_replica_that_stood_still_makes_no_user_after_it_was_swept() {
+    let (etcd, postgres) = (Etcd::start().await, Postgres::start().await);
+    let first = Site::furnished(&etcd, "still", Keys::File).await;
+    let mut second = Site::new(&etcd, "still", Keys::File).await;
+    second.configuration += "cluster_name = \"second\"\n";
+    second.root = first.root.as_ref().map(holdfast_secret::SecretString::duplicate);
+    std::fs::copy(first.folder.path().join("seal.key"), second.folder.path().join("seal.key")).unwrap();
+    first.arm("lease.soon", "");
+    second.arm("lease.soon", "");
+    connect(&first.client(), &postgres, "still").await;
+    let admin = postgres.connect(ADMIN.0, ADMIN.1).await.unwrap();
+    let sessions = async || {
+        let sql = "SELECT pid FROM pg_stat_activity WHERE application_name LIKE 'holdfast/%'";
+        let rows = admin.query(sql, &[]).await.unwrap();
+        rows.iter().map(|row| row.get::<_, i32>(0)).collect::<Vec<_>>()
+    };
+
+    first.arm("database.create.before", "pause");
+    let client = first.client();
+    let work = tokio::spawn(async move { client.read("database/creds/still").await.is_ok() });
+    first.hit("database.create.before").await;
+    let held = sessions().await;
+    assert!(!held.is_empty());
+    first.server.as_ref().unwrap().signal("-STOP");
+    second.start().await;
+    second.open().await;
+    second.until("its sessions are ended", async || sessions().await.iter().all(|pid| !held.contains(pid))).await;
+
+    first.disarm("database.create.before");
+    first.server.as_ref().unwrap().signal("-CONT");
+    assert!(!work.await.unwrap());
+    assert!(postgres.users_with("-still-").await.is_empty());
+    // It goes on as another member.
+    user(&first.client(), "still").await;
+    second.check("the sweep").await;
+}
+
 /// The password of the connection's own user: the old one or the new one, and the server knows which.
 #[tokio::test]
 async fn a_rotated_root_password_is_known() {
