@@ -10,7 +10,7 @@ use holdfast_failpoint::{failpoint, switched};
 use holdfast_logical::{Error as BackendError, Namespace};
 
 use super::{
-    Error, Leases,
+    Error, Folder, Leases,
     due::Due,
     issue::ABANDONED_AFTER,
     record::{self, Intent},
@@ -128,16 +128,12 @@ impl Leases {
     /// their makers have under way outside is ended or, where these live, has had a minute for its end. The others are
     /// left to the sweep, and make an error: what could revoke must not go before.
     async fn end_intents(&self, suffix: &str, chosen: impl Fn(&Intent) -> bool) -> Result<(), Error> {
-        let (mut abandoned, mut left) = (Vec::new(), 0_u32);
-        for serial in self.names("intent/").await?.iter().filter(|serial| serial.ends_with(suffix)) {
-            let stored = self.view.get_json::<Intent>(&record::intent_path(serial)).await?;
-            let Some((intent, revision)) = stored.filter(|(intent, _)| chosen(intent)) else { continue };
-            if intent.abandoned.is_none() && record::until(intent.begun, self.now()) < record::soon(ABANDONED_AFTER) {
-                return Err(Error::Making);
-            }
-            abandoned.push((intent, revision));
+        let intents = self.intents(suffix, chosen).await?;
+        if intents.iter().any(|(intent, _)| !self.is_abandoned(intent)) {
+            return Err(Error::Making);
         }
-        for (intent, revision) in abandoned {
+        let mut left = 0_u32;
+        for (intent, revision) in intents {
             let gone = self.is_maker_gone(&intent).await?;
             let cut_off = self.undo(&intent, gone).await?;
             if cut_off || (!gone && intent.swept >= SWEPT_ENOUGH) {
@@ -153,6 +149,40 @@ impl Leases {
             ))
             .into()),
         }
+    }
+
+    /// Forgets the abandoned intents of a folder, whether what they stand for can be revoked or not.
+    pub(super) async fn forget_intents(&self, folder: Folder<'_>) -> Result<(), Error> {
+        for (intent, revision) in self.intents("", |intent| folder.holds(&intent.id)).await? {
+            if !self.is_abandoned(&intent) {
+                continue;
+            }
+            let gone = self.is_maker_gone(&intent).await?;
+            if let Err(error) = self.undo(&intent, gone).await {
+                tracing::warn!(lease = intent.id, %error, "what was being made is forgotten although it could not be revoked");
+            }
+            self.forget(&intent, revision).await?;
+        }
+        Ok(())
+    }
+
+    /// The intents that are chosen, of those whose serials end so.
+    async fn intents(
+        &self,
+        suffix: &str,
+        chosen: impl Fn(&Intent) -> bool,
+    ) -> Result<Vec<(Intent, Revision)>, StoreError> {
+        let mut intents = Vec::new();
+        for serial in self.names("intent/").await?.iter().filter(|serial| serial.ends_with(suffix)) {
+            let stored = self.view.get_json::<Intent>(&record::intent_path(serial)).await?;
+            intents.extend(stored.filter(|(intent, _)| chosen(intent)));
+        }
+        Ok(intents)
+    }
+
+    /// Its maker has given it up, or has had the time for it.
+    fn is_abandoned(&self, intent: &Intent) -> bool {
+        intent.abandoned.is_some() || record::until(intent.begun, self.now()) >= record::soon(ABANDONED_AFTER)
     }
 
     /// Takes back what is being made in a namespace that goes, and forgets its released owners. An error as long as

@@ -44,6 +44,14 @@ impl Folder<'_> {
         if self.namespace == ROOT { "id/".to_owned() } else { format!("ns/{}/", self.namespace) }
     }
 
+    /// Is it the id of a lease of the folder?
+    pub(super) fn holds(&self, lease_id: &str) -> bool {
+        let path = self.path.trim_matches('/');
+        let below = || lease_id.strip_prefix(path).is_some_and(|rest| rest.starts_with('/'));
+        record::namespace(lease_id).unwrap_or(ROOT) == self.namespace
+            && (path.is_empty() || lease_id == path || below())
+    }
+
     fn full(&self) -> String {
         let (base, path) = (self.base(), self.path.trim_matches('/'));
         if path.is_empty() { base } else { format!("{base}{path}/") }

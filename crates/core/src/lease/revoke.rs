@@ -71,14 +71,19 @@ impl Leases {
     }
 
     /// Revokes every lease of a folder, or the one whose id it is. `force` forgets leases whose
-    /// outside revocation fails: what exists outside stays there.
+    /// outside revocation fails, and what was being made there: what exists outside stays there.
     pub async fn revoke_prefix<'a>(
         self: &Arc<Self>,
         folder: impl Into<Folder<'a>>,
         force: bool,
     ) -> Result<Revocations, Error> {
-        let ids = self.ids_below(folder.into()).await?;
-        self.revoke_all(ids, true, force).await
+        let folder = folder.into();
+        let ids = self.ids_below(folder).await?;
+        let revoked = self.revoke_all(ids, true, force).await?;
+        if force {
+            self.forget_intents(folder).await?;
+        }
+        Ok(revoked)
     }
 
     /// Revokes the leases of a token.

@@ -163,8 +163,18 @@ async fn abandoned(world: &World) -> String {
     world.leases.view().delete("before").await.unwrap();
     let maker = world.store.member().unwrap();
     assert!(!maker.is_empty());
-    assert!(world.mortal(1).issue(world.offer("db"), world.context("db")).await.is_err());
-    world.outside("db").revocations.lock().clear();
+    let offer = world.offer("db");
+    let create = offer.create;
+    let offer = Issue {
+        create: Box::new(|| {
+            Box::pin(async move {
+                create().await?;
+                panic!("killed");
+            })
+        }),
+        ..offer
+    };
+    assert!(world.leases.issue(offer, world.context("db")).await.is_err());
     assert_eq!(world.users(), 1);
     maker
 }
@@ -217,4 +227,18 @@ async fn a_mount_whose_maker_lives_goes_after_the_sweep_of_a_minute_later() {
     world.pass(MINUTE).await;
     world.leases.end_intents_of_mount("db").await.unwrap();
     assert_eq!((world.users(), world.stored().await.len()), (0, 0));
+}
+
+#[tokio::test]
+async fn what_cannot_be_taken_back_keeps_its_mount_until_it_is_forgotten_by_force() {
+    let world = World::new().await;
+    abandoned(&world).await;
+    world.clock.advance(2 * MINUTE);
+    world.outside("db").set_dead(true);
+    assert!(world.leases.end_intents_of_mount("db").await.is_err());
+    for (folder, left) in [("other", 2), ("d", 2), ("db/creds", 0)] {
+        world.leases.revoke_prefix(folder, true).await.unwrap();
+        assert_eq!(world.stored().await.len(), left, "{folder}");
+    }
+    world.leases.end_intents_of_mount("db").await.unwrap();
 }
