@@ -39,8 +39,8 @@ audit-soak: ## 100,000 mixed requests with kills in between: each has its audit 
 mount-soak: ## mounts, namespaces and tokens come and go for ten minutes: nothing stands still, and memory stays flat (CYCLES=n)
 	HOLDFAST_SOAK_CYCLES=$(or $(CYCLES),8000) cargo test -p holdfast-server --test main soak:: -- --nocapture
 
-lease-storm: ## 100,000 leases renewed at once and ended at once, with an optimised build (LEASES=n)
-	HOLDFAST_STORM=$(or $(LEASES),100000) cargo test --release -p holdfast-server --test main storm:: -- --nocapture
+lease-storm: ## 100,000 leases renewed at once and ended at once, with an optimised build (LEASES=n, STORED=n that end weeks later)
+	HOLDFAST_STORM=$(or $(LEASES),100000) HOLDFAST_STORED=$(or $(STORED),0) cargo test --release -p holdfast-server --test main storm:: -- --nocapture
 
 chaos: ## seeded runs under faults, judged for linearizability (RUNS=n SEED=s MODE=cached|barrier SECONDS=of-faults MUTANT=name)
 	@e2e/cluster/tools.sh unit

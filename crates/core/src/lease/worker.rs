@@ -2,8 +2,8 @@
 //! delay the others.
 //!
 //! Of several replicas each takes the entries of its own shares ([`shares`]); what a share's owner leaves undone for
-//! [`LEFT_BEHIND`] is taken by whoever comes by. A minute of the index that holds much is listed rarely and worked off
-//! from memory: names alone, as they say all that is needed.
+//! [`LEFT_BEHIND`] is taken by who has nothing else to do for the mount. A minute of the index that holds much is listed
+//! rarely and worked off from memory: names alone, as they say all that is needed.
 
 mod index;
 mod shares;
@@ -15,7 +15,6 @@ use std::{
 };
 
 use holdfast_barrier::view::{Check, StoreError, Txn};
-use holdfast_base::Timestamp;
 use tokio::{task::JoinSet, time::MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
@@ -38,8 +37,11 @@ const STRETCH: usize = 4_096;
 /// Entries of one mount that are worked on at a time.
 const LANE_PARALLEL: usize = 64;
 
-/// Entries that were due so long ago are dealt with whoever's they are.
+/// Entries that were due so long ago are dealt with whoever's they are, by those who have nothing of their own to do.
 const LEFT_BEHIND: Duration = Duration::from_secs(30);
+
+/// Entries of others that are taken at a time: the last of them, as their owner begins at the first.
+const OF_OTHERS: usize = 1_024;
 
 /// A condition on the share of an entry: it is still ours.
 pub(super) type Guard = Option<(String, Check)>;
@@ -189,11 +191,14 @@ impl Worker {
         if leases.is_held() {
             return Ok(());
         }
-        self.shares.look(leases).await?;
+        if self.shares.look(leases).await? {
+            // What was passed by as somebody else's may be ours now.
+            self.index = Index::default();
+        }
         self.index.look(leases).await?;
         let now = leases.now();
-        let mut seen = 0_usize;
-        while let Some((minute, path)) = self.index.next(now) {
+        let (mut seen, mut of_others) = (0_usize, VecDeque::new());
+        while let Some(path) = self.index.next(now) {
             seen += 1;
             if seen.is_multiple_of(STRETCH) {
                 tokio::task::yield_now().await;
@@ -201,24 +206,53 @@ impl Worker {
             if self.known.contains(&path) {
                 continue;
             }
-            match self.enter(leases, minute, path, now).await {
-                // One damaged record must not keep the others from being dealt with.
-                Err(error @ (StoreError::Corrupt { .. } | StoreError::Encode { .. })) => {
-                    tracing::error!(%error, "what is due cannot be read");
+            match self.shares.guard(&path) {
+                Some(guard) => self.enter(leases, path, guard).await?,
+                None if Due::of_path(&path).0.saturating_add(LEFT_BEHIND.as_millis() as i64)
+                    <= now.as_millisecond() =>
+                {
+                    of_others.push_back(path);
+                    if of_others.len() > OF_OTHERS {
+                        of_others.pop_front();
+                        self.index.left_some();
+                    }
                 }
-                outcome => outcome?,
+                None => {}
             }
+        }
+        self.help(leases, of_others).await
+    }
+
+    /// Takes entries of others into the lanes in which nothing waits.
+    async fn help(&mut self, leases: &Leases, entries: VecDeque<String>) -> Result<(), StoreError> {
+        let busy = |lane: &(_, &Lane)| !lane.1.waiting.is_empty();
+        let busy: HashSet<String> = self.lanes.iter().filter(busy).map(|(name, _)| String::clone(name)).collect();
+        for path in entries {
+            if let (_, Some(due)) = Due::of_path(&path)
+                && busy.contains(&leases.lane(&due).await.unwrap_or_default())
+            {
+                self.index.left_some();
+                continue;
+            }
+            self.enter(leases, path, None).await?;
         }
         Ok(())
     }
 
-    async fn enter(&mut self, leases: &Leases, minute: i64, path: String, now: Timestamp) -> Result<(), StoreError> {
-        let (time, named) = Due::of_path(&path);
-        let guard = match self.shares.guard(&path) {
-            Some(guard) => guard,
-            None if time.saturating_add(LEFT_BEHIND.as_millis() as i64) <= now.as_millisecond() => None,
-            None => return Ok(()),
-        };
+    /// Takes an entry into its lane, unless there is no room, or it cannot be read: one damaged record must not keep the
+    /// others from being dealt with.
+    async fn enter(&mut self, leases: &Leases, path: String, guard: Guard) -> Result<(), StoreError> {
+        match self.admit(leases, path, guard).await {
+            Err(error @ (StoreError::Corrupt { .. } | StoreError::Encode { .. })) => {
+                tracing::error!(%error, "what is due cannot be read");
+                Ok(())
+            }
+            outcome => outcome,
+        }
+    }
+
+    async fn admit(&mut self, leases: &Leases, path: String, guard: Guard) -> Result<(), StoreError> {
+        let (_, named) = Due::of_path(&path);
         let due = match named {
             Some(due) => due,
             None => match leases.view.get_json::<Due>(&path).await? {
@@ -228,7 +262,7 @@ impl Worker {
         };
         let lane = self.lanes.entry(leases.lane(&due).await?).or_default();
         if lane.waiting.len() >= self.room {
-            self.index.pass_over(minute);
+            self.index.left_some();
             return Ok(());
         }
         self.known.insert(path.clone());

@@ -63,7 +63,8 @@ async fn paths(bench: &Bench) -> BTreeSet<String> {
         }
     }
     let running = |path: &str| {
-        ["core/namespaces", "core/mount-stamp", "lease/cursor"].contains(&path) || path.starts_with("lease/owner/")
+        ["core/namespaces", "core/mount-stamp", "core/encryptions", "lease/cursor"].contains(&path)
+            || path.starts_with("lease/owner/")
     };
     paths.retain(|path| !running(path));
     paths

@@ -135,6 +135,25 @@ async fn two_replicas_share_the_work_and_lose_nothing() {
 }
 
 #[tokio::test]
+async fn what_another_leaves_undone_is_taken_by_who_has_nothing_to_do() {
+    let world = World::new().await;
+    *world.mounts.members.lock() = vec!["one".to_owned(), "another".to_owned()];
+    for _ in 0..60 {
+        world.issue("db").await;
+    }
+    world.clock.advance(HOUR);
+    world.leases.drain().await;
+    let left = world.users();
+    assert!((1..60).contains(&left), "{left} of 60 are of shares of another");
+    world.clock.advance(Duration::from_secs(20));
+    world.leases.drain().await;
+    assert_eq!(world.users(), left, "it may be about to do them");
+    world.clock.advance(Duration::from_secs(11));
+    world.leases.drain().await;
+    assert_eq!((world.users(), world.outside("db").revocations.lock().len()), (0, 60));
+}
+
+#[tokio::test]
 async fn one_damaged_record_does_not_keep_the_others() {
     let world = World::new().await;
     for _ in 0..20 {

@@ -16,11 +16,15 @@ use crate::lease::{
     record,
 };
 
-/// How often, in ticks, the minutes before the last one are looked into, and the time is stored.
+/// How often, in ticks, the minutes before the last one are looked into, and the time is stored; half as long after
+/// something was left there.
 const SLOW: u64 = 20;
 
 /// Older minutes that are looked into in one tick, so that what is due now does not wait for what was due last week.
 const OLDER_AT_ONCE: i64 = 300;
+
+/// Minutes that are asked for one by one whether they are empty, a week of them: if there are more, the whole index is read.
+const WALK: i64 = 7 * 24 * 60;
 
 /// Minutes that stay open after their time, for replicas whose clock is behind: ten.
 const OPEN: i64 = 10;
@@ -45,8 +49,6 @@ struct Minute {
     names: VecDeque<String>,
     size: usize,
     listed: u64,
-    /// Some were taken and passed over: there was no room for them.
-    passed_over: bool,
 }
 
 /// What is known of the index.
@@ -56,13 +58,16 @@ pub(super) struct Index {
     ticks: u64,
     /// Next of the older minutes to be looked into.
     older: Option<i64>,
+    /// Tick at which they are looked into again.
+    older_at: u64,
 }
 
 impl Index {
     /// One tick: lists what is to be listed now.
     pub async fn look(&mut self, leases: &Leases) -> Result<(), StoreError> {
-        if self.ticks.is_multiple_of(SLOW) && self.older.is_none() {
+        if self.ticks >= self.older_at && self.older.is_none() {
             self.older = Some(keep_cursor(leases).await?);
+            self.older_at = self.ticks + SLOW;
         }
         self.ticks += 1;
         let current = due::bucket(leases.now());
@@ -83,31 +88,28 @@ impl Index {
 
     async fn list(&mut self, leases: &Leases, bucket: i64) -> Result<(), StoreError> {
         let minute = self.minutes.entry(bucket).or_default();
-        let many = minute.size > FEW && (minute.passed_over || !minute.names.is_empty());
-        if many && self.ticks < minute.listed + RARELY {
+        if minute.size > FEW && self.ticks < minute.listed + RARELY {
             return Ok(());
         }
         minute.names = leases.view.list(&due::folder(bucket), "", 0).await?.into();
-        (minute.size, minute.listed, minute.passed_over) = (minute.names.len(), self.ticks, false);
+        (minute.size, minute.listed) = (minute.names.len(), self.ticks);
         Ok(())
     }
 
-    /// The minute and the path of the next entry whose time has come.
-    pub fn next(&mut self, now: Timestamp) -> Option<(i64, String)> {
+    /// Something was passed over that is to be dealt with.
+    pub fn left_some(&mut self) {
+        self.older_at = self.older_at.min(self.ticks + SLOW / 2);
+    }
+
+    /// The path of the next entry whose time has come. One that is not dealt with comes back with a later list.
+    pub fn next(&mut self, now: Timestamp) -> Option<String> {
         for (bucket, minute) in &mut self.minutes {
             let is_due = |name: &String| Due::of_path(name).0 <= now.as_millisecond();
             if let Some(name) = minute.names.pop_front_if(|name| is_due(name)) {
-                return Some((*bucket, format!("{}{name}", due::folder(*bucket))));
+                return Some(format!("{}{name}", due::folder(*bucket)));
             }
         }
         None
-    }
-
-    /// There is no room for an entry of this minute: the next list brings it back.
-    pub fn pass_over(&mut self, bucket: i64) {
-        if let Some(minute) = self.minutes.get_mut(&bucket) {
-            minute.passed_over = true;
-        }
     }
 }
 
@@ -123,10 +125,10 @@ async fn keep_cursor(leases: &Leases) -> Result<i64, StoreError> {
         None => (0, Check::Absent),
     };
     let (mut bucket, open) = (start, due::bucket(now) - OPEN);
-    if open.saturating_sub(start) > OLDER_AT_ONCE {
+    if open.saturating_sub(start) > WALK {
         bucket = first_bucket(leases).await?.clamp(start, open);
     }
-    while bucket < open && leases.view.list(&due::folder(bucket), "", 1).await?.is_empty() {
+    while bucket < open && leases.view.count(&due::folder(bucket)).await? == 0 {
         bucket += 1;
     }
     let seen = stored.map(|(cursor, _)| cursor.time);

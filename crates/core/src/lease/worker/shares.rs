@@ -17,9 +17,6 @@ use crate::lease::{Leases, Members};
 /// Number of shares.
 const SHARES: u8 = 16;
 
-/// Ticks between two looks at the members.
-const SELDOM: u64 = 3;
-
 /// Longest time that a look may take: it must not hold up the work.
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -36,16 +33,11 @@ pub(super) struct Shares {
     divided: bool,
     /// Ours, and the revisions of our claims.
     own: HashMap<u8, Revision>,
-    ticks: u64,
 }
 
 impl Shares {
-    /// One tick: claims what is ours and hands over what is not.
-    pub async fn look(&mut self, leases: &Leases) -> Result<(), StoreError> {
-        self.ticks += 1;
-        if !(self.ticks - 1).is_multiple_of(SELDOM) {
-            return Ok(());
-        }
+    /// One tick: claims what is ours and hands over what is not. Whether some became ours.
+    pub async fn look(&mut self, leases: &Leases) -> Result<bool, StoreError> {
         let look = async {
             let Some(members) = leases.backends.members().await? else { return Ok(None) };
             let shares = (0..SHARES).map(|share| take(leases, &members, share));
@@ -54,10 +46,11 @@ impl Shares {
         match tokio::time::timeout(PATIENCE, look).await {
             Ok(Ok(Some(taken))) => {
                 self.divided = true;
-                self.own = taken.into_iter().flatten().collect();
-                Ok(())
+                let own = taken.into_iter().flatten().collect();
+                let before = std::mem::replace(&mut self.own, own);
+                Ok(self.own.keys().any(|share| !before.contains_key(share)))
             }
-            Ok(Ok(None)) => Ok(()),
+            Ok(Ok(None)) => Ok(false),
             Ok(Err(error)) => Err(error),
             Err(_) => Err(StoreError::Unavailable("the members are not known in time".to_owned())),
         }
