@@ -30,7 +30,7 @@ impl Leases {
         work.await.map_err(|_| BackendError::Internal("the request was aborted".to_owned()))?
     }
 
-    async fn find_or_make(&self, issue: Issue, context: IssueContext) -> Result<Leased, Error> {
+    async fn find_or_make(self: &Arc<Self>, issue: Issue, context: IssueContext) -> Result<Leased, Error> {
         let Some(wanted) = context.binding.clone() else { return self.make(issue, context, None).await };
         binding::check(&wanted)?;
         let lock = self.making.lock().entry(wanted.clone()).or_default().clone();
@@ -48,7 +48,7 @@ impl Leases {
         outcome
     }
 
-    async fn make(&self, issue: Issue, context: IssueContext, held: Option<Check>) -> Result<Leased, Error> {
+    async fn make(self: &Arc<Self>, issue: Issue, context: IssueContext, held: Option<Check>) -> Result<Leased, Error> {
         let Issue { internal, data, ttl, max_ttl, renewable, create } = issue;
         let serial = record::new_serial(&*self.entropy, &context.mount.namespace);
         let now = self.now();
@@ -86,7 +86,9 @@ impl Leases {
                 return Err(error.into());
             }
             Err(_) => {
-                self.take_back(&mut intent, stored, false).await;
+                // Who asked has waited long enough: that may hang as well.
+                let leases = self.clone();
+                tokio::spawn(async move { leases.take_back(&mut intent, stored, false).await });
                 return Err(Error::Timeout);
             }
         }
