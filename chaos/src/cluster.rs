@@ -13,16 +13,18 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::{
-    etcd::{Etcd, MEMBERS},
+    etcd::{Disk, Etcd, MEMBERS},
     link::Link,
     plan::REPLICAS,
-    process::{Process, free_port},
+    process::{Id, Process, free_port},
 };
 
 /// For a start, a restart, and to recover from the last fault.
 const PATIENCE: Duration = Duration::from_secs(120);
 /// For one request of a client under faults.
 const REQUEST: Duration = Duration::from_secs(4);
+/// For one of a client with time.
+const TIME: Duration = Duration::from_secs(60);
 
 /// How replicas read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -44,6 +46,8 @@ pub struct Settings {
     pub mode: Mode,
     /// etcd's election timeout.
     pub election: Duration,
+    /// What etcd does with its disks.
+    pub disk: Disk,
     /// Variables of the replicas' environment: mutations are switched on so.
     pub variables: Vec<(String, String)>,
 }
@@ -66,7 +70,7 @@ pub struct Replica {
     pub clients: Link,
     /// To each member of the store.
     pub store: Vec<Link>,
-    /// From the other replicas.
+    /// From the other replicas, which are told apart.
     pub peers: Link,
     port: u16,
 }
@@ -76,10 +80,11 @@ impl Cluster {
     pub async fn start(settings: &Settings) -> anyhow::Result<Self> {
         let folder = TempDir::with_prefix("holdfast-chaos-")?;
         std::fs::write(folder.path().join("seal.key"), [7; 32])?;
-        let etcd = Etcd::start(&settings.etcd, folder.path(), settings.election).await?;
+        let etcd = Etcd::start(&settings.etcd, folder.path(), settings.election, settings.disk).await?;
+        let ids: Vec<Id> = (0..REPLICAS).map(|_| Id::default()).collect();
         let mut replicas = Vec::new();
         for index in 0..REPLICAS {
-            replicas.push(Replica::make(settings, folder.path(), index, &etcd.ports()).await?);
+            replicas.push(Replica::make(settings, folder.path(), index, &etcd.ports(), &ids).await?);
         }
         let mut cluster = Self { etcd, replicas, root: SecretString::new(""), folder };
         cluster.replicas[0].process.start()?;
@@ -108,7 +113,12 @@ impl Cluster {
 
     /// The same without the link, and with time.
     pub fn patient(&self, replica: usize) -> anyhow::Result<Client> {
-        client(self.replicas[replica].port, Duration::from_secs(60), &self.root)
+        client(self.replicas[replica].port, TIME, &self.root)
+    }
+
+    /// The same with the link.
+    pub fn patient_by_link(&self, replica: usize) -> anyhow::Result<Client> {
+        client(self.replicas[replica].clients.port(), TIME, &self.root)
     }
 
     /// Waits until each replica reads and writes.
@@ -145,8 +155,7 @@ impl Cluster {
     }
 
     async fn initialize(&mut self) -> anyhow::Result<SecretString> {
-        let client =
-            client(self.replicas[0].port, Duration::from_secs(60), &SecretString::new("none"))?.without_token();
+        let client = client(self.replicas[0].port, TIME, &SecretString::new("none"))?.without_token();
         let deadline = Instant::now() + PATIENCE;
         while client.seal_status().await.is_err() {
             let replica = &mut self.replicas[0];
@@ -163,13 +172,19 @@ impl Cluster {
 }
 
 impl Replica {
-    async fn make(settings: &Settings, folder: &Path, index: usize, store_ports: &[u16]) -> anyhow::Result<Self> {
+    async fn make(
+        settings: &Settings,
+        folder: &Path,
+        index: usize,
+        store_ports: &[u16],
+        ids: &[Id],
+    ) -> anyhow::Result<Self> {
         let (port, peer_port) = (free_port()?, free_port()?);
         let mut store = Vec::with_capacity(MEMBERS);
         for member in store_ports {
             store.push(Link::to(*member).await?);
         }
-        let (clients, peers) = (Link::to(port).await?, Link::to(peer_port).await?);
+        let (clients, peers) = (Link::to(port).await?, Link::between(ids.to_vec(), peer_port).await?);
         let endpoints: Vec<String> = store.iter().map(|link| format!("\"http://127.0.0.1:{}\"", link.port())).collect();
         let mode = match settings.mode {
             Mode::Barrier => "barrier",
@@ -188,7 +203,8 @@ impl Replica {
         let file = folder.join(format!("replica-{index}.hcl"));
         std::fs::write(&file, configuration)?;
         let arguments = vec!["server".to_owned(), format!("-config={}", file.display())];
-        let mut process = Process::new(&settings.holdfast, arguments, folder.join(format!("replica-{index}.log")));
+        let log = folder.join(format!("replica-{index}.log"));
+        let mut process = Process::new(&settings.holdfast, arguments, log).with_id_in(ids[index].clone());
         for (name, value) in &settings.variables {
             process = process.with_variable(name, value);
         }

@@ -1,24 +1,22 @@
-//! Three real etcd members, and what a foreign client does to them through etcd's JSON gateway.
+//! Three real etcd members: how they run, how they lose data and get it back ([`loss`]), and what a foreign client does to them
+//! ([`gateway`]).
+
+mod gateway;
+mod loss;
 
 use std::{
     path::{Path, PathBuf},
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, bail};
-use base64::{Engine, engine::general_purpose::STANDARD};
-use bytes::Bytes;
-use http_body_util::{BodyExt, Full};
-use hyper_util::rt::TokioIo;
-use serde_json::{Value, json};
-use tokio::net::TcpStream;
+use anyhow::ensure;
+pub use gateway::Stored;
+use serde_json::json;
 
 use crate::process::{Process, free_port};
 
 /// Members of the store.
 pub const MEMBERS: usize = 3;
-/// For anything that a foreign client asks.
-const PATIENCE: Duration = Duration::from_secs(10);
 /// The store gets as long to elect its first leader.
 const FIRST_LEADER: Duration = Duration::from_secs(60);
 
@@ -33,21 +31,24 @@ pub struct Member {
     pub process: Process,
     /// Where it serves clients, without a proxy.
     pub port: u16,
+    peer_url: String,
     data: PathBuf,
+    /// Its data is gone or damaged: it may not start under its old id.
+    lost: bool,
 }
 
-/// A key as stored.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Stored {
-    /// With the prefix.
-    pub key: Vec<u8>,
-    /// As it is.
-    pub value: Vec<u8>,
+/// What members do with their disks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Disk {
+    /// They never wait for it: a killed process loses nothing that the kernel has.
+    Unsynced,
+    /// They do.
+    Synced,
 }
 
 impl Etcd {
     /// Starts all members and waits for a leader.
-    pub async fn start(program: &Path, folder: &Path, election: Duration) -> anyhow::Result<Self> {
+    pub async fn start(program: &Path, folder: &Path, election: Duration, disk: Disk) -> anyhow::Result<Self> {
         let ports: Vec<(u16, u16)> =
             (0..MEMBERS).map(|_| Ok((free_port()?, free_port()?))).collect::<std::io::Result<_>>()?;
         let peers: Vec<String> =
@@ -56,7 +57,7 @@ impl Etcd {
         for (index, (client, peer)) in ports.iter().enumerate() {
             let (url, peer_url) = (format!("http://127.0.0.1:{client}"), format!("http://127.0.0.1:{peer}"));
             let data = folder.join(format!("etcd-{index}"));
-            let arguments = [
+            let mut arguments = vec![
                 format!("--name=m{index}"),
                 format!("--data-dir={}", data.display()),
                 format!("--listen-client-urls={url}"),
@@ -66,13 +67,14 @@ impl Etcd {
                 format!("--initial-cluster={}", peers.join(",")),
                 format!("--election-timeout={}", election.as_millis()),
                 format!("--heartbeat-interval={}", election.as_millis() / 10),
-                // A killed process loses nothing that the kernel has.
-                "--unsafe-no-fsync".to_owned(),
                 "--log-level=warn".to_owned(),
             ];
-            let mut process = Process::new(program, arguments.to_vec(), folder.join(format!("etcd-{index}.log")));
+            if disk == Disk::Unsynced {
+                arguments.push("--unsafe-no-fsync".to_owned());
+            }
+            let mut process = Process::new(program, arguments, folder.join(format!("etcd-{index}.log")));
             process.start()?;
-            members.push(Member { process, port: *client, data });
+            members.push(Member { process, port: *client, peer_url, data, lost: false });
         }
         let etcd = Self { members };
         etcd.wait_for_leader().await?;
@@ -92,7 +94,7 @@ impl Etcd {
     /// Waits until a write goes through.
     pub async fn wait_for_leader(&self) -> anyhow::Result<()> {
         let deadline = Instant::now() + FIRST_LEADER;
-        while let Err(error) = self.ask("kv/deleterange", json!({"key": STANDARD.encode("never")})).await {
+        while let Err(error) = self.delete(b"never").await {
             if Instant::now() > deadline {
                 return Err(error.context("etcd elects no leader"));
             }
@@ -104,7 +106,7 @@ impl Etcd {
     /// Index of the leader, if one is known.
     pub async fn leader(&self) -> Option<usize> {
         for (index, member) in self.members.iter().enumerate() {
-            let status = post(member.port, "maintenance/status", &json!({})).await.unwrap_or_default();
+            let status = gateway::post(member.port, "maintenance/status", &json!({})).await.unwrap_or_default();
             if status["leader"].is_string() && status["leader"] == status["header"]["member_id"] {
                 return Some(index);
             }
@@ -112,34 +114,48 @@ impl Etcd {
         None
     }
 
-    /// Raises or ends the alarm of a full store.
-    pub async fn set_full(&self, full: bool) -> anyhow::Result<()> {
-        let action = if full { "ACTIVATE" } else { "DEACTIVATE" };
-        self.ask("maintenance/alarm", json!({"action": action, "alarm": "NOSPACE"})).await.map(drop)
-    }
-
-    /// All keys with this prefix.
-    pub async fn range(&self, prefix: &str) -> anyhow::Result<Vec<Stored>> {
-        let mut end = prefix.as_bytes().to_vec();
-        if let Some(last) = end.last_mut() {
-            *last += 1;
+    /// Makes a member the leader.
+    pub async fn lead(&self, index: usize) -> anyhow::Result<()> {
+        let deadline = Instant::now() + FIRST_LEADER;
+        while self.leader().await != Some(index) {
+            ensure!(Instant::now() < deadline, "member {index} does not come to lead");
+            // The leader of a moment ago may refuse.
+            let _ = self.hand_over(index).await;
+            tokio::time::sleep(Duration::from_millis(100)).await;
         }
-        let answer =
-            self.ask("kv/range", json!({"key": STANDARD.encode(prefix), "range_end": STANDARD.encode(end)})).await?;
-        let items = answer["kvs"].as_array().cloned().unwrap_or_default();
-        let bytes = |value: &Value| STANDARD.decode(value.as_str().unwrap_or_default());
-        items.iter().map(|item| Ok(Stored { key: bytes(&item["key"])?, value: bytes(&item["value"])? })).collect()
+        Ok(())
     }
 
-    /// Puts a key, as somebody who is no replica of ours.
-    pub async fn put(&self, item: &Stored) -> anyhow::Result<()> {
-        let body = json!({"key": STANDARD.encode(&item.key), "value": STANDARD.encode(&item.value)});
-        self.ask("kv/put", body).await.map(drop)
+    /// Elections so far.
+    pub async fn term(&self) -> anyhow::Result<u64> {
+        let status = self.ask("maintenance/status", json!({})).await?;
+        Ok(status["raftTerm"].as_str().and_then(|text| text.parse().ok()).unwrap_or_default())
     }
 
-    /// Deletes a key, as somebody who is no replica of ours.
-    pub async fn delete(&self, key: &[u8]) -> anyhow::Result<()> {
-        self.ask("kv/deleterange", json!({"key": STANDARD.encode(key)})).await.map(drop)
+    /// Starts a member that does not run, unless it has no data under its id.
+    pub fn start_member(&mut self, index: usize) -> anyhow::Result<()> {
+        let member = &mut self.members[index];
+        if member.lost { Ok(()) } else { member.process.start() }
+    }
+
+    /// From now on each wait of a member for its disk takes so much longer; without, members run as they are. Needs strace, which
+    /// may trace what it starts. All members start anew.
+    pub async fn slow_disks(&mut self, delay: Option<Duration>) -> anyhow::Result<()> {
+        let calls = "fdatasync,fsync";
+        let runner = delay.map(|delay| {
+            let slow = format!("inject={calls}:delay_exit={}", delay.as_micros());
+            let strace = format!("strace -f --seccomp-bpf -qqq -o /dev/null -e trace={calls} -e {slow}");
+            // The member dies with its tracer, whatever kills that one.
+            format!("{strace} setpriv --pdeathsig KILL").split(' ').map(str::to_owned).collect::<Vec<_>>()
+        });
+        for member in &mut self.members {
+            member.process.stop().await;
+            member.process.run_by(runner.as_deref().unwrap_or_default());
+        }
+        for member in &mut self.members {
+            member.process.start()?;
+        }
+        self.wait_for_leader().await
     }
 
     /// Stops all members, keeps a copy of their data, starts them again.
@@ -170,18 +186,6 @@ impl Etcd {
         }
         self.wait_for_leader().await
     }
-
-    /// The first member that answers.
-    async fn ask(&self, path: &str, body: Value) -> anyhow::Result<Value> {
-        let mut last = None;
-        for member in &self.members {
-            match post(member.port, path, &body).await {
-                Ok(answer) => return Ok(answer),
-                Err(error) => last = Some(error),
-            }
-        }
-        Err(last.context("no members")?.context(path.to_owned()))
-    }
 }
 
 fn copy_folder(from: &Path, to: &Path) -> std::io::Result<()> {
@@ -196,25 +200,4 @@ fn copy_folder(from: &Path, to: &Path) -> std::io::Result<()> {
         }
     }
     Ok(())
-}
-
-async fn post(port: u16, path: &str, body: &Value) -> anyhow::Result<Value> {
-    let exchange = async {
-        let stream = TcpStream::connect(("127.0.0.1", port)).await?;
-        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
-        let carrier = tokio::spawn(connection);
-        let request = http::Request::post(format!("/v3/{path}"))
-            .header("host", "etcd")
-            .header("content-type", "application/json")
-            .body(Full::new(Bytes::from(body.to_string())))?;
-        let response = sender.send_request(request).await?;
-        let status = response.status();
-        let text = response.into_body().collect().await?.to_bytes();
-        carrier.abort();
-        if !status.is_success() {
-            bail!("etcd: {status}: {}", String::from_utf8_lossy(&text));
-        }
-        Ok(serde_json::from_slice(&text)?)
-    };
-    tokio::time::timeout(PATIENCE, exchange).await.context("etcd does not answer")?
 }

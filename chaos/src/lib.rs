@@ -5,8 +5,10 @@
 //! of a seed ([`plan`], [`nemesis`]), and then asks a checker whether there is an order of the requests that explains all answers
 //! ([`verdict`]). *Scenarios* ([`scenarios`]) are named attacks on the store; [`failover`] measures what a failure costs the clients of the other replicas. What was found: docs/linearizability.md.
 
+pub mod caller;
 pub mod cluster;
 pub mod dice;
+pub mod disk;
 pub mod etcd;
 pub mod failover;
 pub mod history;

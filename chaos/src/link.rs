@@ -2,9 +2,16 @@
 //! direction or both, or ends connections rudely.
 //!
 //! Bytes that are held back are delivered when the link heals, as a network that loses packets does: a request may so arrive
-//! long after its sender gave up.
+//! long after its sender gave up. A link may have another weather for each program that connects.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -16,6 +23,8 @@ use tokio::{
     task::JoinHandle,
 };
 
+use crate::{caller, process::Id};
+
 /// How bytes fare.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Weather {
@@ -23,9 +32,18 @@ pub struct Weather {
     pub forward_held: bool,
     /// Bytes from the server are held back.
     pub back_held: bool,
+    /// The same of connections that carry a watch of etcd, and of no others.
+    pub watch_held: bool,
     /// Each piece waits so long, in both directions.
     pub delay: Duration,
 }
+
+/// `/etcdserverpb.Watch/Watch` in Huffman's code of RFC 7541, as the first watch of a connection has it in its header.
+const WATCH: [u8; 18] =
+    [0x60, 0xa9, 0x24, 0x88, 0x2d, 0x9d, 0xcb, 0x65, 0x71, 0xaf, 0xc8, 0x69, 0x24, 0xec, 0x72, 0x1a, 0x49, 0x3f];
+
+/// In so many first bytes of a piece.
+const HEADERS: usize = 1024;
 
 /// A rude end of the connections that are there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,20 +57,39 @@ pub enum Ending {
 /// A proxy in front of one server.
 pub struct Link {
     port: u16,
-    weather: watch::Sender<Weather>,
-    endings: broadcast::Sender<Ending>,
+    shared: Arc<Shared>,
     task: JoinHandle<()>,
+}
+
+struct Shared {
+    target: SocketAddr,
+    /// Programs that connect; without any, they are not told apart.
+    callers: Vec<Id>,
+    /// For each of the callers, or one for all.
+    weather: Vec<watch::Sender<Weather>>,
+    endings: broadcast::Sender<Ending>,
+    carried: AtomicU64,
 }
 
 impl Link {
     /// In front of a port of this machine.
     pub async fn to(port: u16) -> std::io::Result<Self> {
+        Self::between(Vec::new(), port).await
+    }
+
+    /// The same, which tells these programs apart and takes connections of no others.
+    pub async fn between(callers: Vec<Id>, port: u16) -> std::io::Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let own = listener.local_addr()?.port();
-        let (weather, endings) = (watch::Sender::new(Weather::default()), broadcast::Sender::new(8));
-        let target = SocketAddr::from(([127, 0, 0, 1], port));
-        let task = tokio::spawn(accept(listener, target, weather.clone(), endings.clone()));
-        Ok(Self { port: own, weather, endings, task })
+        let shared = Arc::new(Shared {
+            target: SocketAddr::from(([127, 0, 0, 1], port)),
+            weather: (0..callers.len().max(1)).map(|_| watch::Sender::new(Weather::default())).collect(),
+            callers,
+            endings: broadcast::Sender::new(8),
+            carried: AtomicU64::new(0),
+        });
+        let task = tokio::spawn(accept(listener, shared.clone()));
+        Ok(Self { port: own, shared, task })
     }
 
     /// Where clients connect.
@@ -60,15 +97,34 @@ impl Link {
         self.port
     }
 
-    /// From now on.
+    /// From now on, for all who connect.
     pub fn set(&self, weather: Weather) {
-        self.weather.send_replace(weather);
+        for sender in &self.shared.weather {
+            sender.send_replace(weather);
+        }
+    }
+
+    /// From now on, for one of the programs that are told apart.
+    pub fn set_for(&self, caller: usize, weather: Weather) {
+        self.shared.weather[caller].send_replace(weather);
+    }
+
+    /// Bytes in both directions so far.
+    pub fn carried(&self) -> u64 {
+        self.shared.carried.load(Ordering::Relaxed)
     }
 
     /// Ends all connections that are there.
     pub fn end(&self, ending: Ending) {
         // Without connections nobody listens.
-        let _ = self.endings.send(ending);
+        let _ = self.shared.endings.send(ending);
+    }
+}
+
+impl Weather {
+    /// The same seen from the other end.
+    pub fn turned(self) -> Self {
+        Self { forward_held: self.back_held, back_held: self.forward_held, ..self }
     }
 }
 
@@ -79,24 +135,20 @@ impl Drop for Link {
     }
 }
 
-async fn accept(
-    listener: TcpListener,
-    target: SocketAddr,
-    weather: watch::Sender<Weather>,
-    endings: broadcast::Sender<Ending>,
-) {
-    while let Ok((client, _)) = listener.accept().await {
-        tokio::spawn(carry(client, target, weather.subscribe(), endings.subscribe()));
+async fn accept(listener: TcpListener, shared: Arc<Shared>) {
+    while let Ok((client, from)) = listener.accept().await {
+        let caller = if shared.callers.is_empty() { Some(0) } else { caller::of(&shared.callers, from) };
+        match caller {
+            Some(caller) => drop(tokio::spawn(carry(client, caller, shared.clone()))),
+            None => reset(&client),
+        }
     }
 }
 
 /// One connection, to its end.
-async fn carry(
-    client: TcpStream,
-    target: SocketAddr,
-    mut weather: watch::Receiver<Weather>,
-    mut endings: broadcast::Receiver<Ending>,
-) {
+async fn carry(client: TcpStream, caller: usize, shared: Arc<Shared>) {
+    let (target, mut weather, mut endings) =
+        (shared.target, shared.weather[caller].subscribe(), shared.endings.subscribe());
     let open = async {
         weather.wait_for(|weather| !weather.forward_held).await.ok()?;
         TcpStream::connect(target).await.ok()
@@ -111,10 +163,22 @@ async fn carry(
     let ((client_in, client_out), (server_in, server_out)) = (client.into_split(), server.into_split());
     let (client_out, server_out) =
         (Arc::new(tokio::sync::Mutex::new(client_out)), Arc::new(tokio::sync::Mutex::new(server_out)));
+    let (to_server, to_client) = (server_out.clone(), client_out.clone());
+    let is_watch = AtomicBool::new(false);
+    let look = |bytes: &[u8]| {
+        shared.carried.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+        if bytes.windows(WATCH.len()).take(HEADERS).any(|part| part == WATCH) {
+            is_watch.store(true, Ordering::Relaxed);
+        }
+    };
+    let count = |bytes: &[u8]| {
+        shared.carried.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+    };
+    let back_held = |weather: &Weather| weather.back_held || weather.watch_held && is_watch.load(Ordering::Relaxed);
     let pumps = async {
         tokio::join!(
-            pump(client_in, server_out.clone(), weather.clone(), |weather| weather.forward_held),
-            pump(server_in, client_out.clone(), weather.clone(), |weather| weather.back_held),
+            pump(client_in, to_server, weather.clone(), look, |weather| weather.forward_held),
+            pump(server_in, to_client, weather.clone(), count, back_held),
         )
     };
     tokio::pin!(pumps);
@@ -149,11 +213,13 @@ async fn pump(
     mut from: OwnedReadHalf,
     to: Arc<tokio::sync::Mutex<OwnedWriteHalf>>,
     mut weather: watch::Receiver<Weather>,
-    held: fn(&Weather) -> bool,
+    look: impl Fn(&[u8]),
+    held: impl Fn(&Weather) -> bool,
 ) {
     let mut buffer = vec![0; 64 << 10];
     loop {
         let count = from.read(&mut buffer).await.unwrap_or(0);
+        look(&buffer[..count]);
         let Ok(delay) = weather.wait_for(|weather| !held(weather)).await.map(|weather| weather.delay) else { return };
         if !delay.is_zero() {
             tokio::time::sleep(delay).await;

@@ -6,6 +6,7 @@ use anyhow::Context;
 use clap::Parser;
 use holdfast_chaos::{
     cluster::{Mode, Settings},
+    etcd::Disk,
     history::Count,
     plan::Plan,
     run::run,
@@ -52,6 +53,7 @@ async fn main() -> anyhow::Result<ExitCode> {
         etcd: arguments.etcd,
         mode: arguments.mode,
         election: Duration::ZERO,
+        disk: Disk::Unsynced,
         variables: variables.collect::<anyhow::Result<_>>()?,
     };
     let first = arguments.seed.unwrap_or_else(now);

@@ -27,6 +27,8 @@ pub enum Way {
 pub enum Fault {
     /// kill -9 of a replica; it starts again at the end.
     KillReplica(usize),
+    /// SIGTERM of a replica; the same.
+    StopReplica(usize),
     /// SIGSTOP of a replica, for longer than a cached read may rest on a heartbeat.
     PauseReplica(usize),
     /// kill -9 of an etcd member; it starts again at the end.
@@ -39,6 +41,14 @@ pub enum Fault {
     PauseLeader,
     /// kill -9 of two members: the store is not available.
     NoQuorum,
+    /// kill -9 of an etcd member, whose data is gone; at the end it is removed from the cluster and added anew.
+    LoseMember(usize),
+    /// The same of one that starts with a damaged database first.
+    DamageMember(usize),
+    /// A member writes its database anew.
+    Defragment(usize),
+    /// All history of the store is dropped.
+    Compact,
     /// A replica is cut from the whole store.
     CutStore(usize, Way),
     /// A replica is cut from one member of the store.
@@ -47,10 +57,18 @@ pub enum Fault {
     CutClients(usize, Way),
     /// What a replica hears of the others is cut.
     CutPeers(usize, Way),
+    /// Two replicas are cut from each other, with the way from the first to the second: a third reaches both.
+    CutPair(usize, usize, Way),
+    /// A replica is cut from another one and from the member of the store that it talks to, at once.
+    CutSide(usize, usize),
     /// The store answers late: each piece of data takes so many milliseconds more.
     SlowStore(u64),
+    /// The same for one replica.
+    SlowStoreOf(usize, u64),
     /// One replica is slow to reach: for others and for its clients.
     SlowReplica(usize, u64),
+    /// The watch of a replica is silent while all else answers, and watches at other members do.
+    MuteWatch(usize),
     /// All connections of a replica to the store get an RST.
     ResetStore(usize),
     /// The store sees a replica's connections end, the replica does not.
@@ -111,9 +129,11 @@ impl Fault {
     fn roll(dice: &mut Dice) -> Self {
         let replica = dice.index(REPLICAS);
         let member = dice.index(MEMBERS);
+        let other = (replica + 1 + dice.index(REPLICAS - 1)) % REPLICAS;
         let way = [Way::There, Way::Back, Way::Both][dice.index(3)];
-        match dice.below(21) {
-            0..=1 => Self::KillReplica(replica),
+        match dice.below(29) {
+            0 => Self::KillReplica(replica),
+            1 => [Self::KillReplica(replica), Self::StopReplica(replica)][dice.index(2)],
             2..=4 => Self::PauseReplica(replica),
             5 => Self::KillMember(member),
             6 => Self::KillLeader,
@@ -128,6 +148,13 @@ impl Fault {
             17 => Self::SlowReplica(replica, 50 + dice.below(400)),
             18 => [Self::ResetStore(replica), Self::HalfCloseStore(replica)][dice.index(2)],
             19 => Self::Full,
+            20 => Self::LoseMember(member),
+            21 => Self::DamageMember(member),
+            22 => [Self::Defragment(member), Self::Compact][dice.index(2)],
+            23..=24 => Self::CutPair(replica, other, way),
+            25 => Self::CutSide(replica, other),
+            26 => Self::MuteWatch(replica),
+            27 => Self::SlowStoreOf(replica, 50 + dice.below(1000)),
             _ => Self::DeleteMember(replica),
         }
     }
@@ -136,7 +163,9 @@ impl Fault {
         match self {
             Self::PauseReplica(_) => dice.between(BEYOND, BEYOND + Duration::from_secs(2)),
             // Long enough to be evicted, or not.
-            Self::CutStore(..) | Self::CutPeers(..) => dice.between(SHORT.0, BEYOND + Duration::from_secs(1)),
+            Self::CutStore(..) | Self::CutPeers(..) | Self::CutPair(..) | Self::CutSide(..) => {
+                dice.between(SHORT.0, BEYOND + Duration::from_secs(1))
+            }
             _ => dice.between(SHORT.0, SHORT.1),
         }
     }
@@ -167,6 +196,6 @@ mod tests {
     fn every_fault_comes_up() {
         let plans = (0..200).flat_map(|seed| Plan::of(seed, Duration::from_secs(20)).steps);
         let kinds: std::collections::HashSet<_> = plans.map(|step| std::mem::discriminant(&step.fault)).collect();
-        assert_eq!(kinds.len(), 17);
+        assert_eq!(kinds.len(), 26);
     }
 }

@@ -1,10 +1,14 @@
 //! A program that is started, killed, paused and started again; it ends with its owner.
 
 use std::{
+    ffi::OsStr,
     fs::File,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
-    sync::atomic::{AtomicU32, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
     time::Duration,
 };
 
@@ -17,13 +21,25 @@ pub struct Process {
     arguments: Vec<String>,
     environment: Vec<(String, String)>,
     log: PathBuf,
+    runner: Vec<String>,
     child: Option<Child>,
+    id: Id,
 }
+
+/// Id of a process while it runs, for others to look at; 0: it does not run.
+pub type Id = Arc<AtomicU32>;
 
 impl Process {
     /// Not started yet. Its output is appended to the log.
     pub fn new(program: &Path, arguments: Vec<String>, log: PathBuf) -> Self {
-        Self { program: program.to_owned(), arguments, environment: Vec::new(), log, child: None }
+        let (environment, runner) = (Vec::new(), Vec::new());
+        Self { program: program.to_owned(), arguments, environment, log, runner, child: None, id: Id::default() }
+    }
+
+    /// Its id is told here.
+    pub fn with_id_in(mut self, id: Id) -> Self {
+        self.id = id;
+        self
     }
 
     /// With this variable; all others but PATH are kept from it.
@@ -32,13 +48,27 @@ impl Process {
         self
     }
 
+    /// From the next start on with this argument too.
+    pub fn add_argument(&mut self, argument: &str) {
+        if !self.arguments.iter().any(|known| known == argument) {
+            self.arguments.push(argument.to_owned());
+        }
+    }
+
+    /// From the next start on by this program with its arguments, which runs what comes after them.
+    pub fn run_by(&mut self, runner: &[String]) {
+        self.runner = runner.to_vec();
+    }
+
     /// Starts it, unless it runs.
     pub fn start(&mut self) -> anyhow::Result<()> {
         if self.is_running() {
             return Ok(());
         }
         let log = File::options().create(true).append(true).open(&self.log)?;
-        let child = Command::new(&self.program)
+        let mut words = self.runner.iter().map(OsStr::new).chain([self.program.as_os_str()]);
+        let child = Command::new(words.next().context("nothing to start")?)
+            .args(words)
             .args(&self.arguments)
             .env_clear()
             .env("PATH", std::env::var_os("PATH").unwrap_or_default())
@@ -48,6 +78,7 @@ impl Process {
             .stderr(log)
             .spawn()
             .with_context(|| format!("cannot start {}", self.program.display()))?;
+        self.id.store(child.id(), Ordering::SeqCst);
         self.child = Some(child);
         Ok(())
     }
@@ -59,6 +90,7 @@ impl Process {
 
     /// SIGKILL.
     pub fn kill(&mut self) {
+        self.id.store(0, Ordering::SeqCst);
         if let Some(mut child) = self.child.take() {
             // It may have ended already.
             let _ = child.kill();

@@ -35,7 +35,12 @@ pub async fn members_deleted(cluster: &mut Cluster, checker: &Path) -> anyhow::R
         lasts: Duration::from_millis(500),
         fault: Fault::DeleteMember(usize::try_from(index).unwrap_or_default()),
     };
-    let plan = Plan { seed: 1, election: Duration::from_millis(500), steps: (0..REPLICAS as u64).map(step).collect() };
+    faults(cluster, &(0..REPLICAS as u64).map(step).collect::<Vec<_>>(), checker).await
+}
+
+/// Named faults while clients are at work.
+pub async fn faults(cluster: &mut Cluster, steps: &[Step], checker: &Path) -> anyhow::Result<Report> {
+    let plan = Plan { seed: 3, election: Duration::from_millis(500), steps: steps.to_vec() };
     judge_run(cluster, plan, checker).await
 }
 
