@@ -50,10 +50,14 @@ chaos: ## seeded runs under faults, judged for linearizability (RUNS=n SEED=s MO
 	  $(BIN)/chaos --runs $(or $(RUNS),1) $(if $(SEED),--seed $(SEED)) --mode $(or $(MODE),cached) --seconds $(or $(SECONDS),15) \
 	  --holdfast $(BIN)/holdfast --etcd $(HOLDFAST_CACHE)/bin/etcd $(if $(MUTANT),--variable "HOLDFAST_FAILPOINTS=$$switches")
 
-failover: ## what clients of the other replicas notice when one dies, leaves or is slow, or etcd's leader dies: a table
+failover: ## what clients notice of each fault of the matrix that can be injected here: a table (ROWS="FM16 FM17"; all take 10 minutes)
 	@e2e/cluster/tools.sh unit
 	@cargo build -q --release -p holdfast-server --bin holdfast && cargo build -q --release -p holdfast-chaos --bin failover
-	@$(CARGO_TARGET_DIR)/$(HOST)/release/failover --holdfast $(CARGO_TARGET_DIR)/$(HOST)/release/holdfast --etcd $(HOLDFAST_CACHE)/bin/etcd
+	@$(CARGO_TARGET_DIR)/$(HOST)/release/failover --holdfast $(CARGO_TARGET_DIR)/$(HOST)/release/holdfast --etcd $(HOLDFAST_CACHE)/bin/etcd \
+	  $(addprefix --only ,$(ROWS)) $(addprefix --disk ,$(DISK))
+
+slow-disk: ## what clients notice while disks under etcd are slow, with strace: a table (DISK="milliseconds …")
+	@$(MAKE) --no-print-directory failover DISK="$(or $(DISK),0 1 10 50 200 1000)"
 
 csi-soak: cluster-tools $(BUILD) ## CSI volumes, with figures to paste: PODS=200 on one node, outages of two minutes (PROFILE=release as shipped)
 	@e2e/cluster/cluster.sh up $(CLUSTER) $(or $(WORKERS),2)
@@ -92,4 +96,4 @@ release: ## optimised binaries: for speed what runs in the middle, for size what
 	cargo build --release $(CENTRAL)
 	cargo build --profile small $(EVERYWHERE)
 
-.PHONY: mount-soak failover path-of-holdfast help demo demo-down demo-shell test lease-storm chaos audit-soak csi-soak build fmt lint docs crds fuzz deny cluster-tools release
+.PHONY: mount-soak failover slow-disk path-of-holdfast help demo demo-down demo-shell test lease-storm chaos audit-soak csi-soak build fmt lint docs crds fuzz deny cluster-tools release
