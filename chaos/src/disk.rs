@@ -12,6 +12,9 @@ use crate::{
 const BEFORE: Duration = Duration::from_secs(3);
 const LENGTH: Duration = Duration::from_secs(15);
 
+/// For replicas to read from memory again after etcd was started anew.
+const SETTLED: Duration = Duration::from_secs(20);
+
 /// One point of the curve.
 pub struct Point {
     delay: Option<Duration>,
@@ -34,6 +37,8 @@ pub async fn measure(settings: &Settings, delay: Option<Duration>) -> anyhow::Re
     load::prepare(&cluster).await?;
     cluster.etcd.slow_disks(delay).await?;
     cluster.wait_until_serving().await?;
+    // With the slowest of disks they may not come to that.
+    let _ = tokio::time::timeout(SETTLED, load::wait_for_memory(&cluster)).await;
     let load = Load::start(&cluster, None)?;
     tokio::time::sleep(BEFORE).await;
     let (begin, term) = (tokio::time::Instant::now(), cluster.etcd.term().await?);
