@@ -161,7 +161,7 @@ impl Fault {
 
     fn duration(self, dice: &mut Dice) -> Duration {
         match self {
-            Self::PauseReplica(_) => dice.between(BEYOND, BEYOND + Duration::from_secs(2)),
+            Self::PauseReplica(_) | Self::MuteWatch(_) => dice.between(BEYOND, BEYOND + Duration::from_secs(2)),
             // Long enough to be evicted, or not.
             Self::CutStore(..) | Self::CutPeers(..) | Self::CutPair(..) | Self::CutSide(..) => {
                 dice.between(SHORT.0, BEYOND + Duration::from_secs(1))
