@@ -10,7 +10,7 @@ use std::{
 };
 
 use async_trait::async_trait;
-use holdfast_barrier::{Barrier, Options, Pulse};
+use holdfast_barrier::{Barrier, Options};
 use holdfast_base::{Clock, SystemClock, SystemEntropy, Timestamp};
 use holdfast_core::{
     Answer, Class, Core, CoreConfig, Metrics, NoProcess, OPEN_AUDIT, Raw, Registry, SYSTEM_TTL, Verb, admission::Limits,
@@ -21,7 +21,6 @@ use holdfast_logical::{
 use holdfast_peer::TlsNet;
 use holdfast_seal::StaticSeal;
 use holdfast_secret::{SecretBytes, SecretString};
-use holdfast_storage::Storage;
 use holdfast_storage_etcd::{Config, EtcdStorage};
 use parking_lot::Mutex;
 use serde_json::{Map, Value, json};
@@ -141,7 +140,7 @@ impl Replica {
             ..Config::default()
         };
         let threads = Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-        let core = threads.spawn(open([config(), config()], clock.clone(), name.to_owned(), limits)).await.unwrap();
+        let core = threads.spawn(open(config(), clock.clone(), name.to_owned(), limits)).await.unwrap();
         Self { core, threads: Some(threads) }
     }
 
@@ -162,14 +161,12 @@ impl Drop for Replica {
     }
 }
 
-async fn open([config, of_pulse]: [Config; 2], clock: Arc<Moved>, name: String, limits: Limits) -> Arc<Core> {
+async fn open(config: Config, clock: Arc<Moved>, name: String, limits: Limits) -> Arc<Core> {
     let address = format!("127.0.0.1:{}", free_port());
-    let pulse: Arc<dyn Storage> = Arc::new(EtcdStorage::connect(of_pulse).await.unwrap());
     let storage = Arc::new(EtcdStorage::connect(config).await.unwrap());
     let options = Options {
         instance: name.clone(),
         peers: Some(Arc::new(TlsNet { bind: address.parse().unwrap(), advertised: address.clone() })),
-        pulse: Some(Pulse(pulse)),
         ..Options::default()
     };
     let entropy = Arc::new(SystemEntropy);

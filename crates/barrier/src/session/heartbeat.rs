@@ -53,16 +53,20 @@ impl Session {
 
     /// Was the last heartbeat that held sent within `window`, and is nobody silent for longer whom answers wait for?
     pub(crate) fn can_answer(&self, window: Duration) -> bool {
-        let (confirmed, now) = (self.confirmed.load(Ordering::SeqCst), self.clock.boottime());
-        let confirmed = confirmed != 0 && now < Duration::from_nanos(confirmed) + window;
-        confirmed && !self.roster.lock().any_mute(now, window)
+        let now = self.clock.boottime();
+        self.confirmed_within(now, window) && !self.roster.lock().any_mute(now, window)
+    }
+
+    fn confirmed_within(&self, now: Duration, window: Duration) -> bool {
+        let confirmed = self.confirmed.load(Ordering::SeqCst);
+        confirmed != 0 && now < Duration::from_nanos(confirmed) + window
     }
 
     /// Our id, if the store has confirmed lately that it is one.
     pub(crate) fn confirmed_member(&self) -> Option<String> {
         let id = self.standing.load().id;
         // Who joins anew in between has another one.
-        let confirmed = self.confirmed_within(MEMBER_FOR) && self.standing.load().id == id;
+        let confirmed = self.confirmed_within(self.clock.boottime(), MEMBER_FOR) && self.standing.load().id == id;
         confirmed.then(|| layout::hex(&id))
     }
 

@@ -26,6 +26,7 @@ pub struct IdKeys {
 }
 
 impl IdKeys {
+    /// From keys of 32 bytes.
     pub fn new(mac: SecretBytes, hash: SecretBytes) -> Self {
         Self { mac, hash }
     }
