@@ -96,9 +96,12 @@ pub async fn report(
     Ok(Report { plan, count: history.count(), rate: history.rate(), verdict, strange, fsck, alarms: alarms(cluster) })
 }
 
+/// Of the log line about a lane that does not go on where it was.
+pub(crate) const LANE_JUMPED: &str = "does not follow the one before";
+
 /// Lines of the replicas' logs that may not be there.
 pub fn alarms(cluster: &Cluster) -> Vec<String> {
-    let signs = ["changed by somebody else", "does not follow the one before", "panicked at", "not authentic"];
+    let signs = ["changed by somebody else", LANE_JUMPED, "panicked at", "not authentic"];
     let said = cluster.replicas.iter().map(|replica| replica.process.said()).collect::<String>();
     said.lines().filter(|line| signs.iter().any(|sign| line.contains(sign))).map(str::to_owned).collect()
 }
