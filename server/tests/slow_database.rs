@@ -151,7 +151,8 @@ async fn a_slow_database_is_given_up_in_time_and_nobody_else_notices() {
 
     for (path, (before, during)) in ["kv read", "kv write", "fast"].iter().zip(before.iter().zip(&slept)) {
         let at = |times: &[Duration]| times[times.len() * 95 / 100];
-        let most = at(before) * 4 + Duration::from_millis(250);
+        // Less than the deadline: nobody waits for the slow one.
+        let most = at(before) * 2 + DEADLINE / 2;
         assert!(at(during) < most, "{path}: {:?}, before {:?}", at(during), at(before));
     }
     let found = data(&client, "sys/fsck").await;
