@@ -49,7 +49,7 @@ impl Ground {
 async fn a_seeded_run_is_linearizable_in_both_modes() {
     for mode in [Mode::Cached, Mode::Barrier] {
         let ground = Ground::new(mode).await;
-        let report = run(&ground.settings, Plan::of(3, Duration::from_secs(8)), &ground.checker).await.unwrap();
+        let report = run(&ground.settings, Plan::of(7, Duration::from_secs(8)), &ground.checker).await.unwrap();
         assert!(report.is_good(), "{mode:?}\n{report}");
     }
 }
