@@ -18,8 +18,8 @@ use std::{
 
 use futures::StreamExt;
 use holdfast_base::Clock;
-use holdfast_core::{Answer, Core, Verb, admission::Limits};
-use holdfast_logical::View;
+use holdfast_core::{Answer, Core, Error, Verb, admission::Limits};
+use holdfast_logical::{Error as Unanswered, View};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
@@ -139,6 +139,7 @@ async fn issue(site: &Site, core: &Arc<Core>) -> Vec<(bool, String)> {
 async fn renewals(site: &Site, core: &Arc<Core>, issued: &[(bool, String)]) {
     let (wanted, root) = (site.wanted, &site.root);
     let (begun, shed, longest) = (Instant::now(), Arc::new(AtomicUsize::new(0)), Arc::new(AtomicU64::new(0)));
+    let unanswered = Arc::new(AtomicUsize::new(0));
     let clients: Vec<_> = issued
         .iter()
         .filter(|(dead, _)| !dead)
@@ -146,7 +147,7 @@ async fn renewals(site: &Site, core: &Arc<Core>, issued: &[(bool, String)]) {
         .map(|(number, (_, lease))| {
             let offset = Duration::from_micros(1_000_000 * number as u64 / wanted as u64);
             let (core, root, lease) = (core.clone(), root.clone(), lease.clone());
-            let (shed, longest) = (shed.clone(), longest.clone());
+            let (shed, longest, unanswered) = (shed.clone(), longest.clone(), unanswered.clone());
             tokio::spawn(async move {
                 tokio::time::sleep(offset).await;
                 loop {
@@ -165,6 +166,11 @@ async fn renewals(site: &Site, core: &Arc<Core>, issued: &[(bool, String)]) {
                     asked.permit = greeting.permit;
                     match core.handle(asked).await {
                         Answer::Envelope { .. } => return,
+                        // The store did not answer in time: a client tries again.
+                        Answer::Error(Error::Logical(Unanswered::Unavailable(_))) => {
+                            unanswered.fetch_add(1, Ordering::Relaxed);
+                            tokio::time::sleep(Duration::from_secs(1)).await;
+                        }
                         other => panic!("{other:?}"),
                     }
                 }
@@ -175,7 +181,9 @@ async fn renewals(site: &Site, core: &Arc<Core>, issued: &[(bool, String)]) {
         client.await.unwrap();
     }
     let (took, shed) = (begun.elapsed(), shed.load(Ordering::Relaxed));
-    println!("{wanted} renewals settled in {took:?}; {shed} were sent away, at most for {longest:?} s");
+    println!(
+        "{wanted} renewals settled in {took:?}; {shed} were sent away, at most for {longest:?} s, and {unanswered:?} not answered by the store"
+    );
     assert!(shed > 0, "nobody was sent away");
     if wanted < 10_000 {
         assert!(took < SOON * 4, "{took:?}");
