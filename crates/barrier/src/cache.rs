@@ -12,6 +12,7 @@ use holdfast_secret::SecretBytes;
 use holdfast_storage::{Event, KeyValue};
 use parking_lot::Mutex;
 
+use crate::fills::Fills;
 use crate::lists::{List, Lists};
 use crate::view::{Revision, Shared};
 
@@ -67,7 +68,7 @@ struct State {
     /// Keys in the order they came; each is looked at once before it goes.
     order: VecDeque<Bytes>,
     /// Keys that are being read at `applied` as of then.
-    fills: HashMap<Bytes, Fill>,
+    fills: Fills,
     lists: Lists,
 }
 
@@ -92,13 +93,6 @@ pub struct Found {
     pub decoded: Option<Shared>,
 }
 
-#[derive(Default)]
-struct Fill {
-    readers: usize,
-    /// The key changed since; what is read must not be kept.
-    changed: bool,
-}
-
 impl Cache {
     /// Empty, as of `applied`; holds about `budget` bytes.
     pub fn new(applied: Revision, budget: usize) -> Self {
@@ -109,7 +103,7 @@ impl Cache {
             used: 0,
             entries: HashMap::new(),
             order: VecDeque::new(),
-            fills: HashMap::new(),
+            fills: Fills::default(),
             lists: Lists::default(),
         };
         Self { state: Mutex::new(state) }
@@ -127,19 +121,14 @@ impl Cache {
             return Ok(found);
         }
         state.traffic.misses += 1;
-        state.fills.entry(key.clone()).or_default().readers += 1;
+        state.fills.begin(key);
         Err(state.applied)
     }
 
     /// Ends what [`Cache::look_up`] began; keeps what was read unless the key changed meanwhile. `None`: it was not read.
     pub fn finish(&self, key: &Bytes, read: Option<Known>) {
         let mut state = self.state.lock();
-        let Some(fill) = state.fills.get_mut(key) else { return };
-        let changed = fill.changed;
-        fill.readers -= 1;
-        if fill.readers == 0 {
-            state.fills.remove(key);
-        }
+        let Some(changed) = state.fills.end(key) else { return };
         if let Some(known) = read.filter(|_| !changed || switched!("mutant.fill-without-pending")) {
             state.insert(key.clone(), known);
         }
@@ -179,9 +168,7 @@ impl Cache {
         for event in events {
             state.lists.apply(event);
             let key = event.key();
-            if let Some(fill) = state.fills.get_mut(key) {
-                fill.changed = true;
-            }
+            state.fills.spoil(key);
             if state.entries.contains_key(key) {
                 let known = match event {
                     Event::Put(item) => Known::Present(item.clone()),
@@ -208,7 +195,7 @@ impl Cache {
         state.entries.clear();
         state.order.clear();
         state.used = 0;
-        state.fills.values_mut().for_each(|fill| fill.changed = true);
+        state.fills.spoil_all();
         state.lists.reset();
         state.applied = revision;
     }

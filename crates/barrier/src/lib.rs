@@ -4,6 +4,7 @@
 mod barrier;
 mod cache;
 mod error;
+mod fills;
 #[cfg(feature = "fuzzing")]
 pub mod fuzzing;
 mod keyring;

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use holdfast_storage::Event;
 
+use crate::fills::Fills;
 use crate::view::Revision;
 
 /// Bytes held at most. When there are more all go: lists are few, and soon read again.
@@ -22,7 +23,7 @@ pub struct Lists {
     known: HashMap<Bytes, List>,
     used: usize,
     /// Folders that are being read.
-    fills: HashMap<Bytes, Fill>,
+    fills: Fills,
 }
 
 /// What stands below a folder.
@@ -34,32 +35,20 @@ pub struct List {
     pub at: Revision,
 }
 
-#[derive(Default)]
-struct Fill {
-    readers: usize,
-    /// The list changed since; what is read must not be kept.
-    changed: bool,
-}
-
 impl Lists {
     /// What is known of a folder. `None`: it is to be read; then [`Lists::finish`] must be called.
     pub fn look_up(&mut self, prefix: &Bytes) -> Option<List> {
         let known = self.known.get(prefix).cloned();
         if known.is_none() {
-            self.fills.entry(prefix.clone()).or_default().readers += 1;
+            self.fills.begin(prefix);
         }
         known
     }
 
     /// Ends what [`Lists::look_up`] began; keeps what was read unless the list changed meanwhile.
     pub fn finish(&mut self, prefix: &Bytes, read: Option<List>) {
-        let Some(fill) = self.fills.get_mut(prefix) else { return };
-        let changed = fill.changed;
-        fill.readers -= 1;
-        if fill.readers == 0 {
-            self.fills.remove(prefix);
-        }
-        let Some(list) = read.filter(|_| !changed) else { return };
+        let unchanged = self.fills.end(prefix) == Some(false);
+        let Some(list) = read.filter(|_| unchanged) else { return };
         let cost = list.cost();
         if cost > BUDGET || self.known.contains_key(prefix) {
             return;
@@ -84,9 +73,7 @@ impl Lists {
             if let Some(list) = self.known.remove(prefix) {
                 self.used -= list.cost();
             }
-            if let Some(fill) = self.fills.get_mut(prefix) {
-                fill.changed = true;
-            }
+            self.fills.spoil(prefix);
         }
     }
 
@@ -94,7 +81,7 @@ impl Lists {
     pub fn reset(&mut self) {
         self.known.clear();
         self.used = 0;
-        self.fills.values_mut().for_each(|fill| fill.changed = true);
+        self.fills.spoil_all();
     }
 
     /// Bytes held.

@@ -65,17 +65,12 @@ impl Names {
 
     /// The stored key of a path.
     pub fn key(&self, path: &str) -> Bytes {
-        if let Some(key) = self.recent.lock().get(path) {
-            return key;
-        }
-        let key = self.make_key(path);
-        self.recent.lock().insert(path, key.clone());
-        key
+        remembered(&self.recent, path, || self.make_key(path))
     }
 
     fn make_key(&self, path: &str) -> Bytes {
         let (folder, leaf) = split(path);
-        let prefix = self.recent_folder(folder);
+        let prefix = self.folder(folder);
         let mut key = Vec::with_capacity(prefix.len() + leaf.len() * 2 + 32);
         key.extend_from_slice(&prefix);
         key.push(b'!');
@@ -83,17 +78,12 @@ impl Names {
         key.into()
     }
 
-    fn recent_folder(&self, folder: &str) -> Bytes {
-        if let Some(prefix) = self.folders.lock().get(folder) {
-            return prefix;
-        }
-        let prefix = Bytes::from(self.folder(folder));
-        self.folders.lock().insert(folder, prefix.clone());
-        prefix
+    /// What all stored keys below a folder start with. `folder` is empty or ends in `/`.
+    pub fn folder(&self, folder: &str) -> Bytes {
+        remembered(&self.folders, folder, || self.make_folder(folder))
     }
 
-    /// What all stored keys below a folder start with. `folder` is empty or ends in `/`.
-    pub fn folder(&self, folder: &str) -> Vec<u8> {
+    fn make_folder(&self, folder: &str) -> Bytes {
         let mut key = Vec::with_capacity(DATA.len() + folder.len() * 2 + 48);
         key.extend_from_slice(DATA);
         let mut start = 0;
@@ -102,7 +92,7 @@ impl Names {
             key.push(b'/');
             start = end + 1;
         }
-        key
+        key.into()
     }
 
     /// The name of one segment below a folder, from its stored form.
@@ -143,6 +133,16 @@ impl Names {
         }
         result
     }
+}
+
+/// What is known for a name, or is made now.
+fn remembered(recent: &Mutex<Recent>, name: &str, make: impl FnOnce() -> Bytes) -> Bytes {
+    if let Some(known) = recent.lock().get(name) {
+        return known;
+    }
+    let made = make();
+    recent.lock().insert(name, made.clone());
+    made
 }
 
 // === impl Recent ===
@@ -214,7 +214,7 @@ mod tests {
     fn a_moved_segment_does_not_decrypt() {
         let names = names();
         let stolen = names.key("x/leaf");
-        let mut moved = names.folder("y/");
+        let mut moved = names.folder("y/").to_vec();
         moved.extend_from_slice(&stolen[names.folder("x/").len()..]);
         assert_eq!(names.path(&moved), Err(BadName));
     }

@@ -149,7 +149,7 @@ impl Session {
     pub async fn open(ground: Ground, keys: Keys) -> Result<Arc<Self>, StoreError> {
         let post = Arc::new(Post::default());
         let peers = Peers::new(listen(&ground, &keys, &post).await?, ground.board.clone());
-        let joined = standing::join(&ground, &keys, peers.endpoint()).await.inspect_err(|_| peers.close());
+        let joined = standing::join(&ground, &keys, &peers).await.inspect_err(|_| peers.close());
         let (standing, roster) = joined?;
         let start = standing.joined;
         let lanes =
@@ -279,7 +279,7 @@ impl Session {
         let found = match self.at_hand(&key) {
             Some(found) => found,
             // In a box: all reads would make room for it.
-            None => Box::pin(self.look_for(path)).await?,
+            None => Box::pin(self.look_for(&key)).await?,
         };
         if self.integrity.is_foreign(&key, &found.known) {
             let reason = "integrity: it was changed in the store by somebody else".to_owned();
@@ -289,10 +289,9 @@ impl Session {
         Ok(Some(Stored { key, item, plain, decoded }))
     }
 
-    async fn look_for(&self, path: &str) -> Result<Found, StoreError> {
+    async fn look_for(&self, key: &Bytes) -> Result<Found, StoreError> {
         self.readable().await?;
-        let key = self.keys.load().names.key(path);
-        let found = self.fetch(&key).await?;
+        let found = self.fetch(key).await?;
         self.see_read(found.known.revision()).await?;
         Ok(found)
     }

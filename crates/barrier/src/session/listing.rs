@@ -34,7 +34,7 @@ impl Session {
     /// All names below a folder, read from the store as of what is applied if they must be.
     async fn fetch_list(&self, folder: &str) -> Result<List, StoreError> {
         let names = self.keys.load().names.clone();
-        let prefix = Bytes::from(names.folder(folder));
+        let prefix = names.folder(folder);
         let deadline = Instant::now() + PATIENCE;
         loop {
             // All pages are of one revision.

@@ -51,10 +51,10 @@ impl Session {
     /// Waits until memory shows everything that was answered, by anyone, before now.
     pub(super) async fn readable(&self) -> Result<(), StoreError> {
         let epoch = self.epoch.load(Ordering::SeqCst);
-        let revision = match moment::known(epoch) {
+        let revision = match self.known_as_of_now(epoch) {
             Some(revision) => revision,
             None => {
-                let revision = self.as_of_now().await?;
+                let revision = self.ask_as_of_now().await?;
                 moment::learn(epoch, revision);
                 revision
             }
@@ -66,12 +66,7 @@ impl Session {
 
     /// Whether memory shows that now, without a wait.
     fn is_readable(&self) -> bool {
-        let epoch = self.epoch.load(Ordering::SeqCst);
-        let revision = moment::known(epoch).or_else(|| {
-            let revision = self.may_read_memory().then(|| self.answered.load(Ordering::SeqCst))?;
-            moment::learn(epoch, revision);
-            Some(revision)
-        });
+        let revision = self.known_as_of_now(self.epoch.load(Ordering::SeqCst));
         revision.is_some_and(|revision| *self.applied.borrow() >= revision) && !self.is_ordered_to_seal()
     }
 
@@ -97,11 +92,18 @@ impl Session {
         self.notes(found.known.revision()).then_some(found)
     }
 
-    /// A revision that holds everything that was answered, by anyone, before now.
-    async fn as_of_now(&self) -> Result<Revision, StoreError> {
-        if self.may_read_memory() {
-            return Ok(self.answered.load(Ordering::SeqCst));
-        }
+    /// A revision that holds everything that was answered, by anyone, before now: as the request has found out already, or as
+    /// who may read from memory knows.
+    fn known_as_of_now(&self, epoch: u64) -> Option<Revision> {
+        moment::known(epoch).or_else(|| {
+            let revision = self.may_read_memory().then(|| self.answered.load(Ordering::SeqCst))?;
+            moment::learn(epoch, revision);
+            Some(revision)
+        })
+    }
+
+    /// The same from the store.
+    async fn ask_as_of_now(&self) -> Result<Revision, StoreError> {
         let seen = *self.applied.borrow();
         let revision = self.tickets.join(&self.storage).await?;
         if revision < seen {

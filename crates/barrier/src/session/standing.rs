@@ -13,12 +13,13 @@ use bytes::Bytes;
 use holdfast_failpoint::{failpoint, switched};
 use holdfast_storage::{Compare, Condition, Error, KeyValue, Op, OpReply, Range, Txn};
 
+use super::peers::Peers;
 use super::roster::{self, Roster};
 use super::{Ground, RESERVE, Session};
 use crate::keys::Keys;
 use crate::layout::{self, MemberId};
 use crate::options::Options;
-use crate::peer::{Endpoint, PROTOCOL};
+use crate::peer::Endpoint;
 use crate::record::{self, LaneRecord, MemberRecord, State};
 use crate::view::{Revision, StoreError};
 
@@ -44,13 +45,8 @@ pub(super) struct Standing {
 }
 
 /// Makes our record and lanes, and removes those of dead predecessors. The keys must still be those of the store.
-pub(super) async fn join(
-    ground: &Ground,
-    keys: &Keys,
-    endpoint: Option<Endpoint>,
-) -> Result<(Standing, Roster), StoreError> {
-    let protocols = endpoint.as_ref().map_or((PROTOCOL, PROTOCOL), |endpoint| endpoint.protocols);
-    let record = own_record(State::Barrier, &ground.options, endpoint);
+pub(super) async fn join(ground: &Ground, keys: &Keys, peers: &Peers) -> Result<(Standing, Roster), StoreError> {
+    let record = own_record(State::Barrier, &ground.options, peers.endpoint());
     let standing = enter(ground.entropy.as_ref(), ground.storage.as_ref(), keys, &record).await?;
     failpoint!("join.entered").await;
     // As of our own record, from which on the watch tells: nobody can come or vanish unseen in between.
@@ -70,7 +66,7 @@ pub(super) async fn join(
     }
     failpoint!("join.predecessors-removed").await;
     let now = ground.clock.boottime();
-    let mut roster = Roster::of(&others, &standing.key, &keys.mac, protocols, now);
+    let mut roster = Roster::of(&others, &standing.key, &keys.mac, peers.protocols(), now);
     roster.count_vanished(vanished, &standing.key, now);
     Ok((standing, roster))
 }
