@@ -69,7 +69,8 @@ impl Limiter {
         };
         let key = windows.place((quota.to_owned(), client), now);
         let Windows { by_client, telling, .. } = &mut *windows;
-        let window = by_client.entry(key.clone()).or_default();
+        let told = telling.is_heard(now).then(|| key.clone());
+        let window = by_client.entry(key).or_default();
         if window.ends <= now {
             (window.ends, window.asked) = (now + limit.interval(), 0);
         }
@@ -77,7 +78,9 @@ impl Limiter {
         let refused = blocked || window.asked >= most;
         if !refused {
             window.asked += 1;
-            telling.count(&key, window.ends, now);
+            if let Some(key) = told {
+                telling.count(key, window.ends);
+            }
         } else if !blocked && limit.block_interval > 0 {
             window.blocked_until = now + Duration::from_secs(limit.block_interval);
         }

@@ -94,13 +94,19 @@ impl Notes for SharedLimiter {
 }
 
 impl Telling {
-    /// A request was counted.
-    pub fn count(&mut self, key: &Key, ends: Duration, now: Duration) {
+    /// Is there somebody to be told? If not, what was put down is forgotten.
+    pub fn is_heard(&mut self, now: Duration) -> bool {
         let heard = self.asked.is_some_and(|asked| now < asked + NOBODY);
         if !heard {
             self.counted.clear();
-        } else if self.counted.len() < MOST || self.counted.contains_key(key) {
-            let count = self.counted.entry(key.clone()).or_default();
+        }
+        heard
+    }
+
+    /// A request was counted.
+    pub fn count(&mut self, key: Key, ends: Duration) {
+        if self.counted.len() < MOST || self.counted.contains_key(&key) {
+            let count = self.counted.entry(key).or_default();
             (count.requests, count.ends) = (count.requests + 1, ends);
         }
     }
