@@ -5,7 +5,7 @@ use std::{fmt, time::Duration};
 use crate::{
     cluster::{Cluster, Settings},
     etcd::Disk,
-    failover::load::{self, Kind, Load, Seen},
+    failover::load::{self, Failures, Kind, Load, Seen},
 };
 
 /// How long clients work before it counts, and while it does.
@@ -23,9 +23,7 @@ pub struct Point {
     /// 99 of 100 reads of what others write, and of what nobody touches.
     reads: [Duration; 2],
     longest: Duration,
-    failed_reads: usize,
-    failed_writes: usize,
-    stale: usize,
+    failures: Failures,
     rate: f64,
     elections: u64,
 }
@@ -50,15 +48,12 @@ pub async fn measure(settings: &Settings, delay: Option<Duration>) -> anyhow::Re
         took.sort_unstable();
         took.get((took.len() as f64 * share) as usize).copied().unwrap_or_default()
     };
-    let failed = |writes: bool| seen.iter().filter(|one| !one.ok && (one.kind == Kind::Write) == writes).count();
     Ok(Point {
         delay,
         writes: [took(Kind::Write, 0.5), took(Kind::Write, 0.99)],
         reads: [took(Kind::Read, 0.99), took(Kind::Untouched, 0.99)],
         longest: seen.iter().map(|one| one.took).max().unwrap_or_default(),
-        failed_reads: failed(false),
-        failed_writes: failed(true),
-        stale: seen.iter().filter(|one| one.stale).count(),
+        failures: Failures::of(seen.iter()),
         rate: seen.len() as f64 / begin.elapsed().as_secs_f64(),
         elections,
     })
@@ -79,10 +74,7 @@ impl fmt::Display for Point {
         }
         let (writes, reads, longest) =
             (self.writes.map(ms).join(" | "), self.reads.map(ms).join(" | "), ms(self.longest));
-        let Self { failed_reads, failed_writes, stale, rate, elections, .. } = self;
-        write!(
-            f,
-            " | {writes} | {reads} | {longest} | {failed_reads} | {failed_writes} | {stale} | {rate:.0} | {elections} |"
-        )
+        let Self { failures, rate, elections, .. } = self;
+        write!(f, " | {writes} | {reads} | {longest} | {failures} | {rate:.0} | {elections} |")
     }
 }

@@ -13,7 +13,7 @@ use anyhow::ensure;
 use tokio::time::Instant;
 
 use crate::{cluster::Cluster, failover::load::Load, nemesis, plan::Plan};
-use load::{Kind, Seen};
+use load::{Failures, Kind, Seen};
 use rows::Row;
 
 /// How long before the fault, and after all are served again.
@@ -35,10 +35,7 @@ struct Noticed {
     longest: [Duration; 3],
     /// The same before it happened.
     before: [Duration; 3],
-    failed_reads: usize,
-    failed_writes: usize,
-    /// Reads that showed less than was answered before.
-    stale: usize,
+    failures: Failures,
     requests: usize,
     /// From the end of the fault until each of them was answered again.
     again: Duration,
@@ -78,13 +75,10 @@ impl Noticed {
             let of = seen.iter().filter(|one| one.kind == kind && (one.end() >= begin) == after);
             of.map(|one| one.took).max().unwrap_or_default()
         };
-        let count = |wanted: &dyn Fn(&Seen) -> bool| seen.iter().filter(|one| wanted(one)).count();
         Self {
             longest: Kind::ALL.map(|kind| longest(kind, true)),
             before: Kind::ALL.map(|kind| longest(kind, false)),
-            failed_reads: count(&|one| !one.ok && one.kind != Kind::Write),
-            failed_writes: count(&|one| !one.ok && one.kind == Kind::Write),
-            stale: count(&|one| one.stale),
+            failures: Failures::of(seen.iter().copied()),
             requests: seen.len(),
             again: load::served_again(seen.iter().copied(), over).unwrap_or_default(),
         }
@@ -112,7 +106,7 @@ impl fmt::Display for Noticed {
         let ms = |time: Duration| format!("{} ms", time.as_millis());
         let (longest, before, again) =
             (self.longest.map(ms).join(" | "), self.before.map(ms).join(" / "), ms(self.again));
-        let Self { failed_reads, failed_writes, stale, requests, .. } = self;
-        write!(f, "{longest} | {before} | {failed_reads} | {failed_writes} | {stale} | {requests} | {again} |")
+        let Self { failures, requests, .. } = self;
+        write!(f, "{longest} | {before} | {failures} | {requests} | {again} |")
     }
 }

@@ -12,7 +12,7 @@ use std::{
 use anyhow::Context;
 use serde_json::json;
 
-use super::Etcd;
+use super::{Etcd, Member};
 
 /// For the cluster to take a member.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -22,23 +22,15 @@ const PAGE: u64 = 4096;
 impl Etcd {
     /// Kills a member and deletes its data; not while another one is lost, as two of three cannot come back.
     pub fn lose(&mut self, index: usize) -> anyhow::Result<()> {
-        if self.members.iter().any(|member| member.lost) {
-            return Ok(());
+        match self.take_down(index) {
+            Some(member) => Ok(remove(&member.data)?),
+            None => Ok(()),
         }
-        let member = &mut self.members[index];
-        member.process.kill();
-        member.lost = true;
-        Ok(remove(&member.data)?)
     }
 
     /// Kills a member, overwrites every third page of its database and starts it; not while another one is lost.
     pub fn damage(&mut self, index: usize) -> anyhow::Result<()> {
-        if self.members.iter().any(|member| member.lost) {
-            return Ok(());
-        }
-        let member = &mut self.members[index];
-        member.process.kill();
-        member.lost = true;
+        let Some(member) = self.take_down(index) else { return Ok(()) };
         // Without one it has just been added; it does not start as what it was.
         let Ok(file) = std::fs::File::options().write(true).open(member.data.join("member/snap/db")) else {
             return Ok(());
@@ -48,6 +40,17 @@ impl Etcd {
             file.write_all_at(&[0xa5; PAGE as usize], page * PAGE)?;
         }
         member.process.start()
+    }
+
+    /// Kills a member that is to lose its data, unless another one has lost its own.
+    fn take_down(&mut self, index: usize) -> Option<&mut Member> {
+        if self.members.iter().any(|member| member.lost) {
+            return None;
+        }
+        let member = &mut self.members[index];
+        member.process.kill();
+        member.lost = true;
+        Some(member)
     }
 
     /// Takes a member that lost its data out of the cluster and adds it anew, empty. The others must have a leader.

@@ -3,6 +3,7 @@
 
 use std::{
     collections::HashMap,
+    fmt,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -52,6 +53,31 @@ pub struct Seen {
     pub ok: bool,
     /// It showed less than was answered before it.
     pub stale: bool,
+}
+
+/// What went wrong among requests; shown as cells of a table.
+pub struct Failures {
+    /// Reads that failed.
+    pub reads: usize,
+    /// Writes that failed.
+    pub writes: usize,
+    /// Reads that showed less than was answered before.
+    pub stale: usize,
+}
+
+impl Failures {
+    /// Counts them.
+    pub fn of<'a>(seen: impl Iterator<Item = &'a Seen> + Clone) -> Self {
+        let failed = |writes: bool| seen.clone().filter(|one| !one.ok && (one.kind == Kind::Write) == writes).count();
+        Self { reads: failed(false), writes: failed(true), stale: seen.clone().filter(|one| one.stale).count() }
+    }
+}
+
+impl fmt::Display for Failures {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { reads, writes, stale } = self;
+        write!(f, "{reads} | {writes} | {stale}")
+    }
 }
 
 /// The clients at work.
