@@ -1,6 +1,7 @@
 //! Starts servers and what they need, and stops them when the test ends.
 
 pub mod certificates;
+pub mod core;
 pub mod etcd;
 pub mod postgres;
 

@@ -4,9 +4,7 @@ use std::{path::PathBuf, process::Command, sync::Arc};
 
 use holdfast_barrier::Barrier;
 use holdfast_base::{Entropy, SystemClock, SystemEntropy};
-use holdfast_core::{
-    Answer, Class, Core, CoreConfig, Metrics, NoProcess, OPEN_AUDIT, Raw, SYSTEM_TTL, Verb, reference::Section,
-};
+use holdfast_core::{Answer, Class, Core, Raw, Verb, reference::Section};
 use holdfast_logical::{Auth, Row};
 use holdfast_seal::ShamirSeal;
 use holdfast_secret::SecretString;
@@ -14,7 +12,7 @@ use holdfast_server::{reference, registry::registry};
 use holdfast_storage::MemoryStorage;
 use serde_json::{Value, json};
 
-use crate::fixture::{Server, cache, folder, free_port};
+use crate::fixture::{Server, cache, core::config, folder, free_port};
 
 async fn write(core: &Arc<Core>, token: &str, path: &str, body: Value) -> Value {
     let mut raw = Raw::new("reference", Verb::Write, path);
@@ -30,30 +28,8 @@ async fn write(core: &Arc<Core>, token: &str, path: &str, body: Value) -> Value 
 /// Every engine and method of this build, mounted; kv in both versions.
 async fn everything() -> Vec<Section> {
     let (clock, entropy): (Arc<SystemClock>, Arc<dyn Entropy>) = (Arc::new(SystemClock), Arc::new(SystemEntropy));
-    let core = Core::new(CoreConfig {
-        limits: Default::default(),
-        barrier: Barrier::open(Arc::new(MemoryStorage::new()), clock.clone(), entropy.clone()),
-        seal: Arc::new(ShamirSeal),
-        previous_seal: None,
-        registry: registry(),
-        open_audit: OPEN_AUDIT,
-        audit: Default::default(),
-        clock,
-        entropy,
-        process: Arc::new(NoProcess),
-        raw_storage: false,
-        metrics: Metrics::default(),
-        default_lease_ttl: SYSTEM_TTL,
-        max_lease_ttl: SYSTEM_TTL,
-        lockouts: Default::default(),
-        cluster_name: String::new(),
-        version: "1.0.0".to_owned(),
-        build_date: String::new(),
-        storage_kind: "inmem".to_owned(),
-        api_addr: String::new(),
-        hostname: String::new(),
-        initialize: Vec::new(),
-    });
+    let barrier = Barrier::open(Arc::new(MemoryStorage::new()), clock.clone(), entropy.clone());
+    let core = Core::new(config(barrier, Arc::new(ShamirSeal), registry(), clock, entropy));
     let made = write(&core, "", "sys/init", json!({"secret_shares": 1, "secret_threshold": 1})).await;
     write(&core, "", "sys/unseal", json!({"key": made["keys"][0]})).await;
     let root = made["root_token"].as_str().unwrap();

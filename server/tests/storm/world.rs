@@ -12,9 +12,7 @@ use std::{
 use async_trait::async_trait;
 use holdfast_barrier::{Barrier, Options};
 use holdfast_base::{Clock, SystemClock, SystemEntropy, Timestamp};
-use holdfast_core::{
-    Answer, Class, Core, CoreConfig, Metrics, NoProcess, OPEN_AUDIT, Raw, Registry, SYSTEM_TTL, Verb, admission::Limits,
-};
+use holdfast_core::{Answer, Class, Core, CoreConfig, Raw, Registry, Verb, admission::Limits};
 use holdfast_logical::{
     Auth, Backend, Error, Issue, MountInfo, Operation, PathTable, Request, Response, Row, Services,
 };
@@ -27,7 +25,7 @@ use serde_json::{Map, Value, json};
 use tokio::runtime::{Builder, Runtime};
 use tokio_util::sync::CancellationToken;
 
-use crate::fixture::{etcd::Etcd, free_port};
+use crate::fixture::{core::config as config_of, etcd::Etcd, free_port};
 
 /// Whom the engine has made, by name, and how often each was revoked.
 pub static OUTSIDE: LazyLock<Mutex<HashMap<String, u32>>> = LazyLock::new(Mutex::default);
@@ -170,29 +168,14 @@ async fn open(config: Config, clock: Arc<Moved>, name: String, limits: Limits) -
         ..Options::default()
     };
     let entropy = Arc::new(SystemEntropy);
+    let barrier = Barrier::open_with(storage, clock.clone(), entropy.clone(), options);
+    let seal = Arc::new(StaticSeal::new(&SecretBytes::new([7; 32]), "storm", entropy.clone()).unwrap());
+    let registry = Registry::new().with(Class::Secret, "fake", fake);
     let core = Core::new(CoreConfig {
         limits,
-        barrier: Barrier::open_with(storage, clock.clone(), entropy.clone(), options),
-        seal: Arc::new(StaticSeal::new(&SecretBytes::new([7; 32]), "storm", entropy.clone()).unwrap()),
-        previous_seal: None,
-        registry: Registry::new().with(Class::Secret, "fake", fake),
-        open_audit: OPEN_AUDIT,
-        audit: Default::default(),
-        clock,
-        entropy,
-        process: Arc::new(NoProcess),
-        raw_storage: false,
-        metrics: Metrics::default(),
-        default_lease_ttl: SYSTEM_TTL,
-        max_lease_ttl: SYSTEM_TTL,
-        lockouts: Default::default(),
-        cluster_name: String::new(),
-        version: "1.0.0".to_owned(),
-        build_date: String::new(),
         storage_kind: "etcd".to_owned(),
-        api_addr: String::new(),
         hostname: name,
-        initialize: Vec::new(),
+        ..config_of(barrier, seal, registry, clock, entropy)
     });
     tokio::spawn(core.clone().run(CancellationToken::new()));
     core
