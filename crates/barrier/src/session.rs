@@ -9,6 +9,7 @@
 
 mod acks;
 mod digest;
+mod feed;
 mod figures;
 mod fsck;
 mod gate;
@@ -58,8 +59,10 @@ use crate::peer::PeerLink;
 use crate::value::{self, Encrypted};
 use crate::view::{Decode, Entry, Revision, Shared, StoreError, Txn, Write};
 use digest::Digest;
+use feed::Feed;
 use figures::Counting;
 use gate::Gate;
+use heartbeat::Beats;
 use integrity::Integrity;
 use lane::Room;
 use peers::{Peers, Post};
@@ -88,7 +91,7 @@ pub(crate) struct Session {
     /// Changes when the store is read anew: what a request made sure of before counts no more.
     epoch: AtomicU64,
     roster: Mutex<Roster>,
-    healthy: AtomicBool,
+    feed: Feed,
     /// What the watch has told cannot be all.
     doubtful: AtomicBool,
     reconnect: Notify,
@@ -109,6 +112,7 @@ pub(crate) struct Session {
     wake: Notify,
     /// Boottime in nanoseconds at the send of the last heartbeat that held; 0: none.
     confirmed: AtomicU64,
+    beats: Beats,
     /// No answer leaves while a peer could still read older state from its memory.
     gate: Arc<Gate>,
     peers: Peers,
@@ -161,7 +165,7 @@ impl Session {
             applied: watch::Sender::new(start),
             epoch: AtomicU64::new(next_epoch()),
             roster: Mutex::new(roster),
-            healthy: AtomicBool::new(false),
+            feed: Feed::new(),
             doubtful: AtomicBool::new(false),
             reconnect: Notify::new(),
             ask_progress: Mutex::new(None),
@@ -175,6 +179,7 @@ impl Session {
             changing: tokio::sync::Mutex::new(()),
             wake: Notify::new(),
             confirmed: AtomicU64::new(0),
+            beats: Beats::default(),
             gate: Gate::new(),
             peers,
             queue: Queue::new(ground.options.old_etcd),

@@ -157,6 +157,40 @@ async fn a_slow_replica_gives_up_its_cache() {
     until_all_cached(&[&a, &b, &c]).await;
 }
 
+/// It needs no watch for what memory shows: who writes waits for it. That it does not go on is no reason to wait for longer than
+/// for one that is slow.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_has_lost_its_watch_reads_on_until_others_write() {
+    let Three { a, b, c, at_b, .. } = three().await;
+    assert_eq!(read(&b, "old").await.unwrap(), "1");
+    at_b.break_watches(true);
+    until("its watch broke off", || async { !b.status().unwrap().watching }).await;
+    assert!(b.status().unwrap().reads_memory);
+    let unchanged = tokio::time::timeout(Duration::from_millis(500), read(&b, "old"));
+    assert_eq!(unchanged.await.expect("memory has it").unwrap(), "1");
+    let start = Instant::now();
+    put(&a, "old", "2").await.unwrap();
+    assert!(start.elapsed() < STALL, "{:?}", start.elapsed());
+    assert!(!b.status().unwrap().reads_memory);
+    at_b.break_watches(false);
+    assert_eq!((read(&b, "old").await.unwrap(), read(&c, "old").await.unwrap()), ("2".to_owned(), "2".to_owned()));
+    until_all_cached(&[&a, &b, &c]).await;
+    assert_eq!(evictions(&[&a, &b, &c]), 0);
+}
+
+/// And not for longer than its last heartbeat before that entitles: whether the store is still the same it cannot know.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_has_lost_its_watch_for_long_asks_the_store() {
+    let Three { a, b, c, at_b, .. } = three().await;
+    at_b.break_watches(true);
+    until("the watch broke off", || async { !b.status().unwrap().watching }).await;
+    let start = Instant::now();
+    until("it reads from memory no more", || async { !b.status().unwrap().reads_memory }).await;
+    assert!(start.elapsed() > Duration::from_secs(1), "{:?}", start.elapsed());
+    at_b.break_watches(false);
+    until_all_cached(&[&a, &b, &c]).await;
+}
+
 /// Cut off from the store alone, it says so by others; its cache counts no more.
 #[tokio::test(flavor = "multi_thread")]
 async fn who_is_cut_off_from_the_store_delays_nobody_who_can_talk_to_it() {

@@ -32,6 +32,17 @@ async fn a_lost_request_is_sent_again() {
     assert_eq!((read(&barrier, "a").await.unwrap().as_str(), storage.left()), ("1", 0));
 }
 
+/// As by a member of etcd that had handed it to a leader that died: what is sent later is answered.
+#[tokio::test]
+async fn a_request_that_vanishes_is_not_waited_for() {
+    let storage = Faulty::new();
+    let barrier = open(Arc::new(storage.clone()), "one").await;
+    storage.plan(&[Fault::Swallow]);
+    let written = tokio::time::timeout(Duration::from_secs(4), create(&barrier, "a", "1"));
+    written.await.expect("heartbeats overtake it").unwrap();
+    assert_eq!((read(&barrier, "a").await.unwrap().as_str(), storage.left()), ("1", 0));
+}
+
 /// The batch is still under way when its outcome is asked for: reading the lane alone would call it lost.
 #[tokio::test]
 async fn a_batch_that_arrives_late_is_not_applied_any_more() {

@@ -80,6 +80,8 @@ pub enum Fault {
     LoseAnswer,
     /// Loses it.
     LoseRequest,
+    /// Loses it and never says so.
+    Swallow,
     /// Answers as if lost, and keeps it until [`Faulty::deliver`].
     Delay,
     /// Refuses it for its size.
@@ -108,6 +110,8 @@ pub struct Faulty {
     lag: Arc<Mutex<Duration>>,
     /// Revisions that watches will not tell.
     lose: Arc<Mutex<usize>>,
+    /// There are no watches.
+    unwatched: watch::Sender<bool>,
     full: Arc<Mutex<bool>>,
     /// Transactions answered without a fault.
     answered: watch::Sender<usize>,
@@ -132,6 +136,7 @@ impl Faulty {
             refused: watch::Sender::new(0),
             lag: Arc::default(),
             lose: Arc::default(),
+            unwatched: watch::Sender::new(false),
             full: Arc::default(),
             answered: watch::Sender::new(0),
             held: watch::Sender::new(false),
@@ -149,6 +154,11 @@ impl Faulty {
     /// From here on watches tell everything so much later.
     pub fn lag(&self, lag: Duration) {
         *self.lag.lock() = lag;
+    }
+
+    /// From here on watches break off and none begins, or they do again.
+    pub fn break_watches(&self, broken: bool) {
+        self.unwatched.send_replace(broken);
     }
 
     /// Watches leave out so many revisions.
@@ -266,6 +276,7 @@ impl Storage for Faulty {
                 lost()
             }
             Some(Fault::LoseRequest) => lost(),
+            Some(Fault::Swallow) => std::future::pending().await,
             Some(Fault::Delay) => {
                 self.late.lock().push(txn);
                 lost()
@@ -286,6 +297,10 @@ impl Storage for Faulty {
 
     async fn watch(&self, prefix: &[u8], from: Revision) -> Result<Watch, Error> {
         self.reachable()?;
+        let mut unwatched = self.unwatched.subscribe();
+        if *unwatched.borrow() {
+            return Err(Error::Unknown("no watch begins".to_owned()));
+        }
         let watch = self.inner.watch(prefix, from).await?;
         let (lag, lose, ask) = (self.lag.clone(), self.lose.clone(), watch.asker());
         let told = watch.filter(move |update| {
@@ -301,7 +316,8 @@ impl Storage for Faulty {
                 update
             }
         });
-        Ok(Watch::new(late.boxed(), ask))
+        let broken = async move { drop(unwatched.wait_for(|broken| *broken).await) };
+        Ok(Watch::new(late.take_until(Box::pin(broken)).boxed(), ask))
     }
 
     fn kind(&self) -> &'static str {

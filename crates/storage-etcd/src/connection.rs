@@ -1,11 +1,15 @@
 //! Channels to the endpoints, the auth token, and who is asked next when one fails.
 
 use std::future::Future;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
 use holdfast_storage::Error;
 use parking_lot::RwLock;
+use tokio::sync::watch;
+use tokio::time::Instant;
 use tonic::metadata::MetadataValue;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
 use tonic::{Request, Response, Status};
@@ -23,6 +27,10 @@ const MAX_MESSAGE: usize = 64 * 1024 * 1024;
 const PING_EVERY: Duration = Duration::from_secs(10);
 const PING_TIMEOUT: Duration = Duration::from_secs(5);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+/// A member that answers nothing for so long, although it was asked, is asked no more while there are others.
+const SILENT: Duration = Duration::from_secs(1);
+/// A read that has no answer by then is sent a second time, to whoever is preferred now.
+const ASK_AGAIN: Duration = Duration::from_millis(1_050);
 /// HTTP/2 flow control window, in bytes.
 const WINDOW: u32 = 4 * 1024 * 1024;
 
@@ -31,6 +39,9 @@ pub struct Connection {
     endpoints: Vec<Peer>,
     /// Who is asked first.
     current: AtomicUsize,
+    /// Who fell silent last; told each time.
+    silent: watch::Sender<usize>,
+    began: Instant,
     credentials: Option<Credentials>,
     token: RwLock<Option<MetadataValue<tonic::metadata::Ascii>>>,
     /// With TLS: what we show of ourselves.
@@ -48,6 +59,8 @@ struct Peer {
     calls: Channel,
     /// Watches, so that a burst of events does not hold up an answer.
     watches: Channel,
+    /// Milliseconds since the connection was made at which it last answered.
+    heard: AtomicU64,
 }
 
 /// One endpoint, with the token for it.
@@ -68,6 +81,8 @@ impl Connection {
         Ok(Self {
             endpoints: endpoints.collect::<Result<_, _>>()?,
             current: AtomicUsize::new(0),
+            silent: watch::Sender::new(0),
+            began: Instant::now(),
             credentials: config.credentials.take(),
             token: RwLock::new(None),
             tls: config.ca_pem.is_some().then_some(match config.cert_pem {
@@ -116,13 +131,27 @@ impl Connection {
         }
     }
 
-    /// Asks one endpoint after the other until one answers: a read may be repeated.
+    /// Asks one endpoint after the other until one answers: a read may be repeated, also while an earlier try is under way.
     pub async fn read<F, R, T>(&self, call: F) -> Result<T, Error>
     where
         F: Fn(Client) -> R,
         R: Future<Output = Result<Response<T>, Status>>,
     {
-        self.try_endpoints(call, |error| !matches!(error, Error::Unknown(_) | Error::Unreachable(_))).await
+        let ask = || self.try_endpoints(&call, |error| !matches!(error, Error::Unknown(_) | Error::Unreachable(_)));
+        let mut tries = FuturesUnordered::from_iter([ask()]);
+        let mut left = self.endpoints.len() - 1;
+        loop {
+            tokio::select! {
+                Some(answer) = tries.next() => match answer {
+                    Err(Error::Unknown(_) | Error::Unreachable(_)) if !tries.is_empty() => {}
+                    answer => return answer,
+                },
+                () = tokio::time::sleep(ASK_AGAIN), if left > 0 => {
+                    tries.push(ask());
+                    left -= 1;
+                }
+            }
+        }
     }
 
     /// As [`Connection::read`], but a write that may have been sent is not repeated.
@@ -131,13 +160,26 @@ impl Connection {
         F: Fn(Client) -> R,
         R: Future<Output = Result<Response<T>, Status>>,
     {
-        self.try_endpoints(call, |_| true).await
+        self.try_endpoints(&call, |_| true).await
     }
 
-    /// A client for watches at the endpoint that is asked first.
-    pub fn watch_client(&self) -> Client {
-        let at = self.current.load(Ordering::Relaxed) % self.endpoints.len();
+    /// A client for watches at an endpoint.
+    pub fn watch_client(&self, at: usize) -> Client {
         self.client(&self.endpoints[at].watches)
+    }
+
+    /// Returns when this endpoint falls silent from now on.
+    pub fn falls_silent(&self, at: usize) -> impl Future<Output = ()> + Send + use<> {
+        let mut silent = self.silent.subscribe();
+        async move {
+            while silent.changed().await.is_ok() {
+                if *silent.borrow() == at {
+                    return;
+                }
+            }
+            // The connection is dropped.
+            std::future::pending().await
+        }
     }
 
     /// The next endpoint is asked first from now on.
@@ -152,7 +194,7 @@ impl Connection {
         self.current.load(Ordering::Relaxed) % self.endpoints.len()
     }
 
-    async fn try_endpoints<F, R, T>(&self, call: F, stop: fn(&Error) -> bool) -> Result<T, Error>
+    async fn try_endpoints<F, R, T>(&self, call: &F, stop: fn(&Error) -> bool) -> Result<T, Error>
     where
         F: Fn(Client) -> R,
         R: Future<Output = Result<Response<T>, Status>>,
@@ -161,12 +203,12 @@ impl Connection {
         for _ in 0..self.endpoints.len() {
             let at = self.preferred();
             let peer = &self.endpoints[at];
-            let mut answer = timed(call(self.client(&peer.calls))).await;
+            let mut answer = self.attended(at, call(self.client(&peer.calls))).await;
             if answer.as_ref().is_err_and(outcome::needs_new_token)
                 && let Some(credentials) = &self.credentials
                 && self.authenticate(peer, credentials).await.is_ok()
             {
-                answer = timed(call(self.client(&peer.calls))).await;
+                answer = self.attended(at, call(self.client(&peer.calls))).await;
             }
             let status = match answer {
                 Ok(response) => return Ok(response.into_inner()),
@@ -186,6 +228,31 @@ impl Connection {
         let all_certain = causes.iter().all(|(_, error)| matches!(error, Error::Unreachable(_)));
         let text = causes.into_iter().map(|(text, _)| text).collect::<Vec<_>>().join("; ");
         Err(if all_certain { Error::Unreachable(text) } else { Error::Unknown(text) })
+    }
+
+    /// A call at an endpoint, which may turn out to be silent meanwhile.
+    async fn attended<T>(&self, at: usize, call: impl Future<Output = Result<T, Status>>) -> Result<T, Status> {
+        let sent = self.elapsed();
+        let call = timed(call);
+        tokio::pin!(call);
+        let answer = match tokio::time::timeout(SILENT, &mut call).await {
+            Ok(answer) => answer,
+            Err(_) => {
+                if self.endpoints[at].heard.load(Ordering::Relaxed) < sent && self.endpoints.len() > 1 {
+                    self.prefer_next(at);
+                    self.silent.send_replace(at);
+                }
+                call.await
+            }
+        };
+        if answer.is_ok() {
+            self.endpoints[at].heard.fetch_max(self.elapsed(), Ordering::Relaxed);
+        }
+        answer
+    }
+
+    fn elapsed(&self) -> u64 {
+        u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 
     async fn authenticate(&self, peer: &Peer, credentials: &Credentials) -> Result<(), Status> {
@@ -246,7 +313,8 @@ impl Peer {
             .keep_alive_while_idle(false)
             .initial_stream_window_size(WINDOW)
             .initial_connection_window_size(WINDOW);
-        Ok(Self { url: url.to_owned(), calls: endpoint.connect_lazy(), watches: endpoint.connect_lazy() })
+        let (calls, watches) = (endpoint.connect_lazy(), endpoint.connect_lazy());
+        Ok(Self { url: url.to_owned(), calls, watches, heard: AtomicU64::new(0) })
     }
 }
 

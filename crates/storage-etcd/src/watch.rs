@@ -4,12 +4,13 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use futures::{StreamExt, stream};
+use futures::future::BoxFuture;
+use futures::{FutureExt, StreamExt, stream};
 use holdfast_storage::{Error, Event, Revision, Update, Watch, after_prefix};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::Streaming;
 use tonic::metadata::MetadataValue;
+use tonic::{Status, Streaming};
 
 use crate::connection::Connection;
 use crate::proto::etcdserverpb as pb;
@@ -20,7 +21,7 @@ use pb::watch_request::RequestUnion;
 /// Starts a watch at the preferred endpoint.
 pub async fn start(connection: &Connection, wire: &Wire, prefix: &[u8], from: Revision) -> Result<Watch, Error> {
     let at = connection.preferred();
-    match open(connection, wire, prefix, from).await {
+    match open(connection, at, wire, prefix, from).await {
         Err(error @ (Error::Failed(_) | Error::Unknown(_) | Error::Unreachable(_))) => {
             connection.prefer_next(at);
             Err(error)
@@ -29,12 +30,12 @@ pub async fn start(connection: &Connection, wire: &Wire, prefix: &[u8], from: Re
     }
 }
 
-async fn open(connection: &Connection, wire: &Wire, prefix: &[u8], from: Revision) -> Result<Watch, Error> {
+async fn open(connection: &Connection, at: usize, wire: &Wire, prefix: &[u8], from: Revision) -> Result<Watch, Error> {
     let (requests, outgoing) = mpsc::channel(4);
     let create = RequestUnion::CreateRequest(create_request(wire, prefix, from));
     // The channel was made a moment ago and is empty.
     let _ = requests.try_send(pb::WatchRequest { request_union: Some(create) });
-    let client = connection.watch_client();
+    let client = connection.watch_client(at);
     let mut request = client.request(ReceiverStream::new(outgoing));
     // A member that has lost its leader ends the stream instead of going silent.
     request.metadata_mut().insert("hasleader", MetadataValue::from_static("true"));
@@ -45,7 +46,9 @@ async fn open(connection: &Connection, wire: &Wire, prefix: &[u8], from: Revisio
         Ok(Err(status)) => return Err(outcome::sort(&status)),
         Err(_) => return Err(Error::Failed("the watch was not opened in time".to_owned())),
     };
-    let assembly = Assembly { wire: wire.clone(), responses, parts: Vec::new(), ready: VecDeque::new(), done: false };
+    let silent = connection.falls_silent(at).boxed();
+    let assembly =
+        Assembly { wire: wire.clone(), responses, silent, parts: Vec::new(), ready: VecDeque::new(), done: false };
     let updates = stream::unfold(assembly, |mut assembly| async move {
         let update = assembly.next().await?;
         Some((update, assembly))
@@ -73,6 +76,8 @@ fn create_request(wire: &Wire, prefix: &[u8], from: Revision) -> pb::WatchCreate
 struct Assembly {
     wire: Wire,
     responses: Streaming<pb::WatchResponse>,
+    /// Ends when the member answers nothing.
+    silent: BoxFuture<'static, ()>,
     /// Events of responses whose last fragment is not in.
     parts: Vec<Event>,
     ready: VecDeque<Update>,
@@ -88,7 +93,12 @@ impl Assembly {
             if self.done {
                 return None;
             }
-            let taken = match self.responses.message().await {
+            let message = tokio::select! {
+                biased;
+                message = self.responses.message() => message,
+                () = &mut self.silent => Err(Status::unavailable("this member of etcd has fallen silent")),
+            };
+            let taken = match message {
                 Ok(Some(response)) => self.take(response),
                 Ok(None) => Err(Error::Failed("etcd ended the watch".to_owned())),
                 Err(status) => Err(outcome::sort(&status)),

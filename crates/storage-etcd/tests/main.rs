@@ -5,3 +5,4 @@
 mod access;
 mod conformance;
 mod etcd;
+mod silent;

@@ -106,11 +106,12 @@ impl Gate {
         outcome.inspect_err(|_| self.refuse())
     }
 
-    /// The newest revision that somebody waits for since `patience` or longer, of those that are not above `limit`.
-    pub fn overdue(&self, patience: Duration, limit: Revision) -> Option<Revision> {
+    /// The newest revision that somebody waits for since `patience` or longer, of those that are not above `limit`, and since
+    /// when.
+    pub fn overdue(&self, patience: Duration, limit: Revision) -> Option<(Revision, Instant)> {
         let waiting = self.waiting.lock();
         let overdue = waiting.by_number.values().take_while(|(_, since)| since.elapsed() >= patience);
-        overdue.map(|(revision, _)| *revision).filter(|revision| *revision <= limit).max()
+        overdue.filter(|(revision, _)| *revision <= limit).max().copied()
     }
 
     /// Answers that wait now.
@@ -164,7 +165,8 @@ mod tests {
         gate.open_to(6);
         tokio::task::yield_now().await;
         assert!(!waiter.is_finished());
-        assert_eq!((gate.overdue(Duration::ZERO, 6), gate.overdue(Duration::ZERO, 7)), (None, Some(7)));
+        let overdue = |limit| gate.overdue(Duration::ZERO, limit).map(|(revision, _)| revision);
+        assert_eq!((overdue(6), overdue(7)), (None, Some(7)));
         gate.open_to(7);
         waiter.await.unwrap().unwrap();
         assert_eq!((gate.waiting(), gate.waiting.lock().bytes), (0, 0));

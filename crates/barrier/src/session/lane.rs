@@ -100,9 +100,9 @@ impl Lane {
                 return refuse(batch, &error);
             }
             let txn = self.build(&standing, &keys, revision, &batch);
-            let sent = session.clock.boottime();
+            let sent = session.sending();
             failpoint!("batch.before-commit").await;
-            let error = match session.storage.txn(txn).await {
+            let error = match session.send(txn).await {
                 Ok(reply) if reply.succeeded => {
                     failpoint!("batch.committed").await;
                     (self.revision, self.seq) = (Some(reply.revision), self.seq + 1);
@@ -246,7 +246,7 @@ impl Lane {
             then: vec![Op::put(self.key.clone(), record::encode(&keys.mac, &self.key, &record))],
             otherwise: vec![Op::get(standing.key.clone()), Op::get(self.key.clone())],
         };
-        let reply = session.storage.txn(txn).await?;
+        let reply = session.send(txn).await?;
         if reply.succeeded {
             self.revision = Some(reply.revision);
             return Ok(reply.revision);

@@ -54,7 +54,7 @@ impl Session {
             let mut compares = vec![standing.fence(), generation];
             compares.extend(if_so.iter().cloned());
             let otherwise = vec![Op::get(standing.key.clone())];
-            let sent = self.storage.txn(Txn { compares, then, otherwise }).await;
+            let sent = self.send(Txn { compares, then, otherwise }).await;
             drop(changing);
             match sent {
                 Ok(reply) if reply.succeeded => {

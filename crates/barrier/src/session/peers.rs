@@ -276,19 +276,26 @@ impl Session {
             rest.behind = None;
             return;
         }
-        let behind = rest.behind.get_or_insert_with(Instant::now).elapsed();
-        if behind > CALM {
+        let behind = *rest.behind.get_or_insert_with(Instant::now);
+        if behind.elapsed() > CALM {
             rest.since = self.clock.boottime();
         }
         drop(rest);
-        if behind > SLOW {
+        if behind.elapsed() > SLOW && self.beats.was_there(behind) {
             self.demote(self.standing.load().revision, "it is behind others");
         }
     }
 
     /// Has everybody demoted whom an answer waits for too long.
     fn mind_the_slow(&self) {
-        let Some(revision) = self.gate.overdue(SLOW, *self.applied.borrow()) else { return };
+        let applied = *self.applied.borrow();
+        if let Some((_, since)) = self.gate.overdue(SLOW / 2, applied) {
+            self.beats.find_out(since);
+        }
+        let Some((revision, since)) = self.gate.overdue(SLOW, applied) else { return };
+        if !self.beats.was_there(since) {
+            return;
+        }
         let wanted = self.roster.lock().demote_behind(revision, self.clock.boottime());
         if wanted > 0 {
             self.peers.counters.demands.fetch_add(wanted, Ordering::Relaxed);

@@ -117,12 +117,11 @@ impl Session {
     /// Entitled by the member key as of what is applied, and confirmed a moment ago. Asked once per request, after it came.
     pub(super) fn may_read_memory(&self) -> bool {
         let standing = self.standing.load();
-        let confirmed = self.confirmed.load(Ordering::SeqCst);
+        let confirmed = self.feed.counted(self.confirmed.load(Ordering::SeqCst));
         standing.state == State::Cached
             && !self.options.always_ask
             && *self.applied.borrow() >= standing.revision
             && !self.peers.is_demoted(standing.revision)
-            && self.healthy.load(Ordering::SeqCst)
             && confirmed != 0
             && self.clock.boottime() < Duration::from_nanos(confirmed) + CONFIRMED_FOR
     }

@@ -173,7 +173,7 @@ impl Session {
     fn may_enter_cached(&self, standing: &Standing) -> bool {
         let roster = self.roster.lock();
         !self.options.always_ask
-            && self.healthy.load(Ordering::SeqCst)
+            && self.feed.runs()
             && self.peers.is_rested(self.clock.boottime())
             && self.together(&roster)
             && roster.all_know(standing.joined)
@@ -199,7 +199,7 @@ impl Session {
             otherwise: Vec::new(),
         };
         // If the outcome is unknown, the next heartbeat or batch finds the record changed and takes it over.
-        let reply = self.storage.txn(txn).await?;
+        let reply = self.send(txn).await?;
         failpoint!("join.state-written").await;
         if reply.succeeded {
             self.standing.store(Arc::new(Standing { state, revision: reply.revision, ..(*standing).clone() }));
@@ -288,9 +288,9 @@ impl Session {
                     false => vec![Op::put(key.clone(), stored)],
                 };
                 let txn = |then| Txn { compares: compares.clone(), then, otherwise: Vec::new() };
-                let reply = match self.storage.txn(txn(then)).await {
+                let reply = match self.send(txn(then)).await {
                     // A full store takes no tombstone. Whose lanes are left without a record counts as long.
-                    Err(Error::NoSpace) => self.storage.txn(txn(vec![Op::delete(key)])).await?,
+                    Err(Error::NoSpace) => self.send(txn(vec![Op::delete(key)])).await?,
                     sent => sent?,
                 };
                 self.peers.counters.evictions.fetch_add(u64::from(reply.succeeded), Ordering::Relaxed);
@@ -301,7 +301,7 @@ impl Session {
         for (key, revision) in over.into_iter().chain(forgotten) {
             let mut txn = removal(&key, revision);
             txn.compares.push(mine.clone());
-            if self.storage.txn(txn).await?.succeeded {
+            if self.send(txn).await?.succeeded {
                 self.roster.lock().forget_vanished(&key);
             }
             failpoint!("evict.tombstone-removed").await;

@@ -124,7 +124,7 @@ impl Session {
             reads_memory: self.may_read_memory(),
             applied: *self.applied.borrow(),
             level: self.keys.load().level,
-            watching: self.healthy.load(Ordering::SeqCst),
+            watching: self.feed.runs(),
             confirmed_ago: (confirmed != 0).then(|| now.saturating_sub(Duration::from_nanos(confirmed))),
             cache_bytes: self.cache.used(),
             peers,

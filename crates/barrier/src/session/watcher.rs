@@ -22,7 +22,7 @@ use crate::value::MacKey;
 use crate::view::Revision;
 
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
-const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+const LONGEST_PAUSE: Duration = Duration::from_millis(500);
 
 /// Why a watch ended.
 #[derive(Debug)]
@@ -44,7 +44,7 @@ pub(super) async fn run(session: Arc<Session>) {
             Ok(watch) => session.follow(watch).await,
             Err(end) => end,
         };
-        session.healthy.store(false, Ordering::SeqCst);
+        session.feed.broke_off(session.clock.boottime());
         if session.cache.applied() > before {
             pause = FIRST_PAUSE;
         }
@@ -90,7 +90,7 @@ impl Session {
     }
 
     async fn follow(&self, mut watch: Watch) -> End {
-        self.healthy.store(true, Ordering::SeqCst);
+        self.feed.begun();
         self.wake.notify_one();
         loop {
             let update = tokio::select! {
@@ -156,6 +156,7 @@ impl Session {
     /// Reads everything anew; if the store `went_back`, under a new id.
     async fn start_over(&self, reason: &str, went_back: bool) {
         tracing::warn!(reason, "the watch of the store is lost; everything is read anew");
+        self.feed.doubt();
         // What was told to others under this record holds no more.
         self.confirmed.store(0, Ordering::SeqCst);
         if went_back {

@@ -96,8 +96,8 @@ impl Session {
                 then: batch.iter().map(|pending| pending.with(deletes(pending))).collect(),
                 otherwise: vec![Op::get(standing.key.clone()), Op::get(layout::GENERATION)],
             };
-            let sent = self.clock.boottime();
-            match self.storage.txn(txn).await {
+            let sent = self.sending();
+            match self.send(txn).await {
                 Ok(reply) if reply.succeeded => {
                     self.confirm(&standing, sent);
                     self.show_conflicts(&reply);

@@ -57,7 +57,7 @@ impl Lane {
                 then: vec![overwrite],
                 otherwise: vec![Op::get(self.key.clone())],
             };
-            match session.storage.txn(txn).await {
+            match session.send(txn).await {
                 Ok(reply) if reply.succeeded => {
                     self.seq += 1;
                     self.revision = (!full).then_some(reply.revision);
