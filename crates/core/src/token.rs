@@ -11,6 +11,7 @@ mod entry;
 mod fsck;
 mod id;
 mod leases;
+mod new;
 mod renew;
 mod revoke;
 mod roles;
@@ -24,8 +25,9 @@ pub use self::{
     entry::{Token, Wrapped, seconds_up},
     fsck::Fsck,
     leases::{AUTH, TokenLease},
+    new::{Created, NewToken},
     renew::{Lifetime, auth_info},
-    store::{Created, Keys, NewToken, Tokens},
+    store::{Keys, Tokens},
 };
 #[cfg(feature = "fuzzing")]
 pub use self::{batch::BatchKey, id::IdKeys};

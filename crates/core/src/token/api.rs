@@ -12,11 +12,10 @@ use holdfast_secret::SecretString;
 use serde_json::{Map, Value};
 
 use super::{
-    Token, auth_info,
+    Created, Token, auth_info,
     batch::is_batch,
     create::{Way, create},
     roles::Role,
-    store::Created,
 };
 use crate::{
     Error,

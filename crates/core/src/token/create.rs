@@ -7,7 +7,7 @@ use holdfast_logical::{Fields, MountInfo, PolicyName};
 use holdfast_policy::{DEFAULT, ROOT};
 use holdfast_secret::SecretString;
 
-use super::{NewToken, renew::Lifetime, roles::Role, store::Created};
+use super::{Created, NewToken, renew::Lifetime, roles::Role};
 use crate::{Error, call::Call};
 
 /// Which of the create paths was called.
