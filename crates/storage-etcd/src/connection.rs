@@ -1,19 +1,19 @@
-//! Channels to the endpoints, the auth token, and who is asked next when one fails.
+//! Channels to the endpoints and the auth token.
 
 use std::future::Future;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use holdfast_storage::Error;
 use parking_lot::RwLock;
-use tokio::sync::watch;
 use tokio::time::Instant;
 use tonic::metadata::MetadataValue;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
 use tonic::{Request, Response, Status};
 
+use crate::choice::{Choice, SILENT};
 use crate::proto::etcdserverpb as pb;
 use crate::{Config, ConnectError, Credentials, DEADLINE, outcome};
 use pb::auth_client::AuthClient;
@@ -27,8 +27,6 @@ const MAX_MESSAGE: usize = 64 * 1024 * 1024;
 const PING_EVERY: Duration = Duration::from_secs(10);
 const PING_TIMEOUT: Duration = Duration::from_secs(5);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
-/// A member that answers nothing for so long, although it was asked, is asked no more while there are others.
-const SILENT: Duration = Duration::from_secs(1);
 /// A read that has no answer by then is sent a second time, to whoever is preferred now.
 const ASK_AGAIN: Duration = Duration::from_millis(1_050);
 /// HTTP/2 flow control window, in bytes.
@@ -37,10 +35,8 @@ const WINDOW: u32 = 4 * 1024 * 1024;
 /// All endpoints of one cluster.
 pub struct Connection {
     endpoints: Vec<Peer>,
-    /// Who is asked first.
-    current: AtomicUsize,
-    /// Who fell silent last; told each time.
-    silent: watch::Sender<usize>,
+    /// Among them.
+    pub choice: Choice,
     began: Instant,
     credentials: Option<Credentials>,
     token: RwLock<Option<MetadataValue<tonic::metadata::Ascii>>>,
@@ -80,8 +76,7 @@ impl Connection {
         let endpoints = config.endpoints.iter().map(|url| Peer::new(url, tls.as_ref()));
         Ok(Self {
             endpoints: endpoints.collect::<Result<_, _>>()?,
-            current: AtomicUsize::new(0),
-            silent: watch::Sender::new(0),
+            choice: Choice::among(config.endpoints.len()),
             began: Instant::now(),
             credentials: config.credentials.take(),
             token: RwLock::new(None),
@@ -168,32 +163,6 @@ impl Connection {
         self.client(&self.endpoints[at].watches)
     }
 
-    /// Returns when this endpoint falls silent from now on.
-    pub fn falls_silent(&self, at: usize) -> impl Future<Output = ()> + Send + use<> {
-        let mut silent = self.silent.subscribe();
-        async move {
-            while silent.changed().await.is_ok() {
-                if *silent.borrow() == at {
-                    return;
-                }
-            }
-            // The connection is dropped.
-            std::future::pending().await
-        }
-    }
-
-    /// The next endpoint is asked first from now on.
-    pub fn prefer_next(&self, failed: usize) {
-        let next = (failed + 1) % self.endpoints.len();
-        // Whoever comes later with the same failure changes nothing.
-        let _ = self.current.compare_exchange(failed, next, Ordering::Relaxed, Ordering::Relaxed);
-    }
-
-    /// Index of the endpoint that is asked first.
-    pub fn preferred(&self) -> usize {
-        self.current.load(Ordering::Relaxed) % self.endpoints.len()
-    }
-
     async fn try_endpoints<F, R, T>(&self, call: &F, stop: fn(&Error) -> bool) -> Result<T, Error>
     where
         F: Fn(Client) -> R,
@@ -201,7 +170,7 @@ impl Connection {
     {
         let mut causes = Vec::new();
         for _ in 0..self.endpoints.len() {
-            let at = self.preferred();
+            let at = self.choice.preferred();
             let peer = &self.endpoints[at];
             let mut answer = self.attended(at, call(self.client(&peer.calls))).await;
             if answer.as_ref().is_err_and(outcome::needs_new_token)
@@ -219,7 +188,7 @@ impl Connection {
             if said_by_etcd && !matches!(error, Error::Unknown(_)) {
                 return Err(error);
             }
-            self.prefer_next(at);
+            self.choice.leave(at);
             if !outcome::never_sent(&status) && stop(&error) {
                 return Err(error);
             }
@@ -238,9 +207,8 @@ impl Connection {
         let answer = match tokio::time::timeout(SILENT, &mut call).await {
             Ok(answer) => answer,
             Err(_) => {
-                if self.endpoints[at].heard.load(Ordering::Relaxed) < sent && self.endpoints.len() > 1 {
-                    self.prefer_next(at);
-                    self.silent.send_replace(at);
+                if self.endpoints[at].heard.load(Ordering::Relaxed) < sent {
+                    self.choice.leave_silent(at);
                 }
                 call.await
             }

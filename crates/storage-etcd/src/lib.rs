@@ -3,6 +3,7 @@
 //! Thin on purpose: values stay `Bytes`, nested transactions are passed through as they are, and each failure is sorted into
 //! "for certain not", "unknown" and "refused" at one place (`outcome`). Nothing here uses etcd's leases or locks.
 
+mod choice;
 mod config;
 mod connection;
 mod outcome;

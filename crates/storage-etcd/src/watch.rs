@@ -12,6 +12,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::metadata::MetadataValue;
 use tonic::{Status, Streaming};
 
+use crate::choice::{Choice, Question, SILENT};
 use crate::connection::Connection;
 use crate::proto::etcdserverpb as pb;
 use crate::wire::{Wire, revision};
@@ -20,10 +21,10 @@ use pb::watch_request::RequestUnion;
 
 /// Starts a watch at the preferred endpoint.
 pub async fn start(connection: &Connection, wire: &Wire, prefix: &[u8], from: Revision) -> Result<Watch, Error> {
-    let at = connection.preferred();
+    let at = connection.choice.preferred();
     match open(connection, at, wire, prefix, from).await {
         Err(error @ (Error::Failed(_) | Error::Unknown(_) | Error::Unreachable(_))) => {
-            connection.prefer_next(at);
+            connection.choice.leave(at);
             Err(error)
         }
         other => other,
@@ -40,20 +41,31 @@ async fn open(connection: &Connection, at: usize, wire: &Wire, prefix: &[u8], fr
     // A member that has lost its leader ends the stream instead of going silent.
     request.metadata_mut().insert("hasleader", MetadataValue::from_static("true"));
     let mut watch = client.watch();
-    let opened = tokio::time::timeout(DEADLINE, watch.watch(request)).await;
+    let patience = if connection.choice.is_alone() { DEADLINE } else { SILENT };
+    let opened = tokio::time::timeout(patience, watch.watch(request)).await;
     let responses = match opened {
         Ok(Ok(response)) => response.into_inner(),
         Ok(Err(status)) => return Err(outcome::sort(&status)),
         Err(_) => return Err(Error::Failed("the watch was not opened in time".to_owned())),
     };
-    let silent = connection.falls_silent(at).boxed();
-    let assembly =
-        Assembly { wire: wire.clone(), responses, silent, parts: Vec::new(), ready: VecDeque::new(), done: false };
+    let question = Arc::new(Question::default());
+    let assembly = Assembly {
+        wire: wire.clone(),
+        responses,
+        at,
+        silent: connection.choice.falls_silent(at).boxed(),
+        choice: connection.choice.clone(),
+        question: question.clone(),
+        parts: Vec::new(),
+        ready: VecDeque::new(),
+        done: false,
+    };
     let updates = stream::unfold(assembly, |mut assembly| async move {
         let update = assembly.next().await?;
         Some((update, assembly))
     });
     let ask = move || {
+        question.put();
         // Full: requests wait there already.
         let progress = RequestUnion::ProgressRequest(pb::WatchProgressRequest {});
         let _ = requests.try_send(pb::WatchRequest { request_union: Some(progress) });
@@ -76,8 +88,13 @@ fn create_request(wire: &Wire, prefix: &[u8], from: Revision) -> pb::WatchCreate
 struct Assembly {
     wire: Wire,
     responses: Streaming<pb::WatchResponse>,
-    /// Ends when the member answers nothing.
+    /// The member that tells it.
+    at: usize,
+    /// Returns when that answers nothing else.
     silent: BoxFuture<'static, ()>,
+    choice: Choice,
+    /// How far it is.
+    question: Arc<Question>,
     /// Events of responses whose last fragment is not in.
     parts: Vec<Event>,
     ready: VecDeque<Update>,
@@ -96,8 +113,13 @@ impl Assembly {
             let message = tokio::select! {
                 biased;
                 message = self.responses.message() => message,
-                () = &mut self.silent => Err(Status::unavailable("this member of etcd has fallen silent")),
+                () = &mut self.silent => Err(silent()),
+                () = self.question.stays_open(), if !self.choice.is_alone() => {
+                    self.choice.leave_silent(self.at);
+                    Err(silent())
+                }
             };
+            self.question.answer();
             let taken = match message {
                 Ok(Some(response)) => self.take(response),
                 Ok(None) => Err(Error::Failed("etcd ended the watch".to_owned())),
@@ -135,6 +157,10 @@ impl Assembly {
         }
         Ok(())
     }
+}
+
+fn silent() -> Status {
+    Status::unavailable("this member of etcd has fallen silent")
 }
 
 /// Events in order of revision, one update for each.

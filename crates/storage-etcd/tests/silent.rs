@@ -73,3 +73,26 @@ async fn it_is_left_for_another_within_a_second() {
     let mut watch = storage.watch(b"", second).await.unwrap();
     assert!(watch.next().await.is_some_and(|update| update.is_ok()), "a new watch is at the other");
 }
+
+#[tokio::test]
+async fn a_watch_that_does_not_say_how_far_it_is_ends() {
+    let etcd = Etcd::start().await;
+    let way = Way::to(&etcd).await;
+    let endpoints = vec![way.endpoint.clone(), etcd.endpoint.clone()];
+    let storage = EtcdStorage::connect(Config { endpoints, ..Config::default() }).await.unwrap();
+    let put = Txn { then: vec![Op::put("key", "one")], ..Txn::default() };
+    let first = storage.txn(put).await.unwrap().revision;
+    let mut watch = storage.watch(b"", first).await.unwrap();
+    for what in ["it tells what happened", "it says how far it is"] {
+        let told = tokio::time::timeout(Duration::from_secs(3), watch.next()).await;
+        assert!(told.is_ok_and(|told| told.is_some_and(|update| update.is_ok())), "{what}");
+        watch.asker()();
+    }
+
+    way.open.send_replace(false);
+    watch.asker()();
+    let ended = tokio::time::timeout(Duration::from_secs(3), watch.next()).await.expect("the watch ends");
+    assert!(ended.is_some_and(|update| update.is_err()));
+    let mut watch = storage.watch(b"", first).await.unwrap();
+    assert!(watch.next().await.is_some_and(|update| update.is_ok()), "a new watch is at the other");
+}

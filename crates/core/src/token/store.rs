@@ -14,7 +14,7 @@ use super::{
     id,
     uses::Uses,
 };
-use crate::{Error, call::Holder, lease::Leases};
+use crate::{call::Holder, lease::Leases};
 
 /// All tokens of this server.
 pub struct Tokens {
