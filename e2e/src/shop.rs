@@ -39,6 +39,17 @@ pub struct Place {
     pub token: &'static str,
 }
 
+/// A shop whose objects are Ready, with a value in kv, and who may write that.
+#[derive(Debug)]
+pub struct Opened {
+    /// The shop.
+    pub shop: Shop,
+    /// The connection that `admin` needs.
+    pub server: Server,
+    /// May write the shop's kv engine.
+    pub admin: Client,
+}
+
 /// A namespace with a database, engines, policies, credentials.
 #[derive(Clone, Debug)]
 pub struct Shop {
@@ -54,6 +65,16 @@ impl Shop {
         kubectl_apply("default", &manifest).await?;
         postgres::start(namespace).await?;
         Ok(Self { namespace: namespace.to_owned() })
+    }
+
+    /// Makes the namespace anew with all that the shop has but pods; the value that pods show is `first`.
+    pub async fn opened(release: &Release, namespace: &str) -> Result<Opened> {
+        let shop = Self::open(namespace).await?;
+        shop.apply().await?;
+        let server = connect(release).await?;
+        let admin = shop.admin(&server).await?;
+        shop.set_token(&admin, "first").await?;
+        Ok(Opened { shop, server, admin })
     }
 
     /// Applies the objects and waits until all are Ready.

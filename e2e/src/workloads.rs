@@ -6,8 +6,9 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 
 use crate::{
-    Shop, nodes, postgres,
+    Release, Shop, nodes, postgres,
     shell::{exec, kubectl, kubectl_apply, run},
+    shop::Opened,
     wait::eventually_within,
 };
 
@@ -38,6 +39,16 @@ impl Way {
             Self::Annotations => include_str!("../manifests/injected.yaml"),
         }
     }
+}
+
+/// A shop in a namespace that enforces the restricted Pod Security Standard, with everything that makes pods, each with its
+/// user; and how many pods there are.
+pub async fn opened_shop(release: &Release, ns: &str, way: Way) -> Result<(Opened, usize)> {
+    let opened = Shop::opened(release, ns).await?;
+    kubectl(&format!("label namespace {ns} pod-security.kubernetes.io/enforce=restricted")).await?;
+    let pods = start(&opened.shop, way).await?;
+    users_are_pods(ns, pods).await?;
+    Ok((opened, pods))
 }
 
 /// Makes a Deployment of two, a StatefulSet, a DaemonSet, and a CronJob that does not run by itself: how many pods that

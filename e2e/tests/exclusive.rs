@@ -39,16 +39,22 @@ async fn lasting() -> Result<&'static Lasting> {
     LASTING.get_or_try_init(open).await
 }
 
+/// Nothing in the store is lost, left over or unreadable.
+async fn store_is_clean(release: &Release) -> Result<()> {
+    let server = shop::connect(release).await?;
+    let admin = server.login(release.namespace(), "holdfast-admin", "holdfast-admin").await?;
+    let report = admin.read("sys/fsck").await?.and_then(|envelope| envelope.data).context("sys/fsck is empty")?;
+    ensure!(report.get("clean").and_then(serde_json::Value::as_bool) == Some(true), "{report:?}");
+    Ok(())
+}
+
 /// kill -9 of every component while pods run, start and end: no user is made twice, none is left, fsck is clean.
 #[tokio::test]
 async fn a_kill_of_any_component_orphans_nothing() -> Result<()> {
     lasting().await?;
     let release = release().await?;
     let ns = "e2e-kill";
-    let shop = Shop::open(ns).await?;
-    shop.apply().await?;
-    let server = shop::connect(release).await?;
-    shop.set_token(&shop.admin(&server).await?, "first").await?;
+    let shop = Shop::opened(release, ns).await?.shop;
     shop.start_pods().await?;
     let before = shop.lasting_users().await?;
     ensure!(before.len() == 2, "{before:?}");
@@ -87,10 +93,7 @@ async fn a_kill_of_any_component_orphans_nothing() -> Result<()> {
         Ok(Some(()))
     })
     .await?;
-    let server = shop::connect(release).await?;
-    let admin = server.login(release.namespace(), "holdfast-admin", "holdfast-admin").await?;
-    let report = admin.read("sys/fsck").await?.and_then(|envelope| envelope.data).context("sys/fsck is empty")?;
-    ensure!(report.get("clean").and_then(serde_json::Value::as_bool) == Some(true), "{report:?}");
+    store_is_clean(release).await?;
     shop.close(Duration::from_secs(60)).await?;
     Ok(())
 }
@@ -198,9 +201,7 @@ async fn y_users_are_pods_after_all_of_it() -> Result<()> {
     workloads::stop(ns).await?;
     users_are_pods(ns, 0).await?;
     no_mount_is_left().await?;
-    let admin = server.login(release.namespace(), "holdfast-admin", "holdfast-admin").await?;
-    let report = admin.read("sys/fsck").await?.and_then(|envelope| envelope.data).context("sys/fsck is empty")?;
-    ensure!(report.get("clean").and_then(serde_json::Value::as_bool) == Some(true), "{report:?}");
+    store_is_clean(release).await?;
     shop.close(Duration::from_secs(120)).await?;
     Ok(())
 }
@@ -210,12 +211,8 @@ async fn y_users_are_pods_after_all_of_it() -> Result<()> {
 async fn z_uninstall_leaves_nothing_wedged() -> Result<()> {
     let release = release().await?;
     let ns = "e2e-uninstall";
-    let shop = Shop::open(ns).await?;
-    shop.apply().await?;
-    let server = shop::connect(release).await?;
-    shop.set_token(&shop.admin(&server).await?, "first").await?;
+    let shop = Shop::opened(release, ns).await?.shop;
     shop.start_pods().await?;
-    drop(server);
     kubectl(&format!("delete pod -n {ns} pod-a pod-b --timeout=60s")).await?;
     release.uninstall().await?;
     shop.close(Duration::from_secs(30)).await?;

@@ -11,7 +11,7 @@ use anyhow::{Result, ensure};
 use holdfast_e2e::{
     Shop, postgres,
     shell::{self, kubectl, kubectl_apply},
-    shop::{self, PODS_AND_PLACES},
+    shop::{self, Opened, PODS_AND_PLACES},
     wait::{eventually, eventually_within},
 };
 
@@ -23,11 +23,7 @@ const CLOSE: Duration = Duration::from_secs(60);
 #[tokio::test]
 async fn pods_get_their_own_users_and_leave_none_behind() -> Result<()> {
     let release = release().await?;
-    let shop = Shop::open("e2e-pods").await?;
-    shop.apply().await?;
-    let server = shop::connect(release).await?;
-    let admin = shop.admin(&server).await?;
-    shop.set_token(&admin, "first").await?;
+    let Opened { shop, server: _server, admin } = Shop::opened(release, "e2e-pods").await?;
     shop.start_pods().await?;
     let mut seen = Vec::new();
     for place in PODS_AND_PLACES {

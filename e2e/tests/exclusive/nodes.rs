@@ -32,11 +32,7 @@ pub(super) async fn is_well(shop: &Shop, release: &Release, users: &[String], va
 /// A shop without pods.
 pub(super) async fn empty(ns: &str) -> Result<(Shop, &'static Release)> {
     let release = release().await?;
-    let shop = Shop::open(ns).await?;
-    shop.apply().await?;
-    let server = shop::connect(release).await?;
-    shop.set_token(&shop.admin(&server).await?, "first").await?;
-    Ok((shop, release))
+    Ok((Shop::opened(release, ns).await?.shop, release))
 }
 
 /// A shop with both pods, and their users.

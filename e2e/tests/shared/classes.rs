@@ -8,7 +8,7 @@ use holdfast_e2e::{
     Shop, postgres,
     release::root,
     shell::{attempt, exec, kubectl, kubectl_apply, run},
-    shop,
+    shop::Opened,
     wait::{eventually, eventually_within},
 };
 
@@ -68,11 +68,7 @@ async fn a_class_of_vault_is_served_through_the_secrets_store_driver() -> Result
     let cluster = std::env::var("CLUSTER").unwrap_or_else(|_| "holdfast".to_owned());
     run(&script(), &[&cluster]).await?;
     let ns = "e2e-class";
-    let shop = Shop::open(ns).await?;
-    shop.apply().await?;
-    let server = shop::connect(release).await?;
-    let admin = shop.admin(&server).await?;
-    shop.set_token(&admin, "first").await?;
+    let Opened { shop, server: _server, admin } = Shop::opened(release, ns).await?;
     kubectl_apply(ns, &CLASS.replace("NAMESPACE", ns)).await?;
     if let Err(error) = kubectl(&format!("wait -n {ns} --for=condition=Ready pod/app --timeout=120s")).await {
         return Err(error.context(kubectl(&format!("describe -n {ns} pod/app")).await?));

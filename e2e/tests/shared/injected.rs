@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use holdfast_e2e::{
-    Shop, postgres,
+    postgres,
     release::kill_agent,
     shell::{exec, kubectl, kubectl_apply, run},
-    shop,
+    shop::Opened,
     wait::{eventually, eventually_within},
     workloads::{self, Way, users_are_pods},
 };
@@ -24,14 +24,7 @@ const SECONDS: Duration = Duration::from_secs(15);
 async fn each_injected_pod_has_its_own_user_as_long_as_it_lives() -> Result<()> {
     let release = release().await?;
     let ns = "e2e-injected";
-    let shop = Shop::open(ns).await?;
-    shop.apply().await?;
-    kubectl(&format!("label namespace {ns} pod-security.kubernetes.io/enforce=restricted")).await?;
-    let server = shop::connect(release).await?;
-    let admin = shop.admin(&server).await?;
-    shop.set_token(&admin, "first").await?;
-    let pods = workloads::start(&shop, Way::Annotations).await?;
-    users_are_pods(ns, pods).await?;
+    let (Opened { shop, server: _server, admin }, pods) = workloads::opened_shop(release, ns, Way::Annotations).await?;
     let user = "psql \"$(cat /s/url)\" -tAc 'select current_user'";
     ensure!(exec(ns, &pod_of(ns, "deployment").await?, "app", user).await?.starts_with("v-"));
     let reviews = format!("holdfast_webhook_reviews_total{{namespace=\"{ns}\",outcome=\"injected\"}}");

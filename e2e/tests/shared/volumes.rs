@@ -6,7 +6,7 @@ use anyhow::{Result, ensure};
 use holdfast_e2e::{
     Shop, postgres,
     shell::{kubectl, kubectl_apply},
-    shop,
+    shop::{self, Opened},
     workloads::{self, Way, no_mount_is_left, users_are_pods},
 };
 
@@ -18,14 +18,7 @@ use crate::{event, release};
 async fn each_pod_has_its_own_user_as_long_as_it_lives() -> Result<()> {
     let release = release().await?;
     let ns = "e2e-workloads";
-    let shop = Shop::open(ns).await?;
-    shop.apply().await?;
-    kubectl(&format!("label namespace {ns} pod-security.kubernetes.io/enforce=restricted")).await?;
-    let server = shop::connect(release).await?;
-    let admin = shop.admin(&server).await?;
-    shop.set_token(&admin, "first").await?;
-    let pods = workloads::start(&shop, Way::Volume).await?;
-    users_are_pods(ns, pods).await?;
+    let (Opened { shop, server: _server, admin }, pods) = workloads::opened_shop(release, ns, Way::Volume).await?;
 
     // A Job of the CronJob ends although it had a volume, and gives its user back.
     workloads::run_job(ns, "cronjob").await?;
