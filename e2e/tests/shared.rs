@@ -3,6 +3,7 @@
 mod classes;
 mod injected;
 mod leaks;
+mod told;
 mod volumes;
 
 use std::time::Duration;
