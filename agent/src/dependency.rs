@@ -4,26 +4,26 @@
 //! credential that is there, and only a replacement that names the old lease makes another one. A login without a pod has
 //! nothing to bind to: its leases are its token's, as everywhere.
 
+mod lease;
+mod question;
+
 use std::time::Duration;
 
-use holdfast_api_types::{Envelope, header};
+use holdfast_api_types::Envelope;
 use holdfast_base::{Clock, Timestamp};
-use holdfast_client::{Call as Request, Client, Error as ClientError, certificate::good_until};
-use holdfast_template::{Call, Kind};
-use http::Method;
-use serde_json::{Map, Value, json};
-use sha2::{Digest, Sha256};
+use holdfast_client::{Client, Error as ClientError, certificate::good_until};
+use holdfast_template::Call;
+use serde_json::{Value, json};
 use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
+use self::{lease::Lease, question::Question};
 use crate::{
     backoff::Jitter,
     failure::{Class, Failure, Who},
     status::State,
 };
 
-/// Refused renewals in a row after which the lease is replaced instead.
-const REFUSALS: u32 = 2;
 /// Part of a certificate's life after which another one is asked for.
 const CERTIFICATE_FRACTION: f64 = 0.85;
 
@@ -32,12 +32,9 @@ const OVER: Duration = Duration::from_secs(60);
 
 /// What the template engine gets, and when to do what about it.
 pub struct Dependency {
-    call: Call,
+    question: Question,
     /// Name of the first item that uses it: for messages.
     item: String,
-    /// Path that is read; has `data/` in it where the template left that out.
-    path: String,
-    looked_for_kv: bool,
     /// How long its lease is to be.
     ttl: Option<Duration>,
     envelope: Option<Value>,
@@ -47,20 +44,6 @@ pub struct Dependency {
     due: Option<Instant>,
     failures: u32,
     failure: Option<Failure>,
-}
-
-struct Lease {
-    id: String,
-    renewable: bool,
-    /// Longest duration seen.
-    whole: Duration,
-    ends: Instant,
-    ends_wall: Timestamp,
-    /// Renewal no longer prolongs it.
-    last_leg: bool,
-    /// The server does not know it any more.
-    gone: bool,
-    refusals: u32,
 }
 
 /// What all dependencies share in one round.
@@ -82,10 +65,8 @@ impl Dependency {
     /// Not read yet; due at once. Its lease is made to last `ttl`, if there is one.
     pub fn new(call: Call, item: &str, ttl: Option<Duration>) -> Self {
         Self {
+            question: Question::new(call),
             item: item.to_owned(),
-            path: call.path.clone(),
-            call,
-            looked_for_kv: false,
             ttl,
             envelope: None,
             lease: None,
@@ -101,14 +82,9 @@ impl Dependency {
         self.envelope.as_ref()
     }
 
-    /// Is it a request that makes something?
-    fn writes(&self) -> bool {
-        !self.call.args.is_empty() || self.call.kind == Kind::Certificate
-    }
-
     /// Is it read again and again?
     pub fn is_polled(&self) -> bool {
-        self.lease.is_none() && !self.writes()
+        self.lease.is_none() && !self.question.writes()
     }
 
     /// When [`Dependency::advance`] is to be called; `None` is never.
@@ -139,12 +115,7 @@ impl Dependency {
 
     /// Is it one that a change at this path of the API is about? A lease has its own life.
     pub fn is_about(&self, changed: &str) -> bool {
-        let path = self.path.split('?').next().unwrap_or_default();
-        match self.call.kind {
-            _ if self.lease.is_some() || self.writes() => false,
-            Kind::List => path.split('/').next() == changed.split('/').next(),
-            _ => path.trim_matches('/') == changed.trim_matches('/'),
-        }
+        self.lease.is_none() && self.question.is_about(changed)
     }
 
     /// Name of the first item that uses it.
@@ -187,20 +158,16 @@ impl Dependency {
     pub async fn advance(&mut self, round: Round<'_>) {
         let now = Instant::now();
         let outcome = match &self.lease {
-            Some(lease) if lease.ends > now && !lease.gone => {
+            Some(lease) if lease.lives(now) => {
                 let id = lease.id.clone();
-                if lease.renewable && !lease.last_leg {
-                    self.renew(&id, round).await
-                } else {
-                    self.replace(&id, round).await
-                }
+                if lease.prolongs() { self.renew(&id, round).await } else { self.read(Some(&id), round).await }
             }
             _ => self.read(None, round).await,
         };
         match outcome {
             Ok(()) => {
                 if self.failures > 0 {
-                    info!(item = self.item, path = self.path, "works again");
+                    info!(item = self.item, path = self.question.path(), "works again");
                 }
                 self.failures = 0;
                 self.failure = None;
@@ -222,10 +189,10 @@ impl Dependency {
 
     async fn read(&mut self, replace: Option<&str>, round: Round<'_>) -> Result<(), Failure> {
         let sent = Instant::now();
-        let mut answer = self.request(replace, round).await;
+        let mut answer = self.question.ask(replace, round).await;
         let nothing = matches!(answer, Ok(None) | Err(ClientError::Status { status: 403 | 404, .. }));
-        if nothing && self.envelope.is_none() && self.find_kv_data(round).await {
-            answer = self.request(replace, round).await;
+        if nothing && self.envelope.is_none() && self.question.find_kv_data(round).await {
+            answer = self.question.ask(replace, round).await;
         }
         match answer {
             Ok(Some(mut envelope)) => {
@@ -235,8 +202,8 @@ impl Dependency {
                 self.accept(envelope, sent, round);
                 Ok(())
             }
-            Ok(None) => Err(Failure::absent(&self.item, &self.path)),
-            Err(error) => Err(Failure::read(&error, &self.item, &self.path, round.who)),
+            Ok(None) => Err(Failure::absent(&self.item, self.question.path())),
+            Err(error) => Err(Failure::read(&error, &self.item, self.question.path(), round.who)),
         }
     }
 
@@ -252,100 +219,18 @@ impl Dependency {
         match round.client.renew_lease(id, Some(ttl)).await {
             Ok(renewed) => Some(renewed.lease_duration),
             Err(error) => {
-                warn!(item = self.item, path = self.path, %error, "the lease does not have the wanted duration yet");
+                let path = self.question.path();
+                warn!(item = self.item, path, %error, "the lease does not have the wanted duration yet");
                 None
             }
         }
     }
 
-    async fn request(&self, replace: Option<&str>, round: Round<'_>) -> Result<Option<Envelope>, ClientError> {
-        let (path, mut query) = self.path.split_once('?').unwrap_or((&self.path, ""));
-        if self.call.kind == Kind::List {
-            query = "list=true";
-        }
-        let mut headers = Vec::new();
-        if round.who.pod {
-            headers.push((header::ITEM, binding_item(&self.call)));
-            headers.extend(replace.map(|lease| (header::REPLACE, lease.to_owned())));
-        }
-        let mut request = Request { path: path.to_owned(), query: query.to_owned(), headers, ..Request::default() };
-        if self.writes() {
-            let body: Map<String, Value> =
-                self.call.args.iter().map(|(key, value)| (key.clone(), Value::from(value.as_str()))).collect();
-            request.method = Method::PUT;
-            request.body = Some(Value::Object(body));
-        }
-        match round.client.envelope(request).await {
-            Err(ClientError::Status { status: 404, ref errors, .. }) if errors.is_empty() => Ok(None),
-            other => other,
-        }
-    }
-
-    /// `secret/app` of a kv version 2 mount is `secret/data/app`. True if the path has changed.
-    async fn find_kv_data(&mut self, round: Round<'_>) -> bool {
-        if std::mem::replace(&mut self.looked_for_kv, true) || self.writes() {
-            return false;
-        }
-        let folder = if self.call.kind == Kind::List { "metadata/" } else { "data/" };
-        let path = self.path.split('?').next().unwrap_or_default();
-        let Ok(Some(envelope)) = round.client.read(&format!("sys/internal/ui/mounts/{path}")).await else {
-            return false;
-        };
-        let data = Value::Object(envelope.data.unwrap_or_default());
-        let version = data.pointer("/options/version").and_then(Value::as_str);
-        let mount = data["path"].as_str().unwrap_or_default();
-        // The root of a mount is listed without a slash.
-        let whole = if self.call.kind == Kind::List { format!("{path}/") } else { self.path.clone() };
-        match whole.strip_prefix(mount) {
-            Some(rest) if version == Some("2") && !mount.is_empty() && !rest.starts_with(folder) => {
-                self.path = format!("{mount}{folder}{rest}");
-                true
-            }
-            _ => false,
-        }
-    }
-
     fn accept(&mut self, envelope: Envelope, sent: Instant, round: Round<'_>) {
-        let ttl = Duration::from_secs(envelope.lease_duration);
-        if envelope.lease_id.is_empty() || ttl.is_zero() {
-            self.lease = None;
-            // A write without lease is done once: to do it again would make another certificate each time. So it is done
-            // again near the end of what it made, if that has one.
-            let until = envelope.data.as_ref().filter(|_| self.writes()).and_then(good_until);
-            self.ends = until.and_then(|until| Timestamp::from_second(until).ok());
-            self.due = match self.ends {
-                Some(ends) => {
-                    let left = u64::try_from(ends.as_second() - round.clock.now().as_second()).unwrap_or(0);
-                    let left = if left == 0 { OVER } else { Duration::from_secs(left) };
-                    Some(sent + round.jitter.around(left, CERTIFICATE_FRACTION))
-                }
-                None => self.is_polled().then(|| Instant::now() + round.refresh),
-            };
+        if envelope.lease_id.is_empty() || envelope.lease_duration == 0 {
+            self.accept_without_lease(&envelope, sent, round);
         } else {
-            let same = self.lease.as_ref().filter(|lease| lease.id == envelope.lease_id);
-            if same.is_none() {
-                info!(
-                    item = self.item,
-                    path = self.path,
-                    lease = envelope.lease_id,
-                    ttl_seconds = ttl.as_secs(),
-                    "leased"
-                );
-            }
-            let lease = Lease {
-                whole: same.map_or(ttl, |known| known.whole.max(ttl)),
-                // The server knows it but did not renew it.
-                last_leg: same.is_some_and(|known| known.gone || known.last_leg),
-                id: envelope.lease_id.clone(),
-                renewable: envelope.renewable,
-                ends: sent + ttl,
-                ends_wall: round.clock.now() + ttl,
-                gone: false,
-                refusals: 0,
-            };
-            self.due = Some(sent + due_in(&lease, ttl, round.jitter));
-            self.lease = Some(lease);
-            self.ends = None;
+            self.accept_lease(&envelope, sent, round);
         }
         self.envelope = Some(json!({
             "request_id": envelope.request_id,
@@ -357,6 +242,35 @@ impl Dependency {
         }));
     }
 
+    /// A write without lease is done once: to do it again would make another certificate each time. So it is done again
+    /// near the end of what it made, if that has one.
+    fn accept_without_lease(&mut self, envelope: &Envelope, sent: Instant, round: Round<'_>) {
+        self.lease = None;
+        let until = envelope.data.as_ref().filter(|_| self.question.writes()).and_then(good_until);
+        self.ends = until.and_then(|until| Timestamp::from_second(until).ok());
+        self.due = match self.ends {
+            Some(ends) => {
+                let left = u64::try_from(ends.as_second() - round.clock.now().as_second()).unwrap_or(0);
+                let left = if left == 0 { OVER } else { Duration::from_secs(left) };
+                Some(sent + round.jitter.around(left, CERTIFICATE_FRACTION))
+            }
+            None => self.is_polled().then(|| Instant::now() + round.refresh),
+        };
+    }
+
+    fn accept_lease(&mut self, envelope: &Envelope, sent: Instant, round: Round<'_>) {
+        let ttl = Duration::from_secs(envelope.lease_duration);
+        let same = self.lease.as_ref().filter(|lease| lease.id == envelope.lease_id);
+        if same.is_none() {
+            let (path, ttl_seconds) = (self.question.path(), ttl.as_secs());
+            info!(item = self.item, path, lease = envelope.lease_id, ttl_seconds, "leased");
+        }
+        let lease = Lease::of(envelope, same, sent, round);
+        self.due = Some(sent + lease.due_in(ttl, round.jitter));
+        self.lease = Some(lease);
+        self.ends = None;
+    }
+
     async fn renew(&mut self, id: &str, round: Round<'_>) -> Result<(), Failure> {
         let sent = Instant::now();
         let answer = round.client.renew_lease(id, self.ttl).await;
@@ -364,75 +278,17 @@ impl Dependency {
         match answer {
             Ok(envelope) => {
                 let ttl = Duration::from_secs(envelope.lease_duration);
-                let ends = sent + ttl;
-                // What is as long as it is wanted is no sign of an end, however long it was before.
-                let wanted = self.ttl.is_some_and(|wanted| ttl + Duration::from_secs(1) >= wanted);
-                let short = ttl < lease.whole.mul_f64(0.9) || ends <= lease.ends + Duration::from_secs(1);
-                lease.last_leg = short && !wanted;
-                lease.whole = if wanted { ttl } else { lease.whole.max(ttl) };
-                lease.ends = ends;
-                lease.ends_wall = round.clock.now() + ttl;
-                lease.refusals = 0;
+                lease.renewed(ttl, self.ttl, sent, round);
                 debug!(item = self.item, ttl_seconds = ttl.as_secs(), last_leg = lease.last_leg, "renewed");
-                self.due = Some(sent + due_in(lease, ttl, round.jitter));
+                self.due = Some(sent + lease.due_in(ttl, round.jitter));
                 Ok(())
             }
             Err(error) => {
-                match error.status() {
-                    // Unknown or not renewable. The next read says which, and finds what is bound to the pod.
-                    Some(400 | 404) => lease.gone = true,
-                    Some(403) => {
-                        lease.refusals += 1;
-                        lease.last_leg |= lease.refusals >= REFUSALS;
-                    }
-                    _ => {}
-                }
+                lease.refused(error.status());
                 let class = if error.status() == Some(403) { Class::Denied } else { Class::Away };
-                Err(Failure::new(class, format!("{}: cannot renew the lease of {}: {error}", self.item, self.path)))
+                let (item, path) = (&self.item, self.question.path());
+                Err(Failure::new(class, format!("{item}: cannot renew the lease of {path}: {error}")))
             }
         }
-    }
-
-    async fn replace(&mut self, id: &str, round: Round<'_>) -> Result<(), Failure> {
-        self.read(Some(id), round).await
-    }
-}
-
-/// Two thirds of what is left; 85 % where the lease cannot be renewed at all.
-fn due_in(lease: &Lease, left: Duration, jitter: &Jitter) -> Duration {
-    let fraction = if lease.renewable { 2.0 / 3.0 } else { 0.85 };
-    jitter.around(left, fraction).max(Duration::from_millis(500))
-}
-
-/// Under this name the server keeps the credential of the pod: the same after a restart, a new login, and in the init
-/// container. Items that read the same path share it, as templates of one agent always have.
-pub fn binding_item(call: &Call) -> String {
-    let mut item = format!("inject/{}", call.path);
-    if !call.args.is_empty() {
-        let mut hash = Sha256::new();
-        for (key, value) in &call.args {
-            hash.update(format!("{}:{key}{}:{value}", key.len(), value.len()));
-        }
-        item = format!("{item}#{}", hex::encode(&hash.finalize()[..8]));
-    }
-    let plain = |byte: u8| if byte.is_ascii_graphic() { char::from(byte).to_string() } else { format!("%{byte:02X}") };
-    item.bytes().map(plain).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn items_are_stable_and_tell_writes_apart_without_showing_arguments() {
-        let call = |args: &[(&str, &str)]| Call {
-            path: "pki/issue/web ü".to_owned(),
-            args: args.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect(),
-            ..Call::default()
-        };
-        assert_eq!(binding_item(&call(&[])), "inject/pki/issue/web%20%C3%BC");
-        let (one, two) = (binding_item(&call(&[("cn", "a")])), binding_item(&call(&[("cn", "b")])));
-        assert_ne!(one, two);
-        assert!(one.starts_with("inject/pki/issue/web%20%C3%BC#"));
     }
 }
