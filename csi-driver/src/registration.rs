@@ -31,7 +31,7 @@ pub struct Registrar {
     pub endpoint: String,
     /// How long kubelet may take to register before the socket is made anew.
     pub patience: Duration,
-    /// Node and key of the taint to take off once registered.
+    /// Node and key of the taint to take off when registered.
     pub taint: Option<(String, String)>,
 }
 
@@ -49,7 +49,9 @@ struct Service {
 
 #[async_trait]
 impl Registration for Service {
+    /// Kubelet asks before it registers the driver: what an earlier one had made of it is over.
     async fn get_info(&self, _: Request<InfoRequest>) -> Result<Response<PluginInfo>, Status> {
+        self.outcome.send_replace(Outcome::Unknown);
         Ok(Response::new(PluginInfo {
             r#type: "CSIPlugin".to_owned(),
             name: NAME.to_owned(),
@@ -72,7 +74,7 @@ impl Registration for Service {
 impl Registrar {
     /// Serves registration until the shutdown; the driver is ready while it is registered. Ends with an error if kubelet
     /// refuses, so that the process restarts and the reason is in its last log line.
-    pub async fn run(mut self, admin: Admin, shutdown: Shutdown) -> anyhow::Result<()> {
+    pub async fn run(self, admin: Admin, shutdown: Shutdown) -> anyhow::Result<()> {
         let (sender, mut outcome) = watch::channel(Outcome::Unknown);
         let sender = Arc::new(sender);
         loop {
@@ -88,12 +90,13 @@ impl Registrar {
                         match now {
                             Outcome::Registered => {
                                 info!("kubelet has registered the driver");
-                                if let Some((node, key)) = self.taint.take() {
+                                // Each time: a kubelet that makes its Node anew makes the taint with it.
+                                if let Some((node, key)) = self.taint.clone() {
                                     tokio::spawn(async move { taint::remove(&node, &key).await });
                                 }
                             }
                             Outcome::Refused(reason) => anyhow::bail!("kubelet refuses to register the driver: {reason}"),
-                            Outcome::Unknown => {}
+                            Outcome::Unknown => waited = Duration::ZERO,
                         }
                     }
                     () = tokio::time::sleep(TICK) => waited += TICK,

@@ -92,8 +92,13 @@ async fn a_lost_notification_is_asked_for_again() {
     node.until("another socket", || inode(&node).is_some() && inode(&node) != first).await;
     register(&node, true).await;
     node.until("registration", || node.log().contains("kubelet has registered the driver")).await;
-    // A kubelet that restarts finds the socket where it is, and asks again.
+    // A kubelet that restarts finds the socket where it is, and asks again; if it gets nowhere and cannot say so, it is
+    // called again.
+    let first = inode(&node);
+    register(&node, false).await;
+    node.until("another socket", || inode(&node).is_some() && inode(&node) != first).await;
     register(&node, true).await;
+    node.until("registration", || node.log().matches("kubelet has registered the driver").count() == 2).await;
 }
 
 #[tokio::test]
@@ -120,16 +125,24 @@ async fn leftover_sockets_are_replaced_and_requests_in_between_answered() {
 async fn the_startup_taint_goes_when_the_driver_is_registered() {
     let mut node = Node::new().await;
     let key = "holdfast.dev/agent-not-ready";
-    node.server.with(|world| {
-        world.taints =
-            vec![json!({"key": "other", "effect": "NoSchedule"}), json!({"key": key, "effect": "NoExecute"})];
-    });
+    let taint = |node: &Node| {
+        node.server.with(|world| {
+            world.taints =
+                vec![json!({"key": "other", "effect": "NoSchedule"}), json!({"key": key, "effect": "NoExecute"})];
+        });
+    };
+    taint(&node);
     node.start_driver_with(&["--startup-taint", key]).await;
     register(&node, false).await;
     assert_eq!(node.server.with(|world| world.taints.len()), 2, "not before it is registered");
     register(&node, true).await;
     node.until("the taint to go", || node.server.with(|world| world.taints.len()) == 1).await;
     assert_eq!(node.server.with(|world| world.taints[0]["key"].clone()), "other");
+
+    // The Node object was deleted: kubelet starts again and makes another one, which has the taint.
+    taint(&node);
+    register(&node, true).await;
+    node.until("the taint to go again", || node.server.with(|world| world.taints.len()) == 1).await;
 }
 
 #[tokio::test]
