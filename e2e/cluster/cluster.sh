@@ -58,6 +58,8 @@ E2
   done
 }
 
+has_gates() { [[ $(kubectl --context "kind-$NAME" get --raw "/api/v1/nodes/$NAME-control-plane/proxy/configz") == *'"CSIVolumeHealth":true'* ]]; }
+
 up() {
   "$HERE/dockerd.sh" start
   if kind get clusters 2>/dev/null | grep -qx "$NAME"; then
@@ -67,12 +69,15 @@ up() {
       step "cluster $NAME does not answer: making it anew"
     elif [ "$workers" -lt "${1:-0}" ]; then
       step "cluster $NAME has $workers workers and $1 are wanted: making it anew"   # kind adds no nodes
+    elif ! has_gates; then
+      step "cluster $NAME does not tell the health of volumes: making it anew"
     else return 0; fi
     kind delete cluster -q --name "$NAME"
   fi
   local image config; image=$(node_image | tail -1); config=$(mktemp)
   { echo 'kind: Cluster'; echo 'apiVersion: kind.x-k8s.io/v1alpha4'
     [[ $image == local/* ]] && echo 'networking: {disableDefaultCNI: true}'
+    echo 'featureGates: {CSIVolumeHealth: true}'   # alpha: kubelet says when a volume is stale
     echo 'nodes:'; echo '- role: control-plane'; for _ in $(seq "${1:-0}"); do echo '- role: worker'; done
     patches=$(kubeadm_patches "$image"); [ -z "$patches" ] || printf 'kubeadmConfigPatches:\n%s\n' "$patches"
   } >"$config"

@@ -10,7 +10,7 @@ use holdfast_e2e::{
     shop::{self, PODS_AND_PLACES, Place},
     wait::eventually_within,
 };
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{
     lasting,
@@ -39,7 +39,9 @@ async fn a_sealed_server_delays_new_pods_and_no_others() -> Result<()> {
         late_pods_wait(&shop).await?;
         pods_go_on(&shop).await?;
         event(&shop.namespace, &[PLACE.pod, "SecretsStale"]).await?;
-        event(&shop.namespace, &[PLACE.pod, "SecretsExpired", "orders-brief"]).await
+        event(&shop.namespace, &[PLACE.pod, "SecretsExpired", "orders-brief"]).await?;
+        kubelet_finds_the_volume(&shop, true).await?;
+        event(&shop.namespace, &[PLACE.pod, "VolumeConditionAbnormal", "stale:"]).await
     };
     let seen = seen.await;
     // Whatever was seen: the next test wants a server.
@@ -53,6 +55,7 @@ async fn a_sealed_server_delays_new_pods_and_no_others() -> Result<()> {
     late_pods_run(&shop, &users).await?;
     is_well(&shop, release, &users, "after the seal").await.context("after the seal")?;
     event(&shop.namespace, &[PLACE.pod, "SecretsFresh"]).await?;
+    kubelet_finds_the_volume(&shop, false).await?;
     shop.close(Duration::from_secs(120)).await?;
     Ok(())
 }
@@ -160,6 +163,24 @@ async fn late_pods_wait(shop: &Shop) -> Result<()> {
         ensure!(phase == "Pending", "{pod} is {phase}");
     }
     Ok(())
+}
+
+/// Waits until kubelet, which asks the driver each minute, tells monitoring so of the pod's volume.
+async fn kubelet_finds_the_volume(shop: &Shop, abnormal: bool) -> Result<()> {
+    let node = nodes::of(&shop.namespace, PLACE.pod).await?;
+    let summary = format!("get --raw /api/v1/nodes/{node}/proxy/stats/summary");
+    eventually_within(LONG, &format!("kubelet finds abnormal={abnormal}"), || async {
+        let summary: Value = serde_json::from_str(&kubectl(&summary).await?)?;
+        let mut pods = summary["pods"].as_array().into_iter().flatten();
+        let of_pod = |pod: &&Value| pod["podRef"]["name"] == PLACE.pod && pod["podRef"]["namespace"] == *shop.namespace;
+        let pod = pods.find(of_pod).context("kubelet does not know the pod")?;
+        let mut volumes = pod["volume"].as_array().into_iter().flatten();
+        let volume = volumes.find(|volume| volume["name"] == "secrets").context("kubelet does not know the volume")?;
+        let health = &volume["volumeHealthStats"];
+        ensure!(*health == json!({"abnormal": abnormal}), "{health}");
+        Ok(Some(()))
+    })
+    .await
 }
 
 /// Now they run, each with a user that is its own; and go.
