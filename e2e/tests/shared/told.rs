@@ -158,6 +158,8 @@ async fn an_application_is_told_by_requests_and_files() -> Result<()> {
     let now = postgres::minted(ns).await?;
     ensure!(now == users, "{users:?} became {now:?}");
     ensure!(shop.restarts("listens").await? == 1, "nothing but the agent ended, once");
+    kubectl(&format!("delete pod -n {ns} listens --timeout=60s")).await?;
+    eventually("the user is gone", || async { Ok(postgres::minted(ns).await?.is_empty().then_some(())) }).await?;
     shop.close(Duration::from_secs(90)).await?;
     Ok(())
 }
