@@ -55,6 +55,23 @@ pub async fn restart(node: &str) -> Result<()> {
     .await
 }
 
+/// Takes a node away, as a machine that loses its power and that its owner gives up: all its processes end at once, and
+/// its Node object is deleted.
+pub async fn lose(node: &str) -> Result<()> {
+    run("docker", &["kill", node]).await?;
+    kubectl(&format!("delete node {node} --timeout=60s")).await.map(drop)
+}
+
+/// Starts a node again that was lost: kubelet makes its Node object anew. Waits until that is Ready.
+pub async fn bring_back(node: &str) -> Result<()> {
+    run("docker", &["start", node]).await?;
+    eventually_within(Duration::from_secs(240), &format!("{node} is back"), || async {
+        kubectl(&format!("wait --for=condition=Ready node/{node} --timeout=5s")).await.map(Some)
+    })
+    .await
+    .map(drop)
+}
+
 /// Mount points of the driver's file systems on all nodes.
 pub async fn mounts() -> Result<Vec<String>> {
     let mut all = Vec::new();

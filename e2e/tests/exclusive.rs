@@ -1,5 +1,6 @@
 //! Tests that break the release, one at a time, in the order of their names.
 
+mod gone;
 mod nodes;
 mod outages;
 mod soak;
