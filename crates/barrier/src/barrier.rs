@@ -10,7 +10,7 @@ use arc_swap::ArcSwapOption;
 use async_trait::async_trait;
 pub use birth::UNTOLD;
 pub use dump::{Dump, HOLD, RESTORE, Restore, Stored};
-use holdfast_base::{Clock, Entropy, Timestamp};
+use holdfast_base::{Clock, Entropy, Milestone, Timestamp};
 use holdfast_failpoint::failpoint;
 use holdfast_secret::SecretBytes;
 use holdfast_storage::{Compare, Condition, Op, OpReply, Range, Storage, Txn as StorageTxn};
@@ -220,6 +220,17 @@ impl Barrier {
     /// Reads everything that is stored and says what is wrong with it.
     pub async fn fsck(&self) -> Result<FsckReport, StoreError> {
         self.session()?.fsck().await
+    }
+
+    /// The last milestone that the store has passed; the default if none, or if its record is not authentic.
+    pub async fn milestone(&self) -> Result<Milestone, StoreError> {
+        self.session()?.milestone().await
+    }
+
+    /// Passes the next milestone. It is a promise when this returns: a store that is behind it later was put back. One that is
+    /// behind `known` now begins a new count ([`Milestone::next`]).
+    pub async fn pass_milestone(&self, known: &Milestone) -> Result<Milestone, StoreError> {
+        self.session()?.pass_milestone(known).await
     }
 
     /// Changes of stored values that were not made by any replica, seen since the unseal. More than 0 is an attack, or a restore

@@ -8,6 +8,8 @@ pub const KEYRING: &[u8] = b"keyring";
 pub const GENERATION: &[u8] = b"gen";
 /// The new root key sealed under the old one, as of the last change of the root key.
 pub const SUCCESSION: &[u8] = b"succession";
+/// How far the store has come, see `session/milestone`. It is no part of a snapshot: a restore does not put it back.
+pub const MILESTONE: &[u8] = b"milestone";
 /// Records of members.
 pub const MEMBERS: &[u8] = b"member/";
 /// Records of lanes.

@@ -1,4 +1,4 @@
-//! The small records that coordinate replicas: members, lanes, generation. Not secret, but authentic: whoever runs the store can
+//! The small records that coordinate replicas: members, lanes, generation, milestone. Not secret, but authentic: whoever runs the store can
 //! neither invent a member nor a batch.
 //!
 //! Format version 1: version (1 byte), MAC (16 bytes) over the key and the document, document (JSON).
@@ -70,6 +70,15 @@ pub struct Generation {
     pub term: u32,
     /// Feature level: what may be written, see `level`.
     pub level: u8,
+}
+
+/// The last milestone that the store has passed; its revision is that of the record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MilestoneRecord {
+    /// Times that an older state of the store was accepted.
+    pub restores: u64,
+    /// Its number.
+    pub number: u64,
 }
 
 /// The stored form of a record at its key.

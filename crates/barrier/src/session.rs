@@ -18,6 +18,7 @@ mod integrity;
 mod lane;
 mod level;
 mod listing;
+mod milestone;
 mod moment;
 mod notes;
 mod order;

@@ -14,6 +14,7 @@ mod hub;
 mod integrity;
 mod keys;
 mod level;
+mod milestones;
 mod mutants;
 mod rules;
 mod secrecy;

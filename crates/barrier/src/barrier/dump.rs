@@ -83,13 +83,15 @@ impl Dump<'_> {
     }
 }
 
-/// Is the key part of a snapshot? Not what belongs to running processes, nor orders of the moment.
+/// Is the key part of a snapshot? Not what belongs to running processes, nor orders of the moment, nor how far the store has
+/// come: who restores by us has not put it back behind our back.
 fn is_kept(key: &[u8]) -> bool {
     let orders = [SEALED, RESTORE, HOLD, super::UNTOLD].map(layout::clear);
     !key.starts_with(layout::MEMBERS)
         && !key.starts_with(layout::LANES)
         && !key.starts_with(STAGED)
         && key != layout::NEVER
+        && key != layout::MILESTONE
         && !orders.iter().any(|order| order == key)
 }
 
