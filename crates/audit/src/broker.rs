@@ -10,6 +10,7 @@ use std::{
     time::Duration,
 };
 
+use holdfast_base::Milestone;
 use parking_lot::RwLock;
 use tokio::{sync::mpsc, time::Instant};
 
@@ -157,18 +158,22 @@ impl Broker {
 
     /// Opens every target again (SIGHUP). The errors, by device.
     pub async fn reopen(&self) -> Vec<(String, SinkError)> {
-        self.each(async |slot| slot.device.sink.reopen().await).await
+        self.each(|slot| async move { slot.device.sink.reopen().await }).await
     }
 
-    /// Waits until all that was given is written, and writes a checkpoint behind it. The errors, by device.
-    pub async fn checkpoint(&self) -> Vec<(String, SinkError)> {
-        self.each(async |slot| slot.device.sink.checkpoint().await).await
+    /// Waits until all that was given is written, and writes a checkpoint behind it. `store` is how far the store has come, if
+    /// that is news. The errors, by device.
+    pub async fn checkpoint(&self, store: Option<Milestone>) -> Vec<(String, SinkError)> {
+        self.each(|slot| async move { slot.device.sink.checkpoint(store).await }).await
     }
 
-    async fn each(&self, what: impl AsyncFn(&Slot) -> Result<(), SinkError>) -> Vec<(String, SinkError)> {
+    async fn each<F>(&self, what: impl Fn(Arc<Slot>) -> F) -> Vec<(String, SinkError)>
+    where
+        F: Future<Output = Result<(), SinkError>>,
+    {
         let mut errors = Vec::new();
         for slot in self.slots() {
-            let done = tokio::time::timeout(self.limit, what(&slot)).await;
+            let done = tokio::time::timeout(self.limit, what(slot.clone())).await;
             if let Err(error) = done.unwrap_or_else(|_| Err(slow(self.limit))) {
                 errors.push((slot.device.path.clone(), error));
             }

@@ -3,7 +3,8 @@
 //!
 //! `mac = HMAC-SHA256(kᵢ, SHA-256(line so far))`, then `kᵢ₊₁ = SHA-256("holdfast audit key" ‖ kᵢ)` and `kᵢ` is erased: whoever
 //! breaks into the process later cannot make the MACs of the past. Now and then a checkpoint is signed that says how far the
-//! chain had come: it cannot be cut back behind that, and its check needs the public key only.
+//! chain had come: it cannot be cut back behind that, and its check needs the public key only. It also says how far the store
+//! had come, as far as the chain was told; [`Past`](crate::Past) reads that back.
 //!
 //! A chain lives as long as a device is open. Each opening begins a new *epoch*, whose first line names the end of the epoch
 //! before it as found in the target.
@@ -11,7 +12,7 @@
 use std::sync::Arc;
 
 use hmac::{Hmac, KeyInit, Mac};
-use holdfast_base::{Clock, Timestamp};
+use holdfast_base::{Clock, Milestone, Timestamp};
 use holdfast_secret::{SecretBytes, same};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -82,6 +83,8 @@ pub(crate) struct Chain {
     prev: String,
     key: Zeroizing<[u8; 32]>,
     unsigned: u64,
+    /// How far the store had come when the chain was last told.
+    store: Option<Milestone>,
     signer: Option<Arc<Signer>>,
     clock: Arc<dyn Clock>,
 }
@@ -103,6 +106,9 @@ pub(crate) struct Checkpoint {
     pub seq: u64,
     pub head: String,
     pub time: Timestamp,
+    /// How far the store had come by then, or some time before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub store: Option<Milestone>,
     pub signature: String,
 }
 
@@ -137,6 +143,7 @@ impl Chain {
             prev: String::new(),
             key: Zeroizing::new(key),
             unsigned: 0,
+            store: None,
             signer: spec.signer.clone(),
             clock: spec.clock.clone(),
         })
@@ -179,12 +186,18 @@ impl Chain {
         self.own(kind, body)
     }
 
-    /// The line of a checkpoint, if any line has come since the last one and there is a signer.
+    /// The store has come so far: checkpoints say it from here on, and one is worth a line.
+    pub fn tell(&mut self, store: Milestone) {
+        self.store = Some(store);
+        self.unsigned = self.unsigned.max(1);
+    }
+
+    /// The line of a checkpoint, if there is anything new to sign since the last one and there is a signer.
     pub fn checkpoint(&mut self) -> Option<String> {
         let signer = self.signer.clone().filter(|_| self.unsigned > 0)?;
-        let head = self.head();
-        let signature = signer.sign(&head)?;
-        let checkpoint = Checkpoint { seq: head.seq, head: head.head, time: head.time, signature };
+        let (head, store) = (self.head(), self.store);
+        let signature = signer.sign(&head, store.as_ref())?;
+        let checkpoint = Checkpoint { seq: head.seq, head: head.head, time: head.time, store, signature };
         let line = self.own("checkpoint", serde_json::to_value(checkpoint).unwrap_or_default());
         self.unsigned = 0;
         Some(line)

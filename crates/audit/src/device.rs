@@ -154,7 +154,7 @@ fn shown(spec: &DeviceSpec) -> &str {
     option(spec, "file_path").or_else(|| option(spec, "path")).unwrap_or_default()
 }
 
-fn target(spec: &DeviceSpec) -> Result<Target, OpenError> {
+pub(crate) fn target(spec: &DeviceSpec) -> Result<Target, OpenError> {
     match shown(spec) {
         "" => return Err(wrong("file_path", "required: a path, \"stdout\", \"stderr\" or \"discard\"")),
         "stdout" | "/dev/stdout" => return Ok(Target::Stdout),

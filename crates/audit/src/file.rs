@@ -216,7 +216,8 @@ fn stream(mut out: impl Write, bytes: &[u8]) -> io::Result<()> {
     out.flush()
 }
 
-fn tail(path: &Path) -> io::Result<Vec<u8>> {
+/// The end of a file.
+pub(crate) fn tail(path: &Path) -> io::Result<Vec<u8>> {
     let mut file = File::open(path)?;
     let length = file.metadata()?.len();
     file.seek(SeekFrom::Start(length.saturating_sub(TAIL)))?;

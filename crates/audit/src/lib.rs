@@ -4,7 +4,8 @@
 //! [`Device`] turns it into a [`Record`] with its own key ([`Hasher`]): the only way to a record, so clear text cannot
 //! reach a sink. The [`Broker`] hands records to all devices and answers only when one has it safely.
 //!
-//! Each device keeps a [chain](ChainSpec): what was done to its file later is found by [`Log::verify`].
+//! Each device keeps a [chain](ChainSpec): what was done to its file later is found by [`Log::verify`]. What the
+//! end of the file says of the time before is its [`Past`].
 
 mod broker;
 mod chain;
@@ -12,6 +13,7 @@ mod device;
 mod entry;
 mod file;
 mod hasher;
+mod past;
 mod record;
 mod signer;
 mod sink;
@@ -27,6 +29,7 @@ pub use entry::{
     Auth, Header, More, PolicyResults, RawBody, Request, RequestEntry, Response, ResponseAuth, ResponseEntry, WrapInfo,
 };
 pub use hasher::{Hasher, Options};
+pub use past::Past;
 pub use record::Record;
 pub use signer::{PublicKey, Signer};
 pub use sink::{Sink, SinkError};

@@ -2,6 +2,7 @@
 
 use aws_lc_rs::signature::{ED25519, Ed25519KeyPair, KeyPair, UnparsedPublicKey};
 use base64::{Engine, engine::general_purpose::STANDARD};
+use holdfast_base::Milestone;
 use holdfast_secret::SecretBytes;
 
 use crate::Head;
@@ -24,8 +25,8 @@ impl Signer {
         PublicKey(self.0.public_key().as_ref().to_vec())
     }
 
-    pub(crate) fn sign(&self, head: &Head) -> Option<String> {
-        self.0.try_sign(&message(head)).ok().map(|signature| STANDARD.encode(signature.as_ref()))
+    pub(crate) fn sign(&self, head: &Head, store: Option<&Milestone>) -> Option<String> {
+        self.0.try_sign(&message(head, store)).ok().map(|signature| STANDARD.encode(signature.as_ref()))
     }
 }
 
@@ -40,16 +41,24 @@ impl PublicKey {
         STANDARD.encode(&self.0)
     }
 
-    pub(crate) fn holds(&self, head: &Head, signature: &str) -> bool {
+    pub(crate) fn holds(&self, head: &Head, store: Option<&Milestone>, signature: &str) -> bool {
         let Ok(signature) = STANDARD.decode(signature) else { return false };
-        UnparsedPublicKey::new(&ED25519, &self.0).verify(&message(head), &signature).is_ok()
+        UnparsedPublicKey::new(&ED25519, &self.0).verify(&message(head, store), &signature).is_ok()
     }
 }
 
-/// What is signed: one field per line, each of them unable to hold a line feed of its own.
-fn message(head: &Head) -> Vec<u8> {
+/// What is signed: one field per line, each of them unable to hold a line feed of its own. With a milestone it is another
+/// message from its first line on.
+fn message(head: &Head, store: Option<&Milestone>) -> Vec<u8> {
     let text = |text: &str| serde_json::Value::from(text).to_string();
     let Head { id, seq, head, time } = head;
     let (node, device, epoch) = (text(&id.node), text(&id.device), text(&id.epoch));
-    format!("holdfast audit checkpoint 1\n{node}\n{device}\n{epoch}\n{seq}\n{head}\n{time}\n").into_bytes()
+    let of_chain = format!("{node}\n{device}\n{epoch}\n{seq}\n{head}\n{time}\n");
+    let message = match store {
+        None => format!("holdfast audit checkpoint 1\n{of_chain}"),
+        Some(Milestone { restores, number, revision }) => {
+            format!("holdfast audit checkpoint 2\n{of_chain}{restores}\n{number}\n{revision}\n")
+        }
+    };
+    message.into_bytes()
 }

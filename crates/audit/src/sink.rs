@@ -1,6 +1,7 @@
 //! Where lines go.
 
 use async_trait::async_trait;
+use holdfast_base::Milestone;
 
 use crate::Record;
 
@@ -42,8 +43,9 @@ pub trait Sink: Send + Sync + 'static {
     /// Opens the target again, after a rotation.
     async fn reopen(&self) -> Result<(), SinkError>;
 
-    /// Returns when all that was given before is written, and a checkpoint behind it if the sink keeps a chain.
-    async fn checkpoint(&self) -> Result<(), SinkError> {
+    /// Returns when all that was given before is written, and a checkpoint behind it if the sink keeps a chain. `store` is how
+    /// far the store has come, if that is news.
+    async fn checkpoint(&self, _store: Option<Milestone>) -> Result<(), SinkError> {
         Ok(())
     }
 }

@@ -8,8 +8,8 @@ use std::collections::BTreeSet;
 
 use serde::Serialize;
 
-pub(crate) use self::read::head_of;
 pub use self::read::{Log, Proof};
+pub(crate) use self::read::{chained, head_of};
 use crate::{ChainId, Head, PublicKey};
 
 /// What is known beside the files.

@@ -10,6 +10,7 @@ use std::{
 };
 
 use async_trait::async_trait;
+use holdfast_base::Milestone;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::{
@@ -77,7 +78,7 @@ pub(crate) struct Writer {
 enum Job {
     Write(Record, Answer),
     Reopen(Answer),
-    Checkpoint(Answer),
+    Checkpoint(Option<Milestone>, Answer),
 }
 
 type Answer = oneshot::Sender<Result<(), SinkError>>;
@@ -138,8 +139,8 @@ impl Sink for Writer {
         self.ask(Job::Reopen).await
     }
 
-    async fn checkpoint(&self) -> Result<(), SinkError> {
-        self.ask(Job::Checkpoint).await
+    async fn checkpoint(&self, store: Option<Milestone>) -> Result<(), SinkError> {
+        self.ask(|answer| Job::Checkpoint(store, answer)).await
     }
 }
 
@@ -162,8 +163,11 @@ impl<O: Output> Thread<O> {
                         self.finish(&mut records, &mut answers);
                         let _ = answer.send(self.reopen());
                     }
-                    Job::Checkpoint(answer) => {
+                    Job::Checkpoint(store, answer) => {
                         self.finish(&mut records, &mut answers);
+                        if let (Some((chain, _)), Some(store)) = (&mut self.chain, store) {
+                            chain.tell(store);
+                        }
                         let _ = answer.send(self.write(&[], true));
                     }
                 }
@@ -385,7 +389,7 @@ mod tests {
         assert!(batch.iter().any(Result::is_err));
         *room.lock() = None;
         writer.write(record()).await.unwrap();
-        writer.checkpoint().await.unwrap();
+        writer.checkpoint(None).await.unwrap();
         let log = Log::of(vec![("log".to_owned(), bytes.lock().clone())]);
         let report = log.verify(&Known { public_key: Some(key.clone()), ..Known::default() });
         assert!(report.ok && report.notes.iter().any(|note| note.contains("unfinished")), "{report:#?}");

@@ -6,6 +6,7 @@ mod broker;
 mod chain;
 mod file;
 mod lines;
+mod past;
 mod remote;
 
 use std::{collections::BTreeMap, path::Path};

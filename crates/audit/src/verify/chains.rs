@@ -6,7 +6,7 @@ use super::{
     ChainReport, Finding, Kind, Known, Log, Report,
     read::{Chained, Content},
 };
-use crate::{CHECKPOINT_LINES, ChainId, Head};
+use crate::{CHECKPOINT_LINES, ChainId};
 
 struct Check<'a> {
     log: &'a Log,
@@ -200,10 +200,8 @@ impl<'a> Check<'a> {
     /// Is this a checkpoint that holds?
     fn checkpoint(&mut self, at: usize, line: &Chained) -> bool {
         let Some(checkpoint) = &line.checkpoint else { return false };
-        let head =
-            Head { id: line.id.clone(), seq: checkpoint.seq, head: checkpoint.head.clone(), time: checkpoint.time };
         if let Some(key) = &self.known.public_key
-            && !key.holds(&head, &checkpoint.signature)
+            && !line.is_signed_by(key)
         {
             self.find(Kind::Unsigned, at, line.seq, "the signature of this checkpoint is not the server's");
             return false;

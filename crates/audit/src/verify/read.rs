@@ -6,7 +6,7 @@ use holdfast_base::Timestamp;
 use serde::Deserialize;
 
 use crate::{
-    ChainId, Head,
+    ChainId, Head, PublicKey,
     chain::{Checkpoint, Origin, Seal, digest, split},
 };
 
@@ -35,7 +35,7 @@ pub(super) enum Content {
 }
 
 /// A line with a place in a chain.
-pub(super) struct Chained {
+pub struct Chained {
     pub id: ChainId,
     pub seq: u64,
     pub prev: String,
@@ -135,6 +135,13 @@ impl Chained {
     pub fn head(&self) -> Head {
         Head { id: self.id.clone(), seq: self.seq, head: self.hash.clone(), time: self.time }
     }
+
+    /// Is it a checkpoint with a signature by this key?
+    pub fn is_signed_by(&self, key: &PublicKey) -> bool {
+        let Some(Checkpoint { seq, head, time, store, signature }) = &self.checkpoint else { return false };
+        let head = Head { id: self.id.clone(), seq: *seq, head: head.clone(), time: *time };
+        key.holds(&head, store.as_ref(), signature)
+    }
 }
 
 /// Where a line stands, if it has a place in a chain.
@@ -159,7 +166,8 @@ fn contents(bytes: &[u8]) -> Vec<Content> {
     contents
 }
 
-fn chained(line: &str) -> Option<Chained> {
+/// A line, if it has a place in a chain.
+pub fn chained(line: &str) -> Option<Chained> {
     let (body, mac) = split(line)?;
     let raw: Raw = serde_json::from_str(line).ok()?;
     let Seal { seq, node, epoch, device, prev, .. } = raw.hf;

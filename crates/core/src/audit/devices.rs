@@ -75,7 +75,7 @@ impl Audit {
         let trial = Broker::default();
         trial.enable((self.open)(spec).map_err(refused)?, test).await.map_err(refused)?;
         // Its thread has the file for itself until it is told to end.
-        trial.checkpoint().await;
+        trial.checkpoint(None).await;
         drop(trial);
         devices.push(device);
         self.store(devices, revision).await

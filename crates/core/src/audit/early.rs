@@ -79,7 +79,7 @@ impl Early {
 
     /// Ends the chains of the sealed server, so that the next ones can name their ends.
     pub async fn close(&self) {
-        for (device, error) in self.broker.checkpoint().await {
+        for (device, error) in self.broker.checkpoint(None).await {
             tracing::warn!(device, %error, "an audit device did not finish");
         }
         self.broker.clear();
