@@ -8,12 +8,14 @@ mod devices;
 mod early;
 mod foreign;
 mod headers;
+mod milestones;
 mod observe;
 
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
 use arc_swap::ArcSwap;
 use holdfast_audit::{Broker, Header, OpenError, RequestEntry, ResponseEntry};
+use holdfast_base::Milestone;
 use holdfast_logical::{Entropy, Revision, StoreError, View};
 use parking_lot::Mutex;
 use serde_json::Value;
@@ -34,6 +36,8 @@ pub struct AuditConfig {
     pub devices: Vec<ConfiguredDevice>,
     /// Folders that audit files may be in; everywhere if `None`.
     pub folders: Option<Arc<[PathBuf]>>,
+    /// Serve a store that was put back to an older state, if what an audit file proves of it is this milestone.
+    pub accept_restored: Option<String>,
 }
 
 /// `audit "file" "name" { … }`.
@@ -65,6 +69,8 @@ pub struct Audit {
     early: Arc<Early>,
     reload: tokio::sync::Mutex<()>,
     epochs: Mutex<BTreeMap<String, u64>>,
+    /// The last milestone of the store that this replica has passed, or that a file of it proves.
+    known: Mutex<Milestone>,
 }
 
 #[derive(Default)]
@@ -94,6 +100,7 @@ impl Audit {
             early,
             reload: tokio::sync::Mutex::default(),
             epochs: Mutex::default(),
+            known: Mutex::default(),
             view,
         })
     }
@@ -205,11 +212,16 @@ impl Audit {
 
     /// Signs how far the chains have come and stores it.
     pub async fn checkpoint(&self) {
-        for (device, error) in self.broker.checkpoint(None).await {
-            tracing::warn!(device, %error, "an audit device takes no checkpoint");
-        }
+        self.sign(None).await;
         self.store_heads().await;
         self.tell_early().await;
+    }
+
+    /// Signs how far the chains have come, and how far the store has if that is news.
+    async fn sign(&self, store: Option<Milestone>) {
+        for (device, error) in self.broker.checkpoint(store).await {
+            tracing::warn!(device, %error, "an audit device takes no checkpoint");
+        }
     }
 
     /// Stores how far the chains have come since the last call.
@@ -235,7 +247,7 @@ impl Audit {
         let kept = self.epochs.lock().remove(&device.path);
         let epoch = match kept {
             Some(epoch) => epoch,
-            None => self.chains.begin(&device.path).await?,
+            None => self.begin(device).await?,
         };
         let mut spec = device.spec(self.folders_of(device));
         spec.chain = Some(self.chains.spec(&device.path, epoch).await?);
@@ -245,6 +257,12 @@ impl Audit {
             self.epochs.lock().insert(device.path.clone(), epoch);
         }
         Ok(opened)
+    }
+
+    /// Takes the number of a new epoch, which is no older one's even if the store was put back.
+    async fn begin(&self, device: &AuditDevice) -> Result<u64, StoreError> {
+        let found = self.past(device).map_or(0, |past| past.epoch);
+        self.chains.begin(&device.path, found).await
     }
 
     /// What is written by the server's owner into its configuration may be anywhere.

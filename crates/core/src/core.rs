@@ -134,9 +134,9 @@ impl Core {
         };
         failpoint!("unseal.loaded").await;
         self.early.close().await;
-        if let Err(error) = open.audit.sync().await {
+        if let Err(error) = open.open_audit().await {
             self.config.barrier.seal().await;
-            return Err(error.into());
+            return Err(error);
         }
         if let Err(error) = crate::lifecycle::rekey::settle(&open).await {
             tracing::warn!(%error, "the root key before the present one is not forgotten yet; the next unseal does it");
@@ -188,9 +188,10 @@ impl Core {
     pub async fn seal_all(&self) -> Result<(), Error> {
         let _ceremony = self.ceremony.lock().await;
         let note = serde_json::json!({ "time": self.config.clock.now().to_string(), "by": self.config.hostname });
+        // After the order nobody writes into the store.
+        self.end_of_log().await;
         self.config.barrier.order_seal(note.to_string().into_bytes()).await?;
         failpoint!("seal.ordered").await;
-        self.end_of_log().await;
         self.deactivate();
         self.config.barrier.seal().await;
         tracing::warn!("all replicas are sealed by a request");
@@ -281,10 +282,10 @@ impl Core {
         self.config.barrier.seal().await;
     }
 
-    /// Stores how far the audit log has come, as long as there is a key for it.
+    /// Says in the audit log how far the store has come, and in the store how far the log has, as long as there are keys.
     async fn end_of_log(&self) {
         if let Some(open) = self.open() {
-            open.audit.checkpoint().await;
+            open.milestone().await;
         }
     }
 

@@ -84,9 +84,11 @@ const TICK: Duration = Duration::from_secs(60);
 /// Rounds between two counts of the leases.
 const COUNT: u64 = 15;
 
-/// Time between two looks at how far the audit log has come, and how many of them lie between two checkpoints.
+/// Time between two looks at how far the audit log has come, and how many of them lie between two checkpoints, and between two
+/// that say how far the store has.
 const FOLLOW: Duration = Duration::from_secs(1);
 const CHECKPOINT: u64 = 60;
+const MILESTONE: u64 = 300;
 
 impl Open {
     /// Reads what an unsealed barrier holds, and writes the first tables, policies and cluster record if there are none.
@@ -177,16 +179,19 @@ impl Open {
         });
     }
 
-    /// Keeps the store informed of how far the audit log has come.
+    /// Keeps the store informed of how far the audit log has come, and the audit log of how far the store has.
     async fn follow_audit(&self) {
-        for round in 1u64.. {
+        for round in 0u64.. {
+            if round % MILESTONE == 0 {
+                self.milestone().await;
+            } else if round % CHECKPOINT == 0 {
+                self.audit.checkpoint().await;
+            } else {
+                self.audit.store_heads().await;
+            }
             tokio::select! {
                 () = self.shutdown.cancelled() => return,
                 () = tokio::time::sleep(FOLLOW) => {}
-            }
-            match round % CHECKPOINT {
-                0 => self.audit.checkpoint().await,
-                _ => self.audit.store_heads().await,
             }
         }
     }

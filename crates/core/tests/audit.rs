@@ -178,7 +178,7 @@ fn configured(file: &Path) -> Make {
         description: String::new(),
         options: options.map(|(name, value)| (name.to_owned(), value.to_owned())).into(),
     };
-    Make { audit: AuditConfig { devices: vec![device], folders: None }, ..Make::default() }
+    Make { audit: AuditConfig { devices: vec![device], ..AuditConfig::default() }, ..Make::default() }
 }
 
 fn kinds(lines: &[Value]) -> Vec<String> {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use holdfast_audit::{ChainId, ChainSpec, Head, MacCheck, Signer};
+use holdfast_audit::{ChainId, ChainSpec, DeviceSpec, Head, MacCheck, Past, Signer};
 use holdfast_logical::{Check, Clock, StoreError, Txn, View};
 use holdfast_secret::SecretBytes;
 use serde::{Deserialize, Serialize};
@@ -76,10 +76,15 @@ impl Chains {
         })
     }
 
-    /// Takes the number of a new epoch.
-    pub async fn begin(&self, device: &str) -> Result<u64, StoreError> {
+    /// What the end of the file says that a device is about to append to.
+    pub fn past(&self, spec: &DeviceSpec) -> Option<Past> {
+        Past::read(spec, &self.node, &self.signer.public_key())
+    }
+
+    /// Takes the number of a new epoch, after the newest in the store and the one `found` in the file.
+    pub async fn begin(&self, device: &str, found: u64) -> Result<u64, StoreError> {
         self.change(&self.node, device, |stored| {
-            stored.epoch += 1;
+            stored.epoch = stored.epoch.max(found).saturating_add(1);
             stored.epoch
         })
         .await

@@ -70,7 +70,7 @@ impl Audit {
         let refused = |error: OpenError| Error::invalid(error.to_string());
         // A broker of its own: the device takes its test line before it counts.
         let mut spec = device.spec(self.folders_of(&device));
-        let epoch = self.chains.begin(&device.path).await?;
+        let epoch = self.begin(&device).await?;
         spec.chain = Some(self.chains.spec(&device.path, epoch).await?);
         let trial = Broker::default();
         trial.enable((self.open)(spec).map_err(refused)?, test).await.map_err(refused)?;

@@ -3,7 +3,7 @@
 use holdfast_audit::{Request, RequestEntry};
 use holdfast_base::id;
 
-use crate::open::Open;
+use crate::{Error, open::Open};
 
 impl Open {
     /// Writes an entry whenever stored values were changed by somebody else; until the barrier is sealed.
@@ -24,8 +24,20 @@ impl Open {
     }
 
     async fn tell_violations(&self, count: u64) {
+        let text = format!("integrity: {count} stored values were changed by somebody else; they are not served");
+        // They are not served either way; the log and a metric tell of it too.
+        let written = match self.audit.sync().await {
+            Ok(()) => self.tell("sys/storage/integrity", &text).await,
+            Err(error) => Err(error.into()),
+        };
+        if let Err(error) = written {
+            tracing::error!(%error, "a change by somebody else is not in the audit log");
+        }
+    }
+
+    /// Writes an entry about the store, which nobody has asked for: a request line with this path and error.
+    pub(super) async fn tell(&self, path: &str, text: &str) -> Result<(), Error> {
         let id = id::uuid(&*self.config.entropy);
-        let error = format!("integrity: {count} stored values were changed by somebody else; they are not served");
         let entry = RequestEntry {
             time: self.config.clock.now(),
             request: Request {
@@ -34,19 +46,12 @@ impl Open {
                 mount_point: "sys/",
                 mount_type: "system",
                 mount_class: "secret",
-                path: "sys/storage/integrity",
+                path,
                 ..Request::default()
             },
-            error: Some(&error),
+            error: Some(text),
             ..RequestEntry::default()
         };
-        // It is not served either way; the log and a metric tell of it too.
-        let written = match self.audit.sync().await {
-            Ok(()) => self.audit.request(&entry).await,
-            Err(error) => Err(error.into()),
-        };
-        if let Err(error) = written {
-            tracing::error!(%error, "a change by somebody else is not in the audit log");
-        }
+        self.audit.request(&entry).await
     }
 }
