@@ -3,6 +3,7 @@
 //!
 //! `HOLDFAST_AUDIT_REQUESTS` says how many requests the soak makes (`make audit-soak`: 100,000).
 
+mod cold;
 mod mix;
 
 use std::{
@@ -30,7 +31,7 @@ fn configuration(folder: &Path) -> String {
 }
 
 /// An audit device without which nothing is answered.
-fn device(folder: &Path, name: &str, file: &str) -> String {
+pub fn device(folder: &Path, name: &str, file: &str) -> String {
     let file = folder.join(file).display().to_string();
     format!("audit \"file\" {name:?} {{\n options {{\n file_path = {file:?}\n required = true\n }}\n}}\n")
 }

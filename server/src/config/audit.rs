@@ -1,4 +1,5 @@
-//! `audit "file" "name" { options { … } }`: devices that are there from the start, sealed or not, and `audit_directories`.
+//! `audit "file" "name" { options { … } }`: devices that are there from the start, sealed or not, `audit_directories` and
+//! `accept_restored_store`.
 
 use std::{collections::BTreeMap, path::PathBuf};
 
@@ -39,5 +40,6 @@ pub fn read(top: &Stanza<'_>, config: &mut AuditConfig, warnings: &mut Vec<Strin
     if top.value("audit_directories").is_some() {
         config.folders = Some(top.list("audit_directories")?.into_iter().map(PathBuf::from).collect());
     }
+    config.accept_restored = top.string("accept_restored_store")?.or(config.accept_restored.take());
     Ok(())
 }

@@ -3,7 +3,10 @@
 use serde_json::json;
 
 use super::site::{Keys, Site};
-use crate::fixture::{etcd::Etcd, unseal};
+use crate::{
+    audit::device,
+    fixture::{etcd::Etcd, unseal},
+};
 
 #[tokio::test]
 async fn an_opening_that_was_broken_off_is_begun_again() {
@@ -33,6 +36,31 @@ async fn an_opening_that_was_broken_off_is_begun_again() {
         site.start().await;
         site.open().await;
         site.check(point).await;
+    }
+}
+
+/// The store is further then than the audit file says, which is no fault.
+#[tokio::test]
+async fn a_milestone_that_no_file_knows_of_keeps_nobody_sealed() {
+    let etcd = Etcd::start().await;
+    let mut site = Site::new(&etcd, "milestone", Keys::File).await;
+    site.configuration += &device(site.folder.path(), "main", "audit.log");
+    site.start().await;
+    site.initialize().await;
+    site.furnish().await;
+    site.server.take().unwrap().kill();
+    for ending in ["-KILL", "-TERM"] {
+        site.arm("milestone.passed", "abort");
+        match ending {
+            "-KILL" => site.start_and_die("milestone.passed").await,
+            _ => {
+                site.server.as_ref().unwrap().signal(ending);
+                site.died_at("milestone.passed").await;
+            }
+        }
+        site.start().await;
+        site.open().await;
+        site.check("milestone.passed").await;
     }
 }
 
