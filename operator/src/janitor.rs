@@ -40,7 +40,24 @@ const ENDED: &str = "status.phase!=Pending,status.phase!=Running,status.phase!=U
 #[derive(Debug, Default)]
 pub struct Gone {
     pods: Mutex<BTreeSet<String>>,
+    /// Those that were released and that the server still knows: it takes back what they had as soon as it can.
+    released: Mutex<HashSet<String>>,
     told: tokio::sync::Notify,
+}
+
+impl Gone {
+    /// What a sweep has found; whether there is one among them that was not released before.
+    fn add(&self, found: Vec<String>) -> bool {
+        let mut released = self.released.lock();
+        released.retain(|uid| found.contains(uid));
+        let news = found.iter().any(|uid| !released.contains(uid));
+        self.pods.lock().extend(found);
+        news
+    }
+
+    fn is_first_release_of(&self, uid: &str) -> bool {
+        self.released.lock().insert(uid.to_owned())
+    }
 }
 
 /// Watches the injected pods of a scope, until the shutdown.
@@ -102,9 +119,7 @@ pub async fn run(ctx: Arc<Context>, gone: Arc<Gone>, shutdown: Shutdown) -> anyh
             next_sweep = tokio::time::Instant::now() + SWEEP;
             match find(&ctx).await {
                 Ok(found) => {
-                    let some = !found.is_empty();
-                    gone.pods.lock().extend(found);
-                    if some {
+                    if gone.add(found) {
                         continue;
                     }
                 }
@@ -128,8 +143,10 @@ async fn release(ctx: &Context, gone: &Gone) -> bool {
         match ctx.server.delete(&format!("sys/bindings/{}", names::pod_owner(&uid))).await {
             Ok(()) => {
                 gone.pods.lock().remove(&uid);
-                ctx.metrics.released_pods.inc();
-                info!(pod_uid = uid, "credentials of a pod that has ended or is gone are taken back");
+                if gone.is_first_release_of(&uid) {
+                    ctx.metrics.released_pods.inc();
+                    info!(pod_uid = uid, "credentials of a pod that has ended or is gone are taken back");
+                }
             }
             Err(error) => {
                 warn!(pod_uid = uid, %error, "credentials of a pod that has ended or is gone are not taken back yet");
@@ -188,6 +205,18 @@ fn released(known: Vec<String>, seen: &HashSet<String>, living: bool) -> Vec<Str
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn one_that_the_server_goes_on_to_know_is_told_of_once() {
+        let gone = Gone::default();
+        let found = |uids: &[&str]| uids.iter().map(|uid| (*uid).to_owned()).collect::<Vec<_>>();
+        assert!(gone.add(found(&["a", "b"])));
+        assert!(gone.is_first_release_of("a") && gone.is_first_release_of("b"));
+        assert!(!gone.add(found(&["a"])), "its database is away, say");
+        assert!(!gone.is_first_release_of("a"));
+        assert!(gone.add(found(&["a", "b"])), "this one has come back meanwhile");
+        assert!(gone.is_first_release_of("b"));
+    }
 
     #[test]
     fn only_pods_that_do_not_live_are_released() {

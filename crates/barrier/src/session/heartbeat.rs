@@ -34,7 +34,7 @@ const MEMBER_FOR: Duration = Duration::from_secs(5);
 /// Longest time the watch may be behind what a heartbeat has seen.
 const MAX_LAG: Duration = Duration::from_secs(1);
 /// What was sent so long before a confirmed heartbeat is answered by then, or never.
-const OVERTAKEN_BY: Duration = Duration::from_secs(1);
+pub(super) const OVERTAKEN_BY: Duration = Duration::from_secs(1);
 /// The store was away if it confirmed nothing for so long.
 const AWAY: Duration = Duration::from_millis(700);
 /// How long others have for their watches then.
@@ -199,14 +199,19 @@ impl Session {
         }
     }
 
-    /// Sends a transaction, and gives it up as of unknown outcome once the answer to a heartbeat that was sent long after it
-    /// is there.
+    /// Sends a transaction, and gives it up as of unknown outcome once the answer to a heartbeat that was sent
+    /// [`OVERTAKEN_BY`] after it is there.
     pub(super) async fn send(&self, txn: Txn) -> Result<TxnReply, Error> {
+        self.send_unless_overtaken(txn, OVERTAKEN_BY).await
+    }
+
+    /// The same with another time. Who tries again waits longer each time: the way may be slow, and not that of heartbeats.
+    pub(super) async fn send_unless_overtaken(&self, txn: Txn, by: Duration) -> Result<TxnReply, Error> {
         let sent = Instant::now();
         tokio::select! {
             biased;
             reply = self.storage.txn(txn) => reply,
-            () = self.beats.overtakes(sent) => Err(Error::Unknown("the store has answered what was sent later".to_owned())),
+            () = self.beats.overtakes(sent + by) => Err(Error::Unknown("the store has answered what was sent later".to_owned())),
         }
     }
 }
@@ -244,10 +249,11 @@ impl Beats {
         let _ = tokio::time::timeout_at(next, self.hurry.notified()).await;
     }
 
-    async fn overtakes(&self, sent: Instant) {
+    /// Returns when something is confirmed that was sent at `since` or later.
+    async fn overtakes(&self, since: Instant) {
         loop {
             let confirmed = self.confirmed.notified();
-            if self.latest.lock().sent.is_some_and(|newest| newest >= sent + OVERTAKEN_BY) {
+            if self.latest.lock().sent.is_some_and(|newest| newest >= since) {
                 return;
             }
             confirmed.await;

@@ -17,6 +17,7 @@ use holdfast_storage::{Compare, Condition, Error, KeyValue, Op, OpReply, Txn, Tx
 pub(super) use full::Room;
 use outcome::Resolution;
 
+use super::heartbeat::OVERTAKEN_BY;
 use super::queue::{Pending, PendingChange, Refusal};
 use super::standing::Standing;
 use super::{Session, queue::MAX_BYTES};
@@ -61,7 +62,7 @@ impl Lane {
     /// Sends a batch until its outcome is certain, and answers everybody in it.
     async fn carry(&mut self, session: &Session, mut batch: Vec<Pending>) {
         let mut last = StoreError::Unavailable("the store does not take the write".to_owned());
-        let mut pause = FIRST_PAUSE;
+        let (mut pause, mut overtaken_by) = (FIRST_PAUSE, OVERTAKEN_BY);
         for _ in 0..ATTEMPTS {
             let standing = session.standing.load_full();
             if standing.id != self.member {
@@ -102,7 +103,7 @@ impl Lane {
             let txn = self.build(&standing, &keys, revision, &batch);
             let sent = session.sending();
             failpoint!("batch.before-commit").await;
-            let error = match session.send(txn).await {
+            let error = match session.send_unless_overtaken(txn, overtaken_by).await {
                 Ok(reply) if reply.succeeded => {
                     failpoint!("batch.committed").await;
                     (self.revision, self.seq) = (Some(reply.revision), self.seq + 1);
@@ -134,6 +135,7 @@ impl Lane {
                 }
                 error => {
                     tracing::warn!(%error, "the outcome of a batch is unknown; resolving it");
+                    overtaken_by *= 2;
                     match self.resolve(session, revision).await {
                         Resolution::Cancelled => {}
                         Resolution::Committed(revision) => return self.settle(session, batch, revision).await,

@@ -10,10 +10,13 @@ use super::{FIRST_PAUSE, LONGEST_PAUSE, Lane};
 use crate::keys::Keys;
 use crate::record::{self, LaneRecord};
 use crate::session::Session;
+use crate::session::heartbeat::OVERTAKEN_BY;
 use crate::session::queue::{Pending, Refusal};
 use crate::session::standing::Standing;
 use crate::view::{Revision, StoreError};
 
+/// No answer comes later than this.
+const LONGEST_OVERTAKEN: Duration = Duration::from_secs(8);
 /// Longest wait for the history of a lane, at a time.
 const HISTORY_WITHIN: Duration = Duration::from_secs(5);
 
@@ -31,7 +34,7 @@ impl Lane {
     /// Overwrites the lane's record unless the batch has: tries until the store answers.
     pub(super) async fn resolve(&mut self, session: &Session, revision: Revision) -> Resolution {
         let nonce = holdfast_base::id::hex(&*session.entropy, 16);
-        let mut pause = FIRST_PAUSE;
+        let (mut pause, mut overtaken_by) = (FIRST_PAUSE, OVERTAKEN_BY);
         let mut full = false;
         loop {
             let keys = session.keys.load_full();
@@ -57,7 +60,7 @@ impl Lane {
                 then: vec![overwrite],
                 otherwise: vec![Op::get(self.key.clone())],
             };
-            match session.send(txn).await {
+            match session.send_unless_overtaken(txn, overtaken_by).await {
                 Ok(reply) if reply.succeeded => {
                     self.seq += 1;
                     self.revision = (!full).then_some(reply.revision);
@@ -75,6 +78,7 @@ impl Lane {
             }
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(LONGEST_PAUSE);
+            overtaken_by = (overtaken_by * 2).min(LONGEST_OVERTAKEN);
         }
     }
 
