@@ -8,6 +8,8 @@ pub mod explore;
 pub mod gate;
 pub mod intents;
 pub mod lanes;
+pub mod level;
+pub mod room;
 
 /// The protocol made wrong on purpose.
 #[derive(Clone, Copy, Debug)]
@@ -61,9 +63,8 @@ mod tests {
     }
 
     fn mutations() -> impl Iterator<Item = &'static Mutation> {
-        [cache::MUTATIONS, clock::MUTATIONS, gate::MUTATIONS, intents::MUTATIONS, lanes::MUTATIONS]
-            .into_iter()
-            .flatten()
+        let coherence = [cache::MUTATIONS, clock::MUTATIONS, gate::MUTATIONS, lanes::MUTATIONS];
+        coherence.into_iter().chain([intents::MUTATIONS, level::MUTATIONS, room::MUTATIONS]).flatten()
     }
 
     /// Names of all switches below a folder.
