@@ -41,9 +41,13 @@ pub struct Member {
 impl Session {
     /// Leaves the order, together with other changes, if these compares hold.
     pub async fn order_seal(&self, note: Vec<u8>, more: Vec<Op>, if_so: Vec<Compare>) -> Result<(), StoreError> {
-        for _ in 0..ATTEMPTS {
+        for attempt in 0..ATTEMPTS {
             let changing = self.changing.lock().await;
             let (keys, standing) = (self.keys.load_full(), self.standing.load_full());
+            // After the keys: who has those of an order has the order, which from the second attempt on is perhaps this one.
+            if self.is_ordered_to_seal() {
+                return if attempt == 0 { Err(StoreError::Sealed) } else { Ok(()) };
+            }
             let generation = Generation { term: keys.keyring.active(), level: keys.level };
             let mut then = vec![
                 Op::put(layout::GENERATION, record::encode(&keys.mac, layout::GENERATION, &generation)),
@@ -78,11 +82,8 @@ impl Session {
                 Err(Error::Unknown(_)) => {}
                 Err(error) => return Err(error.into()),
             }
-            if self.is_ordered_to_seal() {
-                return Ok(());
-            }
         }
-        Err(StoreError::Conflict)
+        if self.is_ordered_to_seal() { Ok(()) } else { Err(StoreError::Conflict) }
     }
 
     /// Was there an order since this replica was unsealed?

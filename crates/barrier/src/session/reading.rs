@@ -89,7 +89,7 @@ impl Session {
     /// store, the watch or the gate.
     pub(super) fn at_hand(&self, key: &Bytes) -> Option<Found> {
         let found = self.is_readable().then(|| self.cache.peek(key))??;
-        self.notes(found.known.revision()).then_some(found)
+        (self.notes(found.known.revision()) && !self.is_ordered_to_seal()).then_some(found)
     }
 
     /// A revision that holds everything that was answered, by anyone, before now: as the request has found out already, or as
@@ -153,8 +153,11 @@ impl Session {
         if moment::see(&self.gate, revision) { Ok(()) } else { self.gate.pass(revision, 0).await }
     }
 
-    /// As [`Session::see`], of what was only read.
+    /// As [`Session::see`], of what was only read. It is refused where it may be of after an order to seal.
     pub(super) async fn see_read(&self, revision: Revision) -> Result<(), StoreError> {
+        if self.is_ordered_to_seal() {
+            return Err(StoreError::Sealed);
+        }
         if self.notes(revision) { Ok(()) } else { self.gate.pass(revision, 0).await }
     }
 

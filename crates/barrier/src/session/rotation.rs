@@ -126,6 +126,10 @@ impl Session {
     /// record is not changed by ourselves meanwhile.
     async fn replace(&self, keys: &Keys, next: &Keyring, stored: Vec<u8>, more: Vec<Op>) -> Result<Fenced, StoreError> {
         let standing = self.standing.load_full();
+        // After the keys: who has those of an order has the order.
+        if self.is_ordered_to_seal() {
+            return Err(StoreError::Sealed);
+        }
         let generation = Generation { term: next.active(), level: keys.level };
         let mut then = vec![
             Op::put(layout::KEYRING, stored.clone()),

@@ -258,6 +258,9 @@ impl Session {
         tracing::warn!("the record of this replica is gone or marked as evicted; it joins again under a new id");
         self.peers.counters.rejoins.fetch_add(1, Ordering::Relaxed);
         let keys = self.keys.load_full();
+        if self.is_ordered_to_seal() {
+            return Err(StoreError::Sealed);
+        }
         let record = own_record(State::Barrier, &self.options, self.peers.endpoint());
         let mut standing = enter(&*self.entropy, &*self.storage, &keys, &record).await?;
         standing.humble_until = self.clock.boottime() + humble_for;

@@ -129,7 +129,6 @@ impl Session {
 
     /// Deletes the reserve of this revision: when this returns, no batch that compared it can be applied any more.
     async fn spend(&self, reserve: &Bytes, revision: Revision) {
-        self.room.spent.store(true, Ordering::SeqCst);
         let compares = vec![Compare::new(reserve.clone(), Condition::ModRevision(revision))];
         let txn = Txn { compares, then: vec![Op::delete(reserve.clone())], otherwise: Vec::new() };
         let mut pause = FIRST_PAUSE;
@@ -138,6 +137,8 @@ impl Session {
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(LONGEST_PAUSE);
         }
+        // Not before: who makes it again would meet the old one, and think no more of it.
+        self.room.spent.store(true, Ordering::SeqCst);
     }
 
     /// Whether the store takes no puts: it refuses one for that also where its condition does not hold, as none does of a
@@ -164,7 +165,7 @@ impl Session {
             let full = self.is_full().await?;
             self.integrity.judge(full);
         }
-        if !self.room.spent.load(Ordering::SeqCst) || self.room.is_short() {
+        if !self.room.spent.load(Ordering::SeqCst) || (self.room.is_short() && self.is_full().await?) {
             return Ok(());
         }
         let (keys, key) = (self.keys.load_full(), layout::lane(&standing.id, RESERVE));
@@ -174,10 +175,12 @@ impl Session {
             then: vec![Op::put(key.clone(), record::encode(&keys.mac, &key, &record))],
             otherwise: vec![Op::get(key)],
         };
-        let reply = self.storage.txn(txn).await?;
-        if reply.succeeded || Standing::found(&reply.replies).is_some() {
-            self.room.spent.store(false, Ordering::SeqCst);
+        // Before it is sent: what is spent from now on is not what is made here.
+        self.room.spent.store(false, Ordering::SeqCst);
+        let sent = self.storage.txn(txn).await;
+        if !sent.as_ref().is_ok_and(|reply| reply.succeeded || Standing::found(&reply.replies).is_some()) {
+            self.room.spent.store(true, Ordering::SeqCst);
         }
-        Ok(())
+        sent.map(|_| ()).map_err(StoreError::from)
     }
 }
