@@ -327,8 +327,7 @@ impl Session {
         if !self.queue.push(pending) {
             return Err(StoreError::Sealed);
         }
-        let outcome = outcome.await.unwrap_or(Err(Refusal::from(StoreError::Sealed)));
-        let revision = match outcome {
+        let revision = match self.queue.outcome(outcome).await {
             Ok(revision) => revision,
             Err(Refusal { error, seen }) => {
                 moment::look_anew();
@@ -364,7 +363,7 @@ impl Session {
             writes.push(PendingWrite { path, key, change });
         }
         let (reply, outcome) = oneshot::channel();
-        let pending = Pending { checks, writes, reply };
+        let pending = Pending { checks, writes, reply, since: tokio::time::Instant::now() };
         if pending.bytes() > MAX_BYTES {
             return Err(StoreError::TooLarge { bytes: pending.bytes(), limit: MAX_BYTES });
         }

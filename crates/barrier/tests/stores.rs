@@ -1,15 +1,18 @@
 //! The same barrier over a file and over a real etcd, which is killed while it is written to.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use holdfast_barrier::{Barrier, Store, StoreError};
+use holdfast_barrier::{Barrier, Store, StoreError, Txn};
 use holdfast_storage::{Range, Storage};
 use holdfast_storage_etcd::{Config, EtcdStorage};
 use holdfast_storage_file::FileStorage;
 
 use crate::etcd::Etcd;
-use crate::support::{create, delete, open, put, read, until};
+use crate::support::{bytes, create, delete, open, put, read, until};
+
+/// Batches in flight at once.
+const LANES: usize = 2;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_file_keeps_everything_over_a_restart() {
@@ -88,6 +91,58 @@ async fn etcd_may_be_killed_at_any_time() {
         }
     }
     assert!(kept > 100, "{kept}");
+    assert!(barrier.fsck().await.unwrap().is_clean());
+}
+
+/// Nothing is known of what is under way. Who is in no batch yet is refused in time, and it never happens; so are reads.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_waits_for_an_etcd_that_stands_still_is_refused_in_time() {
+    let etcd = Etcd::start().await;
+    // As three members of which none answers.
+    let config = Config { endpoints: vec![etcd.endpoint.clone(); 3], ..Config::default() };
+    let barrier = open(Arc::new(EtcdStorage::connect(config).await.unwrap()), "one").await;
+    put(&barrier, "all", "").await.unwrap();
+    etcd.signal("-STOP");
+    let begun = Instant::now();
+    // All write one key, so no two travel together.
+    let mut writers: tokio::task::JoinSet<_> = (0..20)
+        .map(|number| {
+            let (barrier, mut txn) = (barrier.clone(), Txn::new());
+            txn.put("all".to_owned(), bytes(&number.to_string())).put(format!("w{number}"), bytes("v"));
+            async move { (number, barrier.commit(txn).await) }
+        })
+        .collect();
+    let (in_time, mut refused) = (Duration::from_secs(5)..Duration::from_secs(8), Vec::new());
+    while writers.len() > LANES {
+        let ended = tokio::time::timeout(in_time.end, writers.join_next()).await.expect("nobody waits longer");
+        let (number, outcome) = ended.unwrap().unwrap();
+        assert!(matches!(outcome, Err(StoreError::Unavailable(_))), "{number}: {outcome:?}");
+        assert!(in_time.contains(&begun.elapsed()), "{number}: {:?}", begun.elapsed());
+        refused.push(number);
+    }
+    let begun = Instant::now();
+    assert!(matches!(barrier.get("w0").await, Err(StoreError::Unavailable(_))));
+    assert!(begun.elapsed() < in_time.end, "{:?}", begun.elapsed());
+
+    etcd.signal("-CONT");
+    until("it is written again", || async { put(&barrier, "later", "1").await.is_ok() }).await;
+    let mut done = Vec::new();
+    while let Some(writer) = writers.join_next().await {
+        match writer.unwrap() {
+            (number, Ok(revision)) => done.push((revision, number)),
+            (number, Err(StoreError::Unavailable(_))) => refused.push(number),
+            (number, Err(error)) => panic!("{number}: {error}"),
+        }
+    }
+    until("it is read again", || async { matches!(barrier.get("later").await, Ok(Some(_))) }).await;
+    for (_, number) in &done {
+        assert_eq!(read(&barrier, &format!("w{number}")).await.as_deref(), Some("v"), "{number} was answered");
+    }
+    for number in refused {
+        assert_eq!(read(&barrier, &format!("w{number}")).await, None, "{number} was refused");
+    }
+    let last = done.iter().max().map_or_else(String::new, |(_, number)| number.to_string());
+    assert_eq!(read(&barrier, "all").await.unwrap(), last);
     assert!(barrier.fsck().await.unwrap().is_clean());
 }
 

@@ -58,6 +58,13 @@ impl Etcd {
         self.process = self.command.spawn().unwrap();
     }
 
+    /// `-STOP`, `-CONT`.
+    #[allow(dead_code, reason = "this file is shared by the tests of two crates")]
+    pub fn signal(&self, signal: &str) {
+        let pid = self.process.id().to_string();
+        assert!(Command::new("kill").args([signal, &pid]).status().unwrap().success());
+    }
+
     pub async fn wait_until_ready(&self, config: impl Fn() -> Config) {
         let deadline = Instant::now() + Duration::from_secs(30);
         loop {

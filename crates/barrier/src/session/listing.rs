@@ -8,18 +8,17 @@ use std::ops::Bound;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use holdfast_storage::{Error, Range, after_prefix};
+use holdfast_storage::{Error, Page, Range, after_prefix};
 use tokio::time::Instant;
 
 use super::Session;
-use super::reading::retry;
+use super::reading::{PATIENCE, by, retry};
 use crate::lists::List;
 use crate::names::{Level, Names};
 use crate::view::{Revision, StoreError};
 
 /// Keys read at once.
 const PAGE: usize = 1000;
-const PATIENCE: std::time::Duration = std::time::Duration::from_secs(10);
 
 impl Session {
     /// See [`crate::Store::list`].
@@ -72,7 +71,7 @@ impl Session {
         let deadline = Instant::now() + PATIENCE;
         let (count, at) = loop {
             let at = self.cache.applied();
-            match self.storage.count(Range::prefix(prefix.clone()).at(at)).await {
+            match by(deadline, self.storage.count(Range::prefix(prefix.clone()).at(at))).await {
                 Ok(count) => break (count, at),
                 Err(error) => retry(error, deadline)?,
             }
@@ -90,7 +89,7 @@ impl Session {
         let mut next = Bytes::from(leaves.clone());
         loop {
             let range = Range::between(next, after_prefix(&leaves)).limit(PAGE).keys_only().at(at);
-            let page = self.storage.range(range).await?;
+            let page = self.page(range).await?;
             for item in &page.items {
                 found.insert(names.segment(folder, &item.key[leaves.len()..], Level::Leaf)?);
             }
@@ -103,7 +102,7 @@ impl Session {
         let end = after_prefix(&prefix);
         let mut next = after_prefix(&leaves);
         loop {
-            let page = self.storage.range(Range::between(next, end.clone()).limit(PAGE).keys_only().at(at)).await?;
+            let page = self.page(Range::between(next, end.clone()).limit(PAGE).keys_only().at(at)).await?;
             let mut last = Bytes::new();
             for item in &page.items {
                 let rest = &item.key[prefix.len()..];
@@ -119,6 +118,10 @@ impl Session {
             }
             next = after_prefix(&last);
         }
+    }
+
+    async fn page(&self, range: Range) -> Result<Page, Error> {
+        by(Instant::now() + PATIENCE, self.storage.range(range)).await
     }
 }
 

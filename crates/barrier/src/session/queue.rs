@@ -3,6 +3,9 @@
 //! All compares within one batch see the state before it. So no transaction's writes may meet another's writes *or compares*:
 //! only then does the batch equal its transactions one after the other, in any order.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::{HashSet, VecDeque};
 use std::time::Duration;
 
@@ -30,6 +33,8 @@ pub const MAX_TXN_OPS: usize = MAX_OPS - 2;
 const LINGER: Duration = Duration::from_millis(2);
 /// After this long without a batch nobody is expected to come again.
 const DISPERSED: Duration = Duration::from_millis(10);
+/// Longest wait for a lane: batches under way have no answer then, and nobody knows when they will.
+const LONGEST_WAIT: Duration = Duration::from_secs(5);
 /// How far the queue is searched for what fits.
 const SEARCH: usize = 512;
 
@@ -41,6 +46,8 @@ pub struct Pending {
     pub writes: Vec<PendingWrite>,
     /// Who waits for the outcome.
     pub reply: oneshot::Sender<Outcome>,
+    /// Since when.
+    pub since: Instant,
 }
 
 /// What became of a transaction: its revision, or why there is none.
@@ -120,6 +127,33 @@ impl Queue {
         drop(state);
         self.moved.notify_one();
         true
+    }
+
+    /// Waits for what becomes of a transaction that was added. One that waits too long for a lane is refused; what a lane has
+    /// taken may be done already or later, so that one waits until the lane knows.
+    pub async fn outcome(&self, mut told: oneshot::Receiver<Outcome>) -> Outcome {
+        let told = match tokio::time::timeout(LONGEST_WAIT, &mut told).await {
+            Ok(told) => told,
+            Err(_) => {
+                self.refuse_overdue();
+                told.await
+            }
+        };
+        told.unwrap_or(Err(Refusal::from(StoreError::Sealed)))
+    }
+
+    /// Refuses what has waited too long and is in no batch: it never will be.
+    fn refuse_overdue(&self) {
+        let mut state = self.state.lock();
+        let all = std::mem::take(&mut state.waiting).into_iter();
+        let (overdue, waiting): (VecDeque<_>, _) = all.partition(|pending| pending.since.elapsed() >= LONGEST_WAIT);
+        state.waiting = waiting;
+        drop(state);
+        for pending in overdue {
+            let error = StoreError::Unavailable("it confirms no writes at the moment; nothing was written".to_owned());
+            // Whoever waits no more has dropped the other end.
+            let _ = pending.reply.send(Err(error.into()));
+        }
     }
 
     /// Waits for transactions and takes those that may travel together, at least one. [`Queue::done`] must follow.
@@ -264,96 +298,4 @@ fn take_batch(waiting: &mut VecDeque<Pending>, most: usize) -> Vec<Pending> {
 fn meets(candidate: &Pending, read: &HashSet<Bytes>, written: &HashSet<Bytes>) -> bool {
     candidate.writes.iter().any(|write| read.contains(&write.key) || written.contains(&write.key))
         || candidate.checks.iter().any(|(key, _)| written.contains(key))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    type Waiter = oneshot::Receiver<Outcome>;
-
-    fn pending(checks: &[&'static str], deletes: &[&'static str]) -> (Pending, Waiter) {
-        let (reply, waiter) = oneshot::channel();
-        let checks = checks.iter().map(|key| (Bytes::from(*key), Condition::Absent)).collect();
-        let write = |key: &&'static str| PendingWrite {
-            path: (*key).to_owned(),
-            key: Bytes::from(*key),
-            change: PendingChange::Delete,
-        };
-        (Pending { checks, writes: deletes.iter().map(write).collect(), reply }, waiter)
-    }
-
-    fn sizes(all: Vec<(Pending, Waiter)>) -> Vec<usize> {
-        let (queue, _waiters): (VecDeque<_>, Vec<_>) = all.into_iter().unzip();
-        let mut queue = queue;
-        let mut sizes = Vec::new();
-        while !queue.is_empty() {
-            sizes.push(take_batch(&mut queue, MAX_INNER).len());
-        }
-        sizes
-    }
-
-    #[test]
-    fn write_skew_does_not_travel_together() {
-        assert_eq!(sizes(vec![pending(&["x"], &["y"]), pending(&["y"], &["x"])]), [1, 1]);
-        assert_eq!(sizes(vec![pending(&[], &["x"]), pending(&[], &["x"])]), [1, 1]);
-        assert_eq!(sizes(vec![pending(&["x"], &[]), pending(&[], &["x"])]), [1, 1]);
-        assert_eq!(sizes(vec![pending(&["x"], &["a"]), pending(&["x"], &["b"])]), [2]);
-    }
-
-    #[test]
-    fn what_meets_nothing_overtakes_what_waits() {
-        assert_eq!(sizes(vec![pending(&[], &["x"]), pending(&[], &["x"]), pending(&[], &["y"])]), [2, 1]);
-    }
-
-    #[test]
-    fn a_batch_stays_within_what_etcd_takes() {
-        let many = (0..130).map(|_| pending(&[], &[])).collect();
-        assert_eq!(sizes(many), [64, 64, 2]);
-        // 2 + 100 operations leave room for 26 transactions.
-        let keys: Vec<&'static str> = (0..100).map(|number| &*format!("k{number}").leak()).collect();
-        let mut wide = vec![pending(&[], &keys)];
-        wide.extend((0..40).map(|_| pending(&[], &[])));
-        assert_eq!(sizes(wide), [27, 14]);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_batch_waits_for_company_while_another_is_under_way_and_not_for_long() {
-        let keys = ["a", "b", "c", "d", "e", "f", "g", "h", "i"];
-        let queue = Queue::default();
-        let mut waiters = Vec::new();
-        let mut push = |keys: &[&'static str]| {
-            for key in keys {
-                let (one, waiter) = pending(&[], &[key]);
-                waiters.push(waiter);
-                assert!(queue.push(one));
-            }
-        };
-        let begun = Instant::now();
-        push(&keys[..6]);
-        assert_eq!((queue.take().await.len(), begun.elapsed()), (6, Duration::ZERO), "nobody was here before");
-        push(&keys[..1]);
-        let (batch, ()) = tokio::join!(queue.take(), async { push(&keys[1..3]) });
-        assert_eq!((batch.len(), begun.elapsed()), (3, Duration::ZERO), "half of the crowd is company enough");
-        push(&keys[..1]);
-        assert_eq!((queue.take().await.len(), begun.elapsed()), (1, LINGER), "the others take their time");
-        for done in [6, 3, 1] {
-            queue.done(done);
-        }
-        assert!(queue.is_idle());
-        push(&keys[..1]);
-        assert_eq!((queue.take().await.len(), begun.elapsed()), (1, LINGER * 2), "who was answered may come again");
-        queue.done(1);
-        tokio::time::advance(DISPERSED).await;
-        push(&keys[..1]);
-        assert_eq!((queue.take().await.len(), begun.elapsed()), (1, LINGER * 2 + DISPERSED), "one alone goes at once");
-    }
-
-    #[test]
-    fn who_waits_no_more_is_dropped_before_anything_is_sent() {
-        let (gone, waiter) = pending(&[], &["x"]);
-        drop(waiter);
-        let mut queue = VecDeque::from([gone]);
-        assert!(take_batch(&mut queue, MAX_INNER).is_empty() && queue.is_empty());
-    }
 }

@@ -20,7 +20,9 @@ use crate::view::{Mark, Revision, StoreError};
 /// How long a confirmed heartbeat entitles to read from memory, from its send.
 pub(super) const CONFIRMED_FOR: Duration = Duration::from_secs(3);
 /// Longest wait of one read.
-const PATIENCE: Duration = Duration::from_secs(10);
+pub(super) const PATIENCE: Duration = Duration::from_secs(5);
+/// The same of a read of the store's revision: who comes during it waits for the next one.
+const TICKET_WITHIN: Duration = Duration::from_secs(4);
 /// Wait for the watch before it is asked how far it is: on an etcd shared with others a revision may hold nothing of ours.
 const ASK_AFTER: Duration = Duration::from_millis(2);
 /// The same with an old etcd, which before 3.4.25 and 3.5.8 tells of progress before the events that it still holds back
@@ -181,7 +183,7 @@ impl Session {
             let begin = Instant::now();
             let range = Range::key(key.clone());
             let range = if switched!("mutant.fill-above-applied") { range } else { range.at(at) };
-            match self.storage.range(range).await {
+            match by(deadline, self.storage.range(range)).await {
                 Ok(page) => {
                     self.counting.read(begin);
                     let known = page.items.into_iter().next().map_or(Known::Absent(at), Known::Present);
@@ -201,6 +203,12 @@ impl Session {
             ask();
         }
     }
+}
+
+/// A read of the store that is given up at the deadline.
+pub(super) async fn by<T>(deadline: Instant, read: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+    let late = |_| Err(Error::Unknown("no answer in time".to_owned()));
+    tokio::time::timeout_at(deadline, read).await.unwrap_or_else(late)
 }
 
 /// Whether a failed read may be tried again: always, until the deadline.
@@ -241,9 +249,9 @@ async fn serve(state: Arc<Mutex<Waiting>>, storage: Arc<dyn Storage>) {
             }
             waiters
         };
-        let deadline = Instant::now() + PATIENCE / 2;
+        let deadline = Instant::now() + TICKET_WITHIN;
         let outcome = loop {
-            match storage.get(layout::GENERATION).await {
+            match by(deadline, storage.get(layout::GENERATION)).await {
                 Ok((_, revision)) => break Ok(revision),
                 Err(error) if Instant::now() >= deadline => break Err(error),
                 Err(_) => {}
