@@ -1,4 +1,8 @@
 //! Files of the shared volume: written aside, then renamed, so that a reader sees the old or the new content whole.
+//!
+//! A certificate and its key that have a folder to themselves change in one step ([`folder`]).
+
+pub mod folder;
 
 use std::{
     fs, io,
@@ -8,6 +12,8 @@ use std::{
 };
 
 use holdfast_secret::SecretString;
+
+use self::folder::Folder;
 
 /// User and group, as numbers.
 pub type Owner = (Option<u32>, Option<u32>);
@@ -58,28 +64,63 @@ pub fn holds(path: &Path, text: &str, mode: u32) -> bool {
 /// Writes all, then renames all, so that files that belong together change within microseconds of each other. On an
 /// error nothing that was not yet renamed changes.
 pub fn swap(changes: &[Change]) -> io::Result<()> {
+    swap_with(changes, &[])
+}
+
+/// The same, with folders whose files change in one step.
+pub fn swap_with(changes: &[Change], folders: &[Folder]) -> io::Result<()> {
     let mut aside = Vec::with_capacity(changes.len());
-    for change in changes {
-        match write_aside(change) {
-            Ok(path) => aside.push(path),
-            Err(error) => {
-                for path in aside {
-                    // What stays behind is overwritten by the next attempt.
-                    let _ = fs::remove_file(path);
-                }
-                return Err(io::Error::new(error.kind(), format!("{}: {error}", change.path.display())));
-            }
+    let written = write_all_aside(changes, folders, &mut aside);
+    if let Err(error) = written {
+        for path in aside {
+            // What stays behind is overwritten by the next attempt.
+            let _ = if path.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) };
         }
+        return Err(error);
     }
     for (from, change) in aside.iter().zip(changes) {
-        if change.backup && change.path.exists() {
-            let mut name = change.path.clone().into_os_string();
-            name.push(".bak");
-            fs::rename(&change.path, name)?;
-        }
+        keep_backup(change)?;
         fs::rename(from, &change.path)?;
     }
+    for (from, folder) in aside.iter().skip(changes.len()).zip(folders) {
+        folder.show(from)?;
+    }
     Ok(())
+}
+
+fn write_all_aside(changes: &[Change], folders: &[Folder], aside: &mut Vec<PathBuf>) -> io::Result<()> {
+    let named = |path: &Path, error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", path.display()));
+    for change in changes {
+        aside.push(write_aside(change).map_err(|error| named(&change.path, error))?);
+    }
+    for folder in folders {
+        aside.push(folder.write_aside().map_err(|error| named(&folder.path, error))?);
+    }
+    Ok(())
+}
+
+/// What was there gets a second name, so that the first is never without a file.
+fn keep_backup(change: &Change) -> io::Result<()> {
+    if !change.backup || !change.path.exists() {
+        return Ok(());
+    }
+    let (backup, new) = (beside(&change.path, "", ".bak"), beside(&change.path, ".", ".bak"));
+    remove_if_there(&new)?;
+    let held = fs::canonicalize(&change.path)?;
+    fs::hard_link(&held, &new).or_else(|_| fs::copy(&held, &new).map(drop))?;
+    fs::rename(new, backup)
+}
+
+fn beside(path: &Path, before: &str, after: &str) -> PathBuf {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    path.with_file_name(format!("{before}{name}{after}"))
+}
+
+fn remove_if_there(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
 }
 
 fn write_aside(change: &Change) -> io::Result<PathBuf> {
@@ -87,20 +128,22 @@ fn write_aside(change: &Change) -> io::Result<PathBuf> {
     if !change.folder_must_exist {
         fs::create_dir_all(parent)?;
     }
-    let name = change.path.file_name().unwrap_or_default().to_string_lossy();
-    let path = parent.join(format!(".{name}.new"));
-    match fs::remove_file(&path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
-    let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
+    let path = beside(&change.path, ".", ".new");
+    remove_if_there(&path)?;
+    write(&path, change)?;
+    Ok(path)
+}
+
+/// Writes a file that is not there yet.
+fn write(path: &Path, change: &Change) -> io::Result<()> {
+    let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
     file.write_all(change.text.expose().as_bytes())?;
     // Not by the mode of open: the umask would take bits away.
     file.set_permissions(fs::Permissions::from_mode(change.mode))?;
     if let Some((user, group)) = change.owner {
-        std::os::unix::fs::chown(&path, user, group)?;
+        std::os::unix::fs::chown(path, user, group)?;
     }
-    Ok(path)
+    Ok(())
 }
 
 #[cfg(test)]

@@ -1,8 +1,9 @@
 //! The loop: log in, read what is due, render, write what has changed, tell the application, sleep.
 
+mod group;
 mod render;
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use futures::future::join_all;
 use holdfast_base::{Clock, Entropy};
@@ -67,6 +68,8 @@ struct Agent {
     /// Does the server tell of changes at the moment?
     told: bool,
     nudges: Nudges,
+    /// Why files were not written in the last pass.
+    refused: BTreeSet<String>,
     /// Changes of files so far.
     written: u64,
     /// What is being done after changes.
@@ -129,6 +132,7 @@ pub async fn run(
         heard,
         told: false,
         nudges: if program.is_some() { Nudges::default() } else { Nudges::new() },
+        refused: BTreeSet::new(),
         written: 0,
         actions: JoinSet::new(),
         config,

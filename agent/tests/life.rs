@@ -247,3 +247,49 @@ async fn failures_before_the_first_render_have_their_class_and_say_why() {
     let run = run::run(config, Mode::Once, Arc::new(SystemClock), Arc::new(SystemEntropy), Shutdown::new());
     assert_eq!(run.await.unwrap_err().class, Class::Away);
 }
+
+/// A certificate and its key, as an engine answers them.
+fn issued() -> Value {
+    let key = rcgen::KeyPair::generate().unwrap();
+    let certificate = rcgen::CertificateParams::new(vec!["app.example".to_owned()]).unwrap().self_signed(&key).unwrap();
+    json!({ "certificate": certificate.pem(), "private_key": key.serialize_pem() })
+}
+
+#[tokio::test]
+async fn a_certificate_and_its_key_change_in_one_step_and_never_without_each_other() {
+    let pod = Pod::new().await;
+    let set = |value: &Value| {
+        let value = json!({ "data": value, "metadata": { "version": 1 } });
+        pod.server.world.lock().unwrap().kv.insert("kv/data/tls".to_owned(), value);
+    };
+    let (one, two) = (issued(), issued());
+    set(&one);
+    let item = |name: &str, field: &str| json!({ "name": name, "path": "kv/data/tls", "template": format!("{{{{ .{field} }}}}") });
+    // Beside other files they are files; in a folder of their own they are swapped by a link.
+    let both = |folder: &str| {
+        [item(&format!("{folder}tls.crt"), "certificate"), item(&format!("{folder}tls.key"), "private_key")]
+    };
+    let agent = pod.start(&[both(""), both("tls/")].concat());
+    until("rendered", 5, || status::is_ready(&pod.file(".holdfast"))).await;
+    let shows = |value: &Value| {
+        ["", "tls/"].iter().all(|folder| {
+            pod.text(&format!("{folder}tls.crt")) == value["certificate"]
+                && pod.text(&format!("{folder}tls.key")) == value["private_key"]
+        })
+    };
+    assert!(shows(&one) && !pod.file("tls.crt").is_symlink());
+    assert_eq!(fs::read_link(pod.file("tls/tls.key")).unwrap(), PathBuf::from("..data/tls.key"));
+
+    set(&json!({ "certificate": two["certificate"], "private_key": one["private_key"] }));
+    until("refused", 5, || pod.state("tls.key") == State::Stale).await;
+    let reason = status::read(&pod.file(".holdfast")).unwrap().items["tls.crt"].reason.clone().unwrap();
+    assert!(reason.contains("the private key in ") && reason.contains("is not the certificate's"), "{reason}");
+    assert!(shows(&one));
+    set(&two);
+    until("both", 5, || shows(&two) && pod.state("tls.key") == State::Fresh).await;
+    agent.abort();
+
+    set(&json!({ "certificate": one["certificate"], "private_key": two["private_key"] }));
+    let failure = pod.once(&both("new/")).await.unwrap_err();
+    assert!(failure.class == Class::Template && !pod.file("new").exists(), "{}", failure.text);
+}

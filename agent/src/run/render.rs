@@ -10,14 +10,17 @@ use holdfast_secret::SecretString;
 use holdfast_template::Call;
 use tracing::{info, warn};
 
-use super::Agent;
+use super::{
+    Agent,
+    group::{Batch, Group, Made, folder_of, together},
+};
 use crate::{
     action::Action,
     config::Item,
     dependency::Dependency,
     exec::Environment,
     failure::{Class, Failure},
-    files::{self, Change},
+    files::{self, folder},
     items::{NoText, Rendered},
     status::{ItemStatus, State},
 };
@@ -25,26 +28,21 @@ use crate::{
 impl Agent {
     /// Renders all items and writes those that differ from their files. True if there is something new to read first.
     pub(super) fn render(&mut self, told: bool) -> Result<bool, Failure> {
-        let mut changes = Vec::new();
-        let mut changed = Vec::new();
+        let mut made = Vec::new();
         let mut variables = BTreeMap::new();
         let (mut news, mut all) = (false, true);
         for index in 0..self.items.len() {
             let item = &mut self.items[index];
             let name = item.item.name.clone();
             match item.render(&self.dependencies, &*self.clock) {
-                Ok(Rendered { text, written }) => {
-                    let before = changes.len();
+                Ok(Rendered { text, mut written }) => {
                     let existed = item.item.file.exists();
                     if let Some(variable) = &item.item.variable {
                         variables.insert(variable.clone(), text);
                     } else {
-                        changes.extend(Some(item.change(text)).into_iter().filter(differs));
+                        written.insert(0, item.change(text));
                     }
-                    changes.extend(written.into_iter().filter(differs));
-                    if changes.len() > before {
-                        changed.push((index, existed));
-                    }
+                    made.push(Made { index, existed, files: written });
                     self.set_state(&name, None);
                 }
                 Err(NoText::Missing(calls)) => {
@@ -65,7 +63,11 @@ impl Agent {
                 }
             }
         }
-        if let Err(error) = files::swap(&changes) {
+        let groups = self.refuse_mismatches(together(&self.items, made), told)?;
+        all &= self.refused.is_empty();
+        let Batch { changes, folders, changed } = Batch::of(&self.items, groups);
+        let done = files::swap_with(&changes, &folders);
+        if let Err(error) = done.and_then(|()| changes.iter().try_for_each(|change| folder::leave(folder_of(change)))) {
             let failure = Failure::new(Class::Template, format!("cannot write: {error}"));
             if !told {
                 return Err(failure);
@@ -73,13 +75,37 @@ impl Agent {
             warn!(reason = %failure, "keeping the old files");
             return Ok(news);
         }
-        self.written += u64::from(!changes.is_empty());
+        self.written += u64::from(!changed.is_empty());
         self.after(&changed);
         if all {
             self.status.rendered = true;
             self.tell_program(variables);
         }
         Ok(news || !all)
+    }
+
+    /// Leaves out certificates with another's key: their old files stay.
+    fn refuse_mismatches(&mut self, groups: Vec<Group>, told: bool) -> Result<Vec<Group>, Failure> {
+        let known = std::mem::take(&mut self.refused);
+        let mut good = Vec::with_capacity(groups.len());
+        for group in groups {
+            let Some(reason) = group.mismatch(&self.items) else {
+                good.push(group);
+                continue;
+            };
+            if !told {
+                return Err(Failure::new(Class::Template, reason));
+            }
+            if !known.contains(&reason) {
+                warn!(reason, "keeping the old files");
+            }
+            for made in &group.made {
+                let name = self.items[made.index].item.name.clone();
+                self.set_state(&name, Some(reason.clone()));
+            }
+            self.refused.insert(reason);
+        }
+        Ok(good)
     }
 
     /// Gives the program its variables, if they or files have changed.
@@ -144,11 +170,6 @@ impl Agent {
         self.metrics.item(name, &status, now);
         self.status.items.insert(name.to_owned(), status);
     }
-}
-
-/// Is this another content than the file has?
-fn differs(change: &Change) -> bool {
-    !files::holds(&change.path, change.text.expose(), change.mode)
 }
 
 /// The shortest duration that items want for the lease of a path: those that read the same share it.
