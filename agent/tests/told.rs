@@ -53,6 +53,7 @@ async fn while_changes_are_told_of_nothing_is_polled_and_without_it_is_again() {
     };
     // With it the other is read too, since something may have been missed before the subscription.
     change("second").await;
+    tokio::time::sleep(Duration::from_millis(300)).await;
 
     // The time of ten polls, in which one of both paths changes again and again.
     let (quiet, begun) = (PATHS.map(|path| reads(&pod, path)), Instant::now());
@@ -71,6 +72,29 @@ async fn while_changes_are_told_of_nothing_is_polled_and_without_it_is_again() {
     write(&pod, PATHS[1], "last");
     until("changed", 2, || pod.text("two") == "last").await;
     agent.abort();
+}
+
+#[tokio::test]
+async fn a_change_that_is_told_of_is_in_the_file_within_a_second() {
+    let pod = pod_with_values().await;
+    let tell = events(&pod);
+    let mut config = pod.config(&items());
+    // Nothing but an event makes it look again.
+    (config.refresh, config.refresh_always) = (Duration::from_secs(600), true);
+    let agent = Pod::run(config);
+    until("subscribed", 10, || pod.text("one") == "first" && tell.receiver_count() > 0).await;
+    let mut times = Vec::new();
+    for round in 1..=7 {
+        let (value, begun) = (format!("value {round}"), Instant::now());
+        write(&pod, PATHS[0], &value);
+        tell.send(PATHS[0].to_owned()).unwrap();
+        until("the new value", 10, || pod.text("one") == value).await;
+        times.push(begun.elapsed());
+    }
+    agent.abort();
+    times.sort();
+    eprintln!("write to file: half within {:?}, all within {:?}", times[3], times[6]);
+    assert!(times[3] < Duration::from_secs(1), "{times:?}");
 }
 
 #[tokio::test]

@@ -1,5 +1,7 @@
 //! What is heard of, what is polled, and what is shown while the server is away.
 
+use std::time::{Duration, Instant};
+
 use serde_json::json;
 use tonic::Code;
 
@@ -31,6 +33,29 @@ async fn changes_are_heard_of_and_polled_for_when_nobody_tells() {
     node.until("the end", || node.log().contains("no longer hearing of changes")).await;
     set(&node, "third");
     node.until("the next value", || node.read("u-1", "token") == "third").await;
+}
+
+#[tokio::test]
+async fn a_change_that_is_told_of_is_in_the_file_within_a_second() {
+    let mut node = Node::new().await;
+    set(&node, "first");
+    let (sender, _) = tokio::sync::broadcast::channel(16);
+    node.server.with(|world| world.events = Some(sender.clone()));
+    node.start_driver().await;
+    node.until("the subscription", || node.log().contains("hearing of changes")).await;
+    // Nothing but an event makes it look again.
+    node.publish("u-1", &[ITEMS[0], ("refresh", "10m")]).await.unwrap();
+    let mut times = Vec::new();
+    for round in 1..=7 {
+        let (value, begun) = (format!("value {round}"), Instant::now());
+        set(&node, &value);
+        sender.send(json!({"data": {"event": {"metadata": {"data_path": KV}}}}).to_string()).unwrap();
+        node.within(Duration::from_secs(10), "the new value", || node.read("u-1", "token") == value).await;
+        times.push(begun.elapsed());
+    }
+    times.sort();
+    eprintln!("write to file: half within {:?}, all within {:?}", times[3], times[6]);
+    assert!(times[3] < Duration::from_secs(1), "{times:?}");
 }
 
 #[tokio::test]
