@@ -4,5 +4,6 @@
 
 mod life;
 mod program;
+mod proxy;
 mod server;
 mod told;

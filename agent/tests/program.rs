@@ -83,3 +83,26 @@ fn a_copy_is_the_same_program_and_runs() {
     assert_eq!(refused.status.code(), Some(2));
     assert!(String::from_utf8(refused.stderr).unwrap().starts_with("copy to /no/such/folder/agent: "));
 }
+
+#[tokio::test]
+async fn twenty_files_take_little_memory() {
+    let pod = Pod::new().await;
+    let value = "v".repeat(4096);
+    let items: Vec<_> = (0..20)
+        .map(|number| {
+            let path = format!("kv/data/{number}");
+            let data = serde_json::json!({ "data": { "key": value }, "metadata": { "version": 1 } });
+            pod.server.world.lock().unwrap().kv.insert(path.clone(), data);
+            serde_json::json!({ "name": format!("f{number}"), "path": path, "template": "{{ .key }}" })
+        })
+        .collect();
+    let agent = Running::start(&pod.config(&items));
+    until("rendered", 10, || status::is_ready(&pod.file(".holdfast"))).await;
+    // Some rounds of polling: what grows has begun to.
+    until("polled", 20, || pod.server.world.lock().unwrap().reads.values().all(|reads| *reads > 20)).await;
+    let status = fs::read_to_string(format!("/proc/{}/status", agent.0.id())).unwrap();
+    let line = status.lines().find(|line| line.starts_with("RssAnon:")).unwrap();
+    let own: usize = line.split_whitespace().nth(1).unwrap().parse().unwrap();
+    eprintln!("{own} kB with 20 files");
+    assert!(own < 8 * 1024, "{own} kB");
+}
