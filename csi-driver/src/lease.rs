@@ -59,6 +59,19 @@ pub fn differs(granted: u64, ttl: Duration, new: bool) -> bool {
     granted > ttl + 1 || (new && granted + 1 < ttl)
 }
 
+/// When to make anew what a write without lease gave: at two thirds of the seconds that its certificate has left, as for
+/// leases; otherwise not in sight. One that was over when it came is not asked for as fast as they are made.
+pub fn made_for(left: Option<i64>) -> Duration {
+    let seconds = left.map_or(45 * 86_400, |left| u64::try_from(left).ok().filter(|left| *left > 0).unwrap_or(90));
+    Duration::from_secs(seconds).mul_f64(2.0 / 3.0)
+}
+
+/// A moment of boottime, so many seconds from `now`.
+pub fn moment(now: Duration, left: i64) -> Duration {
+    let distance = Duration::from_secs(left.unsigned_abs());
+    if left < 0 { now.saturating_sub(distance) } else { now + distance }
+}
+
 /// How long to wait after the `failures`-th failure in a row: 1 s doubled each time, at most 30 s, ±10 %.
 pub fn backoff(failures: u32, entropy: &dyn Entropy) -> Duration {
     let seconds = 2u64.pow(failures.saturating_sub(1).min(5)).min(30);
@@ -120,6 +133,14 @@ mod tests {
         ] {
             assert_eq!(differs(granted, ttl, new), expected, "{granted} {new}");
         }
+    }
+
+    #[test]
+    fn a_certificate_without_lease_is_made_anew_at_two_thirds() {
+        assert_eq!(made_for(Some(3600)), HOUR.mul_f64(2.0 / 3.0));
+        assert_eq!(made_for(Some(-5)), Duration::from_secs(60), "over when it came");
+        assert_eq!(made_for(None), Duration::from_secs(30 * 86_400));
+        assert_eq!((moment(HOUR, 60), moment(HOUR, -3600)), (HOUR + HOUR / 60, Duration::ZERO));
     }
 
     #[test]

@@ -91,7 +91,7 @@ pub fn register_leases(registry: &mut Registry, volumes: &Arc<Volumes>) {
 
 impl Collector for Left {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
-        let help = "Seconds until the lease of a volume's item ends; negative after it";
+        let help = "Seconds until the lease or certificate of a volume's item ends; negative after it";
         let mut metric = encoder.encode_descriptor("seconds_to_expiry", help, None, MetricType::Gauge)?;
         for (of, seconds) in self.0.upgrade().map(|volumes| volumes.leases_left()).unwrap_or_default() {
             ConstGauge::new(seconds).encode(metric.encode_family(&of)?)?;

@@ -1,6 +1,7 @@
 //! From what was read to the bytes of the files. Pure.
 
 mod pair;
+mod reading;
 mod text;
 
 use std::collections::BTreeMap;
@@ -9,6 +10,7 @@ use holdfast_secret::SecretBytes;
 use holdfast_template::{Lookup, Source};
 use serde_json::{Map, Value};
 
+pub use self::reading::Reading;
 use crate::{
     attributes::{Content, File, Origin, Plan, check_file_name},
     status::Failure,
@@ -26,12 +28,6 @@ pub struct Entry {
     pub mode: u32,
 }
 
-/// What the server answered for one origin.
-pub struct Reading {
-    /// The answer as templates see it: `lease_id`, `lease_duration`, `renewable`, `data`.
-    envelope: Value,
-}
-
 /// All that was read so far.
 pub type Readings = BTreeMap<Origin, Reading>;
 
@@ -44,53 +40,12 @@ pub enum Incomplete {
     Failed(Failure),
 }
 
-// === impl Reading ===
-
-impl Reading {
-    /// Takes an answer apart.
-    pub fn new(lease_id: &str, lease_duration: u64, renewable: bool, data: Map<String, Value>) -> Self {
-        Self {
-            envelope: serde_json::json!({
-                "lease_id": lease_id, "lease_duration": lease_duration, "renewable": renewable, "data": data,
-            }),
-        }
-    }
-
-    /// The fields that people mean: of kv version 2 those of the value, not the wrapper's.
-    fn fields(&self) -> Option<&Map<String, Value>> {
-        let data = self.envelope["data"].as_object()?;
-        match (data.get("data"), data.get("metadata")) {
-            (Some(Value::Object(inner)), Some(Value::Object(_))) => Some(inner),
-            _ => Some(data),
-        }
-    }
-
-    /// The whole answer, as Vault's Go client would print it.
-    fn whole(&self) -> String {
-        let mut whole = self.envelope.clone();
-        whole["request_id"] = Value::from("");
-        whole["warnings"] = Value::Null;
-        whole.to_string()
-    }
-
-    /// Do two readings hold the same values? Lease ids and durations don't count.
-    pub fn same_values(&self, other: &Self) -> bool {
-        self.envelope["data"] == other.envelope["data"]
-    }
-}
-
-impl std::fmt::Debug for Reading {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Reading([redacted])")
-    }
-}
-
 struct Paths<'a>(&'a Readings);
 
 impl Source for Paths<'_> {
     fn secret(&self, path: &str, _args: &[(String, String)]) -> Lookup {
         match self.0.get(&Origin::Path(plain(path))) {
-            Some(reading) => Lookup::Ready(reading.envelope.clone()),
+            Some(reading) => Lookup::Ready(reading.envelope().clone()),
             None => Lookup::Missing,
         }
     }

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use holdfast_api_types::{Envelope, header};
 use holdfast_base::{Clock, Entropy, Timestamp};
-use holdfast_client::{Error, certificate::good_until};
+use holdfast_client::Error;
 use http::Method;
 use tracing::warn;
 
@@ -48,6 +48,8 @@ pub struct Source {
     pub ttl: Option<Duration>,
     /// The lease; `None` for unleased paths.
     pub lease: Option<Lease>,
+    /// When its certificate ends, boottime; `None` for what has a lease or no certificate.
+    pub certificate: Option<Duration>,
     /// When to look after it, boottime.
     pub due: Duration,
     /// When it last became what it is.
@@ -77,7 +79,7 @@ pub enum Freshness {
     Fresh,
     /// The server can't be asked; what is there is still good.
     Stale,
-    /// The lease has ended.
+    /// The lease has ended, or the certificate.
     Expired,
 }
 
@@ -117,6 +119,7 @@ impl Source {
             item,
             ttl,
             lease: None,
+            certificate: None,
             due: Duration::ZERO,
             changed: now,
             renewed: None,
@@ -141,11 +144,16 @@ impl Source {
 
     /// How it is at `now` (boottime).
     pub fn freshness(&self, now: Duration) -> Freshness {
-        match &self.lease {
-            Some(lease) if now >= lease.expires => Freshness::Expired,
+        match self.expires() {
+            Some(expires) if now >= expires => Freshness::Expired,
             _ if self.failures > 0 => Freshness::Stale,
             _ => Freshness::Fresh,
         }
+    }
+
+    /// When its lease ends, or its certificate: boottime.
+    pub fn expires(&self) -> Option<Duration> {
+        self.lease.as_ref().map(|lease| lease.expires).or(self.certificate)
     }
 
     /// Does what is due. Answers a reading if the values may have changed.
@@ -242,9 +250,14 @@ impl Source {
             envelope.lease_duration = granted.unwrap_or(envelope.lease_duration);
         }
         let now = tools.clock.boottime();
+        let data = envelope.data.unwrap_or_default();
+        let reading = Reading::new(&envelope.lease_id, envelope.lease_duration, envelope.renewable, data);
+        self.certificate = None;
         if envelope.lease_id.is_empty() {
             self.lease = None;
-            let again = if self.is_write() { made_until(&envelope, tools.clock.now()) } else { tools.refresh() };
+            let left = reading.ends(self.is_write()).map(|ends| ends - tools.clock.now().as_second());
+            self.certificate = left.map(|left| lease::moment(now, left));
+            let again = if self.is_write() { lease::made_for(left) } else { tools.refresh() };
             self.due = now + jittered(again, &*tools.entropy);
         } else {
             let same = |id: &str| id == envelope.lease_id;
@@ -261,8 +274,7 @@ impl Source {
             self.lease = Some(lease);
         }
         self.succeeded();
-        let data = envelope.data.unwrap_or_default();
-        Ok(Reading::new(&envelope.lease_id, envelope.lease_duration, envelope.renewable, data))
+        Ok(reading)
     }
 
     /// Gives the lease of an answer the duration that the object asks for. If that fails, the next renewal does it.
@@ -315,13 +327,6 @@ async fn ask(
     };
     let call = holdfast_client::Call { method, path: path.to_owned(), query: query.clone(), body, headers };
     client.envelope(call).await
-}
-
-/// When to make anew what a write without lease gave: at two thirds of a certificate's time, otherwise not in sight.
-fn made_until(envelope: &Envelope, now: Timestamp) -> Duration {
-    let expiration = envelope.data.as_ref().and_then(good_until);
-    let left = expiration.map(|at| at.saturating_sub(now.as_second()).clamp(1, 30 * 86_400));
-    Duration::from_secs(left.and_then(|left| u64::try_from(left).ok()).unwrap_or(45 * 86_400)).mul_f64(2.0 / 3.0)
 }
 
 fn result<T>(done: &Result<T, CallError>) -> crate::metrics::Outcome {

@@ -49,7 +49,7 @@ pub struct Volume {
     pub stop: CancellationToken,
     /// How it is.
     pub health: Mutex<Health>,
-    /// When its leases end, by item: boottime.
+    /// When its leases and certificates end, by item: boottime.
     pub ends: Mutex<Vec<(String, Duration)>>,
     /// The paths that it reads again and again.
     polled: Mutex<BTreeSet<String>>,
@@ -174,11 +174,11 @@ impl Volume {
             let one = source.freshness(now);
             freshness = freshness.max(one);
             if one != Freshness::Fresh {
-                let reason = source.failure.as_deref().unwrap_or("the lease has ended");
-                words.push(format!("{}: {reason}", one.as_str()));
+                let over = if source.lease.is_some() { "the lease has ended" } else { "the certificate has ended" };
+                words.push(format!("{}: {}", one.as_str(), source.failure.as_deref().unwrap_or(over)));
             }
             items.insert(source.origin.name().to_owned(), self.describe(source, one));
-            ends.extend(source.lease.as_ref().map(|lease| (source.origin.name().to_owned(), lease.expires)));
+            ends.extend(source.expires().map(|expires| (source.origin.name().to_owned(), expires)));
         }
         *self.ends.lock() = ends;
         let message = if words.is_empty() { "fresh".to_owned() } else { words.join("; ") };
@@ -225,10 +225,13 @@ impl Volume {
             "changed": seconds(source.changed),
             "error": source.failure,
         });
-        if let Some(lease) = &source.lease {
-            item["expires"] = json!(seconds(at(self.tools.clock.now(), now, lease.expires)));
+        let time = |moment: Duration| seconds(at(self.tools.clock.now(), now, moment));
+        if let Some(expires) = source.expires() {
+            item["expires"] = json!(time(expires));
+        }
+        if source.lease.is_some() || (source.certificate.is_some() && source.is_write()) {
             item["renewed"] = json!(source.renewed.map(seconds));
-            item["renewBy"] = json!(seconds(at(self.tools.clock.now(), now, source.due)));
+            item["renewBy"] = json!(time(source.due));
         }
         item
     }

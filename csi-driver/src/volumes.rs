@@ -304,7 +304,7 @@ impl Volumes {
         *self.waiting.lock() = waiting;
     }
 
-    /// Every lease with its volume and the seconds until its end; less than none after it.
+    /// Every lease and certificate with its volume and the seconds until its end; less than none after it.
     pub fn leases_left(&self) -> Vec<(OfItem, f64)> {
         let now = self.services.clock.boottime().as_secs_f64();
         let mut all = Vec::new();

@@ -9,6 +9,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use holdfast_base::{Clock, SystemClock};
 use http_body_util::{BodyExt, Full};
 use hyper::{Request, Response, body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
@@ -36,6 +37,8 @@ pub struct World {
     pub renewal: u64,
     /// (pod uid, item) → lease id and its data.
     pub bound: BTreeMap<(String, String), (String, Value)>,
+    /// Seconds that certificates are good for, if they say so.
+    pub good_for: Option<u64>,
     /// Tokens → pod uid; `driver` for the driver's own.
     pub tokens: HashMap<String, String>,
     pub minted: usize,
@@ -215,10 +218,10 @@ impl World {
         if path.contains("/issue/") {
             assert_eq!(method, "PUT");
             self.issued += 1;
-            return (
-                200,
-                json!({"data": {"certificate": format!("{}-{}", body["common_name"].as_str().unwrap(), self.issued)}}),
-            );
+            let certificate = format!("{}-{}", body["common_name"].as_str().unwrap(), self.issued);
+            let now = SystemClock.now().as_second().unsigned_abs();
+            let ends = self.good_for.map(|seconds| now + seconds);
+            return (200, json!({"data": {"certificate": certificate, "expiration": ends}}));
         }
         if path.contains("/creds/") {
             return self.credential(path, uid, header);

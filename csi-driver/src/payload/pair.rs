@@ -19,6 +19,11 @@ const KEYS: [&str; 4] = ["private_key", "tls.key", "key", "key.pem"];
 const CERTIFICATES: [&str; 5] = ["certificate", "tls.crt", "cert", "crt", "cert.pem"];
 const CHAINS: [&str; 5] = ["ca_chain", "ca.crt", "ca", "chain", "issuing_ca"];
 
+/// The certificate in the fields of a secret, if there is one.
+pub fn certificate(fields: &Map<String, Value>) -> Option<&str> {
+    CERTIFICATES.iter().find_map(|name| fields.get(*name)?.as_str())
+}
+
 /// PEM texts that belong together.
 pub struct Pair {
     key: String,
