@@ -5,6 +5,7 @@ mod away;
 mod certificates;
 mod kubelet;
 mod lifecycle;
+mod mounts;
 mod node;
 mod provider;
 mod registration;
