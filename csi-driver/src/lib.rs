@@ -132,9 +132,9 @@ pub async fn run(options: FetcherOptions, shutdown: Shutdown) -> anyhow::Result<
 
     let endpoint = Sockets::new(&options.kubelet_root, options.endpoint.as_deref(), None);
     let endpoint = endpoint.path(Socket::Csi)?.to_string_lossy().into_owned();
+    let identity = IdentityService { mounter: mounter.clone(), state: services.state.clone() };
     let node = NodeService { node_id: options.node_id.clone(), volumes: volumes.clone() };
-    let service =
-        Server::builder().add_service(IdentityServer::new(IdentityService)).add_service(NodeServer::new(node));
+    let service = Server::builder().add_service(IdentityServer::new(identity)).add_service(NodeServer::new(node));
     info!(endpoint, node = options.node_id, server = options.address, "serving CSI");
 
     let taint = Some((options.node_id.clone(), options.startup_taint.clone())).filter(|(_, key)| !key.is_empty());

@@ -91,6 +91,16 @@ impl StateDir {
         Ok(Self { root: root.to_owned() })
     }
 
+    /// Can it be looked through and written to?
+    pub fn check(&self) -> io::Result<()> {
+        for name in ["volumes", "releases"] {
+            let folder = self.root.join(name);
+            fs::read_dir(&folder)?;
+            rustix::fs::access(&folder, rustix::fs::Access::WRITE_OK)?;
+        }
+        Ok(())
+    }
+
     /// Writes a volume's record.
     pub fn save_volume(&self, record: &VolumeRecord) -> io::Result<()> {
         self.save(&self.path("volumes", &record.volume_id), record)
@@ -199,6 +209,8 @@ mod tests {
         assert_eq!(state.volume(&record.volume_id), Some(record.clone()));
         state.remove_volume(&record.volume_id).unwrap();
         state.remove_volume(&record.volume_id).unwrap();
-        assert!(state.volumes().is_empty());
+        assert!(state.volumes().is_empty() && state.check().is_ok());
+        fs::remove_dir(folder.path().join("releases")).unwrap();
+        assert_eq!(state.check().unwrap_err().kind(), io::ErrorKind::NotFound);
     }
 }

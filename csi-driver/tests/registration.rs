@@ -1,6 +1,9 @@
 //! The handshake with kubelet.
 
-use holdfast_csi::proto::registration::{InfoRequest, RegistrationStatus, registration_client::RegistrationClient};
+use holdfast_csi::proto::{
+    csi::{ProbeRequest, identity_client::IdentityClient},
+    registration::{InfoRequest, RegistrationStatus, registration_client::RegistrationClient},
+};
 
 use crate::node::{Node, connect};
 
@@ -44,4 +47,23 @@ async fn a_registration_socket_that_goes_comes_back() {
     node.until("a new socket", || node.registry_socket().exists()).await;
     let mut kubelet = RegistrationClient::new(connect(&node.registry_socket()).await);
     kubelet.get_info(InfoRequest {}).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_probe_is_ready_only_while_the_mounter_answers_and_the_state_can_be_read() {
+    let mut node = Node::start().await;
+    let ready = async |node: &Node| {
+        let mut client = IdentityClient::new(connect(&node.csi_socket()).await);
+        client.probe(ProbeRequest {}).await.unwrap().into_inner().ready
+    };
+    assert_eq!(ready(&node).await, Some(true));
+    node.kill_mounter();
+    assert_eq!(ready(&node).await, Some(false));
+    node.start_mounter();
+    while ready(&node).await != Some(true) {
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    std::fs::rename(node.state_dir().join("releases"), node.folder().join("elsewhere")).unwrap();
+    assert_eq!(ready(&node).await, Some(false));
+    assert!(node.log().contains("not ready reason=\"state folder: "), "{}", node.log());
 }
