@@ -8,7 +8,7 @@
 
 pub mod provided;
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{collections::HashMap, fs, io, path::Path, sync::Arc, time::Duration};
 
 use holdfast_client::Client;
 use holdfast_runtime::Shutdown;
@@ -87,10 +87,19 @@ impl Provider {
             return Ok(self.services.server.clone());
         };
         let bad = |error: holdfast_client::Error| Failure::Invalid(format!("SecretProviderClass: {error}"));
-        let ca_pem = asked.ca_file.as_ref().map(|path| holdfast_client::read_pem(path.as_ref())).transpose();
+        let read = |path: &String| holdfast_client::read_pem(path.as_ref()).map_err(bad);
+        let ca_pem = match (&asked.ca_file, &asked.ca_folder) {
+            (Some(file), _) => Some(read(file)?),
+            (None, Some(folder)) => Some(authorities(folder.as_ref()).map_err(|error| {
+                Failure::Invalid(format!("SecretProviderClass: vaultCADirectory {folder}: {error}"))
+            })?),
+            (None, None) => None,
+        };
+        let identity = asked.identity.as_ref().map(|(chain, key)| Ok::<_, Failure>((read(chain)?, read(key)?)));
         Client::new(holdfast_client::Config {
             address,
-            ca_pem: ca_pem.map_err(bad)?,
+            ca_pem,
+            identity_pem: identity.transpose()?,
             tls_skip_verify: asked.skip_verify,
             tls_server_name: asked.tls_server_name.clone(),
             timeout: Some(crate::SERVER_TIMEOUT),
@@ -122,6 +131,19 @@ impl Provider {
     }
 }
 
+/// All files of a folder, in order.
+fn authorities(folder: &Path) -> io::Result<Vec<u8>> {
+    let mut files: Vec<_> = fs::read_dir(folder)?.flatten().map(|entry| entry.path()).collect();
+    files.retain(|path| path.is_file());
+    files.sort();
+    let mut pem = Vec::new();
+    for file in files {
+        pem.extend(fs::read(file)?);
+        pem.push(b'\n');
+    }
+    Ok(pem)
+}
+
 /// The service of an [`Arc`] of it.
 #[derive(Clone)]
 pub struct ProviderService(pub Arc<Provider>);
@@ -148,5 +170,21 @@ impl CsiDriverProvider for ProviderService {
             warn!(%failure, "a SecretProviderClass can't be served");
             failure.into()
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_of_authorities_is_one_text() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::create_dir(folder.path().join("sub")).unwrap();
+        for (name, text) in [("b.pem", "two"), ("a.pem", "one\n")] {
+            fs::write(folder.path().join(name), text).unwrap();
+        }
+        assert_eq!(authorities(folder.path()).unwrap(), b"one\n\ntwo\n");
+        assert!(authorities(&folder.path().join("none")).is_err());
     }
 }

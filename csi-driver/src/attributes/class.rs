@@ -19,6 +19,10 @@ pub struct Server {
     pub address: Option<String>,
     /// `vaultCACertPath`, a file in the driver's container.
     pub ca_file: Option<String>,
+    /// `vaultCADirectory`, a folder of such files.
+    pub ca_folder: Option<String>,
+    /// `vaultTLSClientCertPath` and `vaultTLSClientKeyPath`, files in the driver's container.
+    pub identity: Option<(String, String)>,
     /// `vaultTLSServerName`.
     pub tls_server_name: Option<String>,
     /// `vaultSkipTLSVerify`.
@@ -62,9 +66,16 @@ pub fn parse(parameters: &BTreeMap<String, String>) -> Result<(Plan, Server), Fa
         Some("true") => true,
         Some(other) => return Err(bad(format!("vaultSkipTLSVerify {other:?}: give \"true\" or \"false\""))),
     };
+    let identity = match (given("vaultTLSClientCertPath"), given("vaultTLSClientKeyPath")) {
+        (Some(chain), Some(key)) => Some((chain, key)),
+        (None, None) => None,
+        _ => return Err(bad("vaultTLSClientCertPath and vaultTLSClientKeyPath are needed together".to_owned())),
+    };
     let server = Server {
         address: given("vaultAddress"),
         ca_file: given("vaultCACertPath"),
+        ca_folder: given("vaultCADirectory"),
+        identity,
         tls_server_name: given("vaultTLSServerName"),
         skip_verify,
     };
@@ -190,6 +201,9 @@ mod tests {
             ("vaultNamespace", "team"),
             ("audience", "vault"),
             ("vaultSkipTLSVerify", "true"),
+            ("vaultCADirectory", "/ca"),
+            ("vaultTLSClientCertPath", "/c"),
+            ("vaultTLSClientKeyPath", "/k"),
             ("objects", objects),
         ])
         .unwrap();
@@ -198,6 +212,8 @@ mod tests {
             ("csi", Some("k8s"), Some("team"))
         );
         assert_eq!((plan.audience.as_deref(), server.skip_verify), (Some("vault"), true));
+        assert_eq!(server.ca_folder.as_deref(), Some("/ca"));
+        assert_eq!(server.identity, Some(("/c".to_owned(), "/k".to_owned())));
         let origins: Vec<_> = plan.files.iter().map(|file| file.origin.clone().unwrap()).collect();
         let call = |path: &str, query: &str, body: Option<&str>| {
             Origin::Call(Call { path: path.to_owned(), query: query.to_owned(), body: body.map(str::to_owned) })
@@ -246,5 +262,7 @@ mod tests {
             ("objects", "- {objectName: a, secretPath: b/c}"),
         ];
         assert!(class(&both).unwrap_err().to_string().contains("exclude each other"));
+        let half = [("vaultTLSClientKeyPath", "/k"), ("objects", "- {objectName: a, secretPath: b/c}")];
+        assert!(class(&half).unwrap_err().to_string().contains("needed together"));
     }
 }
