@@ -7,12 +7,12 @@ mod text;
 use std::collections::BTreeMap;
 
 use holdfast_secret::SecretBytes;
-use holdfast_template::{Lookup, Source};
+use holdfast_template::{Kind, Lookup, Source};
 use serde_json::{Map, Value};
 
 pub use self::reading::Reading;
 use crate::{
-    attributes::{Content, File, Origin, Plan, check_file_name},
+    attributes::{Call, Content, File, Origin, Plan, check_file_name},
     status::Failure,
 };
 
@@ -42,11 +42,41 @@ pub enum Incomplete {
 
 struct Paths<'a>(&'a Readings);
 
-impl Source for Paths<'_> {
-    fn secret(&self, path: &str, _args: &[(String, String)]) -> Lookup {
-        match self.0.get(&Origin::Path(plain(path))) {
+impl Paths<'_> {
+    fn look(&self, kind: Kind, path: &str, args: &[(String, String)]) -> Lookup {
+        match self.0.get(&asked(kind, path, args)) {
             Some(reading) => Lookup::Ready(reading.envelope().clone()),
             None => Lookup::Missing,
+        }
+    }
+}
+
+impl Source for Paths<'_> {
+    fn secret(&self, path: &str, args: &[(String, String)]) -> Lookup {
+        self.look(Kind::Secret, path, args)
+    }
+
+    fn list(&self, path: &str) -> Option<Lookup> {
+        Some(self.look(Kind::List, path, &[]))
+    }
+
+    fn certificate(&self, path: &str, args: &[(String, String)]) -> Option<Lookup> {
+        Some(self.look(Kind::Certificate, path, args))
+    }
+}
+
+/// What a template asks for: a path, a list, or with arguments a write.
+fn asked(kind: Kind, path: &str, args: &[(String, String)]) -> Origin {
+    let (path, query) = path.split_once('?').unwrap_or((path, ""));
+    let path = plain(path);
+    let call = |query: &str, body| Origin::Call(Call { path: path.clone(), query: query.to_owned(), body });
+    match kind {
+        Kind::List => call("list=true", None),
+        Kind::Secret if args.is_empty() && query.is_empty() => Origin::Path(path),
+        Kind::Secret if args.is_empty() => call(query, None),
+        Kind::Secret | Kind::Certificate => {
+            let body: Map<_, _> = args.iter().map(|(key, value)| (key.clone(), Value::from(value.as_str()))).collect();
+            call(query, Some(Value::Object(body).to_string()))
         }
     }
 }
@@ -134,13 +164,7 @@ fn files_of(file: &File, readings: &Readings, group: Option<u32>) -> Result<Vec<
         Content::Template(template) => match template.render(&Value::Object(fields.clone()), &Paths(readings)) {
             Ok(text) => one(text.expose().as_bytes().to_vec()),
             Err(holdfast_template::Error::Missing(calls)) => {
-                if let Some(call) = calls.iter().find(|call| !call.args.is_empty()) {
-                    return Err(fail(Failure::Invalid(format!(
-                        "secret {:?} with arguments would be a write: a volume only reads",
-                        call.path
-                    ))));
-                }
-                Err(Incomplete::Missing(calls.iter().map(|call| Origin::Path(plain(&call.path))).collect()))
+                Err(Incomplete::Missing(calls.iter().map(|call| asked(call.kind, &call.path, &call.args)).collect()))
             }
             Err(error) => Err(fail(Failure::Invalid(error.to_string()))),
         },
@@ -255,6 +279,25 @@ mod tests {
         let readings =
             Readings::from([(Origin::Path("kv/data/a".into()), reading(json!({"data": {"x": "y"}, "metadata": {}})))]);
         assert_eq!(text(&assemble(&plan, &readings, None).unwrap(), "f"), "y");
+    }
+
+    #[test]
+    fn a_template_lists_and_writes_and_asks_for_certificates() {
+        let items = r#"- {template: '{{ range secrets "kv/metadata/" }}{{ . }} {{ end }}{{ with secret "t/x" "a=b" }}{{ .Data.y }}{{ end }}{{ with pkiCert "pki/issue/x" "common_name=c" }}{{ .Cert }}{{ end }}', file: f}"#;
+        let plan = plan(&[("items", items)]);
+        let mut readings = Readings::new();
+        let answers = [
+            (None, json!({"keys": ["one", "two"]})),
+            (Some(r#"{"a":"b"}"#), json!({"y": "made"})),
+            (Some(r#"{"common_name":"c"}"#), json!({"certificate": "C", "private_key": "K"})),
+        ];
+        for (body, data) in answers {
+            let Err(Incomplete::Missing(missing)) = assemble(&plan, &readings, None) else { panic!() };
+            let Origin::Call(call) = &missing[0] else { panic!("{missing:?}") };
+            assert_eq!((call.body.as_deref(), call.query.is_empty()), (body, body.is_some()), "{call:?}");
+            readings.insert(missing[0].clone(), reading(data));
+        }
+        assert_eq!(text(&assemble(&plan, &readings, None).unwrap(), "f"), "one two madeC");
     }
 
     /// Found by fuzzing.

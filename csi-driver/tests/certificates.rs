@@ -118,4 +118,12 @@ async fn what_a_write_made_is_made_again_at_two_thirds() {
     node.until("the third", || node.read("u-1", "a.crt") == "a-3").await;
     assert_eq!(node.status("u-1")["state"], "fresh", "it was never over");
     assert!(node.server.with(|world| world.issued) <= 5, "not as fast as it goes");
+
+    // By a template too.
+    let template =
+        r#"- {template: '{{ with pkiCert "pki/issue/x" "common_name=b" }}{{ .Cert }}{{ end }}', file: b.crt}"#;
+    node.publish("u-2", &[("items", template)]).await.unwrap();
+    let first = node.read("u-2", "b.crt");
+    assert!(first.starts_with("b-"), "{first}");
+    node.until("another", || node.read("u-2", "b.crt") != first).await;
 }
