@@ -68,7 +68,7 @@ impl Ground {
     }
 }
 
-fn source(path: &str) -> PathBuf {
+pub fn source(path: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../e2e/clients").join(path)
 }
 
@@ -78,7 +78,7 @@ fn installed(path: &str) -> PathBuf {
     found
 }
 
-fn python(script: &Path) -> Command {
+pub fn python(script: &Path) -> Command {
     let mut python = Command::new(installed("venv/bin/python"));
     python.arg(script);
     python

@@ -5,7 +5,10 @@ use http::Method;
 use serde_json::{Value, json};
 
 use super::{APPROLE, Agent, Ground, until};
-use crate::fixture::{client, free_port};
+use crate::{
+    clients::{python, source},
+    fixture::{client, free_port},
+};
 
 /// Header of every SDK.
 const ASKED: &str = "X-Vault-Request: true\r\n";
@@ -69,6 +72,19 @@ async fn an_application_without_token_reads_what_the_agent_may_read() {
     assert!(with.starts_with("HTTP/1.1 200 ") && with.contains("\"k\":\"one\""), "{with}");
     let absent = proxy.socket("GET /agent/v1/nope", ASKED, &Value::Null).await;
     assert!(absent.starts_with("HTTP/1.1 404 "), "{absent}");
+}
+
+#[tokio::test]
+async fn an_unmodified_sdk_needs_no_token() {
+    let proxy = Proxy::new("cache {}\napi_proxy { use_auto_auth_token = true }\n").await;
+    let mut program = python(&source("hvac/agent_test.py"));
+    program
+        .env("CLIENT_ADDR", proxy.client.address())
+        .env_remove("VAULT_TOKEN")
+        .current_dir(proxy.ground.folder.path());
+    let output = tokio::task::spawn_blocking(move || program.output().unwrap()).await.unwrap();
+    let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{out}\n{err}\nagent:\n{}", proxy.agent.log());
 }
 
 #[tokio::test]
