@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, path::Path};
 
 use holdfast_client::certificate::Keys;
+use tracing::debug;
 
 use crate::{
     files::{self, Change, folder::Folder},
@@ -125,6 +126,9 @@ impl Batch {
             }
             for folder in folders {
                 if !folder.files.iter().any(differs) {
+                    if let Err(error) = folder.tidy() {
+                        debug!(%error, folder = %folder.path.display(), "earlier files stay");
+                    }
                     continue;
                 }
                 if folder.is_owned() {
