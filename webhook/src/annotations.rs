@@ -4,6 +4,7 @@
 
 mod choices;
 mod command;
+mod format;
 mod holdfast;
 mod spelling;
 mod value;

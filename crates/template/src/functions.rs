@@ -1,10 +1,11 @@
-//! Go's built-in functions, those of consul-template and of sprig: one [`Function`] each, in tables by what they work on.
+//! Go's built-in functions, those of consul-template and of sprig, and a few of our own: one [`Function`] each, in tables by what they work on.
 //! Errors never carry an argument's content.
 
 mod arguments;
 mod builtin;
 mod collections;
 mod encoding;
+mod files;
 mod numbers;
 mod outside;
 mod scratch;
@@ -48,11 +49,12 @@ const fn row(
 }
 
 /// All functions, in the order of the reference.
-pub(crate) const TABLES: [Table; 8] = [
+pub(crate) const TABLES: [Table; 9] = [
     Table { title: "What is read from outside", rows: outside::ROWS },
     Table { title: "Go's own", rows: builtin::ROWS },
     Table { title: "Text", rows: text::ROWS },
     Table { title: "Encodings and hashes", rows: encoding::ROWS },
+    Table { title: "Whole files (not in consul-template)", rows: files::ROWS },
     Table { title: "Lists and maps", rows: collections::ROWS },
     Table { title: "Numbers", rows: numbers::ROWS },
     Table { title: "Sprig: text and types", rows: sprig::text::ROWS },

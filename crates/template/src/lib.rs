@@ -20,6 +20,7 @@
 
 mod ast;
 mod exec;
+pub mod fields;
 mod format;
 mod functions;
 mod lex;

@@ -6,7 +6,7 @@ use holdfast_agent::config::UseToken;
 use holdfast_crd_types::names as crd;
 
 use super::{
-    Annotations, Choices, Error, Findings, HOLDFAST, Order, Plan, Planned, SourceRef, spelling,
+    Annotations, Choices, Error, Findings, HOLDFAST, Order, Plan, Planned, SourceRef, format, spelling,
     value::{
         absolute, boolean, duration, level, log_format, name as object, names, number, octal, port, quantity, refresh,
         relative, wrong,
@@ -78,12 +78,6 @@ const FOREIGN: &[&str] = &[
     crd::ANNOTATION_ROTATE,
 ];
 
-/// `key=value` lines, sorted by key.
-const LINES: &str = "{{ range $k, $v := . }}{{ $k }}={{ $v }}\n{{ end }}";
-const MAP: &str = "{{ range $k, $v := . }}{{ $k }}: {{ $v }}\n{{ end }}";
-const DOTENV: &str = "{{ range $k, $v := . }}{{ $k | toUpper }}={{ $v | toUnescapedJSON }}\n{{ end }}";
-const JSON: &str = "{{ . | toUnescapedJSON }}";
-const YAML: &str = "{{ . | toYAML }}";
 
 /// Whether a pod asks, and for which profile.
 #[derive(Default)]
@@ -223,7 +217,7 @@ fn item(annotations: &Annotations, name: &str, findings: &mut Findings) -> Resul
             return Err(wrong(&key("format"), format!("{} is there too; remove one of them", key("template"))));
         }
         (Some(text), None) => text.to_owned(),
-        (None, format) => self::format(&key("format"), format.unwrap_or("lines"))?,
+        (None, format) => format::template(&key("format"), format.unwrap_or("lines"))?,
     };
     let delimiters = get("delimiters").map(|value| match value.split_whitespace().collect::<Vec<_>>().as_slice() {
         [left, right] => Ok(((*left).to_owned(), (*right).to_owned())),
@@ -248,28 +242,6 @@ fn item(annotations: &Annotations, name: &str, findings: &mut Findings) -> Resul
         mode: get("mode").map(|value| octal(&key("mode"), value)).transpose()?,
         on_change: on_change(annotations, name)?,
     }))
-}
-
-/// The template of a format.
-fn format(annotation: &str, format: &str) -> Result<String, Error> {
-    let text = match format {
-        "lines" => LINES,
-        "map" => MAP,
-        "dotenv" => DOTENV,
-        "json" => JSON,
-        "yaml" => YAML,
-        _ => {
-            let field = format.strip_prefix("raw:").filter(|field| {
-                !field.is_empty() && field.chars().all(|c| c.is_ascii_alphanumeric() || "_-.".contains(c))
-            });
-            let Some(field) = field else {
-                let reason = format!("{format:?}: use lines, map, dotenv, json, yaml or raw:FIELD");
-                return Err(wrong(annotation, reason));
-            };
-            return Ok(format!("{{{{ index . \"{field}\" }}}}"));
-        }
-    };
-    Ok(text.to_owned())
 }
 
 /// `on-change.NAME`, which pods of the other vocabulary may carry too.
