@@ -6,4 +6,5 @@ mod life;
 mod program;
 mod proxy;
 mod server;
+mod scraped;
 mod told;

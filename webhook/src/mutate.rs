@@ -2,6 +2,7 @@
 
 mod agent;
 mod pod;
+mod ports;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -96,14 +97,16 @@ pub fn inject(
 ) -> Result<Injection, Error> {
     let mut findings = Findings::default();
     let user = pod::user(pod, plan, &mut findings)?;
-    pod::may_listen(pod, plan, &mut findings)?;
-    let config = agent::config(plan, located, settings, &mut findings)?;
+    let metrics = ports::check(pod, plan, &mut findings)?;
+    let config = agent::config(plan, located, settings, metrics, &mut findings)?;
     let text = agent::env_text(plan, &config)?;
     let mounts = pod::agent_mounts(pod, plan)?;
-    let container = agent::container(plan, &config, text, &user, mounts, settings);
-    let hash = agent::hash(&container);
-
+    let mut container = agent::container(plan, &config, text, &user, mounts, settings);
     let mut patched = pod.clone();
+    if let Some(port) = metrics {
+        ports::announce(&mut patched, &mut container, port, plan, &mut findings);
+    }
+    let hash = agent::hash(&container);
     pod::add_volumes(&mut patched, plan)?;
     pod::mount(&mut patched, plan)?;
     pod::mark_containers(&mut patched, plan);

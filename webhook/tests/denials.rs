@@ -29,6 +29,8 @@ fn wrong_values_are_denied_with_annotation_and_fix() {
     };
     let mut both_templates = own("template-file.db", "/x.tmpl");
     both_templates["holdfast.dev/format.db"] = json!("json");
+    let mut same_port = own("metrics-port", "9442");
+    same_port["holdfast.dev/proxy"] = json!("9442");
     let none = json!({});
     let on_the_node = json!({ "hostNetwork": true });
     let taken = json!({ "containers": [{ "name": "app", "image": "a", "ports": [{ "containerPort": 8200 }] }] });
@@ -107,6 +109,10 @@ fn wrong_values_are_denied_with_annotation_and_fix() {
             &taken,
             "annotation vault.hashicorp.com/agent-cache-enable: container \"app\" has port 8200 already",
         ),
+        (own("metrics-port", "80"), &none, "annotation holdfast.dev/metrics-port: \"80\" is no port from 1024"),
+        (own("metrics-port", "8200"), &taken, "annotation holdfast.dev/metrics-port: container \"app\" has port 8200"),
+        (own("metrics-port", "9442"), &on_the_node, "annotation holdfast.dev/metrics-port: the pod has hostNetwork"),
+        (same_port, &none, "annotation holdfast.dev/metrics-port: 9442 is the port of holdfast.dev/proxy already"),
         (own("run-as-user", "root"), &none, "annotation holdfast.dev/run-as-user:"),
         (
             vault("agent-inject-default-template", "yaml"),

@@ -106,6 +106,8 @@ choices! {
     quit: bool,
 }
 
+    /// Port of the pod at which the agent's metrics are read.
+    metrics_port: u16,
 impl Choices {
     /// Place of the agent.
     pub fn order(&self, vault: bool) -> Order {

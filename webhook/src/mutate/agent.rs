@@ -30,6 +30,7 @@ pub(super) fn config(
     plan: &Plan,
     located: &BTreeMap<String, Located>,
     settings: &Settings,
+    metrics: Option<u16>,
     findings: &mut Findings,
 ) -> Result<Config, Error> {
     let (choices, base) = (&plan.choices, PathBuf::from(plan.choices.mount_path(plan.vault)));
@@ -51,6 +52,7 @@ pub(super) fn config(
         init_timeout: choices.init_timeout.unwrap_or(settings.init_timeout),
         token_file: choices.token.unwrap_or_default().then(|| base.join("token")),
         revoke_on_exit: choices.revoke_on_exit.unwrap_or_default(),
+        metrics: metrics.map(|port| (Ipv4Addr::UNSPECIFIED, port).into()),
         listeners: choices.listens().map(|port| listener(port, choices)).into_iter().collect(),
         proxy: match (choices.listens(), choices.proxy) {
             (Some(_), Some(true)) => Proxy { use_token: choices.proxy_token.unwrap_or(UseToken::Missing), cache: true },

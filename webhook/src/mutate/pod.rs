@@ -148,35 +148,6 @@ pub(super) fn user(pod: &Value, plan: &Plan, findings: &mut Findings) -> Result<
     Ok(User { uid, gid })
 }
 
-/// May the agent listen in this pod? What it answers there is for the pod's own containers.
-pub(super) fn may_listen(pod: &Value, plan: &Plan, findings: &mut Findings) -> Result<(), Error> {
-    let key = if plan.choices.proxy == Some(true) { "proxy" } else { "quit" };
-    let default = format!("{HOLDFAST}{key}");
-    let annotation = plan.said.get(key).unwrap_or(&default);
-    let Some(port) = plan.choices.listens() else {
-        if plan.choices.proxy == Some(true) {
-            findings.notes.push(format!("{annotation}: has no effect: after the first render there is no agent"));
-        }
-        return Ok(());
-    };
-    let wrong = |reason: String| Err(Error { annotation: annotation.clone(), reason });
-    if pod["spec"]["hostNetwork"] == json!(true) {
-        return wrong(
-            "the pod has hostNetwork, so every process of the node could use its token; remove it".to_owned(),
-        );
-    }
-    let listens = |container: &&Value| {
-        let ports = container["ports"].as_array().into_iter().flatten();
-        ports.into_iter().any(|declared| declared["containerPort"] == json!(port))
-    };
-    match containers(pod, "containers").find(listens) {
-        Some(container) => {
-            wrong(format!("container {} has port {port} already; choose another one", container["name"]))
-        }
-        None => Ok(()),
-    }
-}
-
 pub(super) fn add_volumes(pod: &mut Value, plan: &Plan) -> Result<(), Error> {
     let added: Vec<String> = volumes(plan).map(|(volume, _)| volume).collect();
     let audience = plan.choices.audience.as_deref().unwrap_or(config::AUDIENCE);
