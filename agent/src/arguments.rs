@@ -19,6 +19,8 @@ Commands:
   run                   Render, then keep everything fresh until told to end (the default).
   init                  Render once and end.
   ready                 Exit 0 if everything has been rendered: for probes. Needs status_dir.
+  rotate [<item>]       Have the running agent replace the credentials of one item, or all, and tell how it went. Needs
+                        status_dir, and the container of the agent.
   quit                  End the agent behind the configured listener (agent_api { enable_quit = true }).
   copy <path>           Copy this program: for images that have none.
   version               Print the version.
@@ -45,6 +47,8 @@ pub enum Command {
     Init,
     /// Is everything rendered?
     Ready,
+    /// Have another agent replace the credentials of an item, or of all.
+    Rotate(Option<String>),
     /// End another agent.
     Quit,
     /// Copy the program.
@@ -78,6 +82,10 @@ pub fn parse(
     let mut named = false;
     while let Some(word) = words.next() {
         let Some(option) = word.strip_prefix('-').map(|option| option.strip_prefix('-').unwrap_or(option)) else {
+            if let Command::Rotate(item @ None) = &mut arguments.command {
+                *item = Some(word);
+                continue;
+            }
             if named {
                 return Err(format!("{word:?} is one word too many; see help"));
             }
@@ -86,6 +94,7 @@ pub fn parse(
                 "run" => Command::Run,
                 "init" => Command::Init,
                 "ready" => Command::Ready,
+                "rotate" => Command::Rotate(None),
                 "quit" => Command::Quit,
                 "copy" => Command::Copy(words.next().ok_or("copy: where to?")?.into()),
                 "version" => Command::Version,
@@ -135,7 +144,9 @@ mod tests {
         }
         assert_eq!(parsed("-config=a -exit-after-auth").unwrap().command, Command::Init);
         assert_eq!(parsed("copy /bin/agent").unwrap().command, Command::Copy("/bin/agent".into()));
-        for line in ["-nope", "dance", "-config", "run init", "copy", "-exit-after-auth=maybe"] {
+        assert_eq!(parsed("rotate").unwrap().command, Command::Rotate(None));
+        assert_eq!(parsed("rotate db -config=a").unwrap().command, Command::Rotate(Some("db".to_owned())));
+        for line in ["-nope", "dance", "rotate db web", "-config", "run init", "copy", "-exit-after-auth=maybe"] {
             assert!(parsed(line).is_err(), "{line}");
         }
     }

@@ -13,6 +13,7 @@ use tracing::warn;
 use crate::{
     arguments::{self, Arguments, Command},
     config::{Address, Config},
+    control,
     failure::{Class, Failure},
     file,
     run::{self, Mode},
@@ -46,6 +47,10 @@ fn perform(arguments: &Arguments) -> Result<u8, Failure> {
         Command::Help => print!("{}", arguments::HELP),
         Command::Copy(to) => copy(to)?,
         Command::Ready => return Ok(ready(&load(arguments)?.0)),
+        Command::Rotate(item) => {
+            let (config, _) = load(arguments)?;
+            println!("{}", runtime()?.block_on(control::rotate(&config.status_dir, item.as_deref()))?);
+        }
         Command::Quit => {
             let (config, _) = load(arguments)?;
             runtime()?.block_on(quit(&config))?;

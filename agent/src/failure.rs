@@ -45,6 +45,12 @@ pub struct Who {
 }
 
 impl Class {
+    /// That of an exit code.
+    pub fn of(code: u8) -> Self {
+        let all = [Self::Config, Self::Auth, Self::Denied, Self::NotFound, Self::Template];
+        all.into_iter().find(|class| class.exit_code() == code).unwrap_or(Self::Away)
+    }
+
     /// Exit code of the process.
     pub fn exit_code(self) -> u8 {
         match self {

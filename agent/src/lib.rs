@@ -9,6 +9,7 @@ pub mod arguments;
 pub mod backoff;
 pub mod command;
 pub mod config;
+pub mod control;
 pub mod dependency;
 pub mod exec;
 pub mod failure;

@@ -2,6 +2,7 @@
 
 mod group;
 mod render;
+mod rest;
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
@@ -9,6 +10,7 @@ use futures::future::join_all;
 use holdfast_base::{Clock, Entropy};
 use holdfast_client::{Client, changes::Heard};
 use holdfast_runtime::{Admin, Shutdown};
+use holdfast_template::Call;
 use tokio::{
     sync::{mpsc, watch},
     task::JoinSet,
@@ -19,13 +21,14 @@ use tracing::{info, warn};
 use crate::{
     backoff::Jitter,
     config::Config,
+    control::{self, Order},
     dependency::{Dependency, Round},
     exec::{self, Environment},
     failure::{Class, Failure},
     hear,
     items::{Dependencies, Prepared},
     metrics::Metrics,
-    nudge::{Nudge, Nudges},
+    nudge::Nudges,
     pid_file::PidFile,
     proxy,
     session::{self, Session},
@@ -38,8 +41,6 @@ use crate::{
 const PATIENCE: Duration = Duration::from_secs(10);
 /// A limit to the first render that is none.
 const LONG: Duration = Duration::from_secs(86_400);
-/// Between reads of what the server tells the changes of.
-const QUIET: Duration = Duration::from_secs(60);
 
 /// When the agent ends by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,6 +71,9 @@ struct Agent {
     nudges: Nudges,
     /// Why files were not written in the last pass.
     refused: BTreeSet<String>,
+    orders: mpsc::Receiver<Order>,
+    /// Orders that are being carried out, with what they are about.
+    ordered: Vec<(Order, BTreeSet<Call>)>,
     /// Changes of files so far.
     written: u64,
     /// What is being done after changes.
@@ -92,6 +96,7 @@ pub async fn run(
     let (token, connection) = watch::channel(None);
     let (environment, environments) = watch::channel(None);
     let (hearing, heard) = mpsc::channel(64);
+    let (ordering, orders) = mpsc::channel(4);
     let jitter = Jitter::new(entropy);
     // Dropped with this function, which ends what it holds.
     let mut tasks = JoinSet::new();
@@ -116,6 +121,9 @@ pub async fn run(
     if !once && !config.poll_only && !items.is_empty() {
         tasks.spawn(hear::listen(connection, hearing, jitter.clone(), metrics.clone()));
     }
+    if !once && !config.status_dir.as_os_str().is_empty() {
+        tasks.spawn(control::listen(config.status_dir.clone(), ordering));
+    }
     let program = config.exec.clone();
     let mut agent = Agent {
         mode: if once && program.is_none() { Mode::Once } else { Mode::Sidecar },
@@ -133,6 +141,8 @@ pub async fn run(
         told: false,
         nudges: if program.is_some() { Nudges::default() } else { Nudges::new() },
         refused: BTreeSet::new(),
+        orders,
+        ordered: Vec::new(),
         written: 0,
         actions: JoinSet::new(),
         config,
@@ -183,6 +193,7 @@ impl Agent {
                 self.admin.set_ready(true);
             }
             self.write_status();
+            self.answer_orders();
             if complete && self.mode == Mode::Once {
                 while self.actions.join_next().await.is_some() {}
                 return Ok(());
@@ -197,69 +208,6 @@ impl Agent {
                 }
             }
         }
-    }
-
-    /// Waits until something is due, an event or a signal comes, and marks what that makes due.
-    async fn rest(&mut self, session: &Session, complete: bool) {
-        let due = self.next(session, complete);
-        tokio::select! {
-            () = tokio::time::sleep_until(due) => {}
-            Some(heard) = self.heard.recv() => {
-                self.hear(&heard);
-                while let Ok(more) = self.heard.try_recv() {
-                    self.hear(&more);
-                }
-            }
-            nudge = self.nudges.next() => match nudge {
-                Nudge::ReadAgain => {
-                    info!("reading everything again");
-                    // What is made by a write and has no lease would be made anew: that is for the other signal.
-                    let again = |known: &&mut Dependency| known.is_polled() || known.lease_id().is_some();
-                    self.dependencies.values_mut().filter(again).for_each(Dependency::hurry);
-                }
-                Nudge::Rotate => {
-                    info!("replacing every credential");
-                    self.dependencies.values_mut().for_each(Dependency::rotate);
-                }
-                Nudge::TellState => {
-                    for (item, status) in &self.status.items {
-                        let (state, reason) = (status.state, status.reason.as_deref().unwrap_or_default());
-                        info!(item, ?state, expires = ?status.expires, reason, "state");
-                    }
-                }
-            },
-        }
-    }
-
-    fn hear(&mut self, heard: &Heard) {
-        match heard {
-            Heard::Path(path) => {
-                let used = self.hurry(|dependency| dependency.is_about(path));
-                self.metrics.event(used);
-            }
-            Heard::Anything => {
-                self.told = true;
-                self.hurry(|dependency| dependency.envelope().is_some() && dependency.is_polled());
-            }
-            Heard::Nothing => {
-                if std::mem::take(&mut self.told) {
-                    let refresh = self.refresh();
-                    self.dependencies.values_mut().for_each(|dependency| dependency.no_later(refresh));
-                }
-            }
-        }
-    }
-
-    /// Makes those due now that it is about; a failing one waits as it should. True if there is one.
-    fn hurry(&mut self, about: impl Fn(&Dependency) -> bool) -> bool {
-        let mut used = false;
-        for dependency in self.dependencies.values_mut().filter(|dependency| dependency.failures() == 0) {
-            if about(dependency) {
-                dependency.hurry();
-                used = true;
-            }
-        }
-        used
     }
 
     async fn log_in(&self) -> Result<Session, Failure> {
@@ -328,27 +276,6 @@ impl Agent {
             }
         }
         Ok(())
-    }
-
-    fn next(&self, session: &Session, complete: bool) -> Instant {
-        let now = Instant::now();
-        let dues = self.dependencies.values().filter_map(Dependency::due).chain(session.due());
-        let due = dues.min().unwrap_or_else(|| now + Duration::from_secs(3600));
-        if complete {
-            return due;
-        }
-        // Gives up when the time has come, and not at the retry after it.
-        let failures = self.dependencies.values().filter_map(Dependency::failure);
-        let ends = failures.map(|failure| self.started + self.patience(failure.class) + Duration::from_millis(1));
-        ends.filter(|end| *end > now).fold(due, Instant::min)
-    }
-
-    /// Until what has no lease is read again.
-    fn refresh(&self) -> Duration {
-        if self.told && !self.config.refresh_always {
-            return self.jitter.around(self.config.refresh.max(QUIET), 1.0);
-        }
-        self.config.refresh
     }
 
     /// Does what is due, all at once. True if something was refused.

@@ -11,25 +11,30 @@ use holdfast_agent::{
     status::{self, State},
 };
 use rustix::process::{Pid, Signal, kill_process};
+use serde_json::json;
 
 use crate::life::{Pod, db, until};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_holdfast-agent");
 
 /// Killed when dropped.
-struct Running(Child);
+pub struct Running(pub Child);
 
 impl Running {
-    fn start(config: &Config) -> Self {
+    pub fn start(config: &Config) -> Self {
+        Self::with_log(config, Stdio::null())
+    }
+
+    pub fn with_log(config: &Config, log: Stdio) -> Self {
         let text = serde_json::to_string(config).unwrap();
         // With as much of a core dump as may be.
         let line = "ulimit -Sc \"$(ulimit -Hc)\"; exec \"$0\" run";
-        let child = Command::new("/bin/sh").args(["-c", line, PROGRAM]).env(ENV, text).stderr(Stdio::null()).spawn();
+        let child = Command::new("/bin/sh").args(["-c", line, PROGRAM]).env(ENV, text).stderr(log).spawn();
         let child = child.unwrap();
         Self(child)
     }
 
-    fn signal(&self, signal: Signal) {
+    pub fn signal(&self, signal: Signal) {
         let pid = Pid::from_raw(i32::try_from(self.0.id()).unwrap()).unwrap();
         kill_process(pid, signal).unwrap();
     }
@@ -56,6 +61,58 @@ async fn the_second_user_signal_replaces_every_credential_and_a_hangup_none() {
     agent.signal(Signal::USR2);
     until("replaced", 5, || pod.text("db") == "u2:p2" && pod.state("db") == State::Fresh).await;
     assert_eq!(pod.server.world.lock().unwrap().minted, 2);
+}
+
+/// Exit code, output and errors of `rotate` beside the agent of this configuration.
+async fn rotate(config: &Config, words: &[&str]) -> (Option<i32>, String, String) {
+    let (text, words) = (serde_json::to_string(config).unwrap(), [&["rotate"], words].concat());
+    let mut command = tokio::process::Command::new(PROGRAM);
+    let output = command.args(words).env(ENV, text).kill_on_drop(true).output().await.unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    (output.status.code(), text(output.stdout), text(output.stderr))
+}
+
+#[tokio::test]
+async fn rotate_replaces_one_credential_or_all_and_says_how_that_went() {
+    let pod = Pod::new().await;
+    for path in ["database/creds/ro", "database/creds/rw"] {
+        pod.server.world.lock().unwrap().leased.insert(path.to_owned(), (3600, 86_400));
+    }
+    let writer = json!({ "name": "writer", "path": "database/creds/rw", "template": "{{ .username }}" });
+    let config = pod.config(&[db(), writer]);
+    let (code, _, errors) = rotate(&config, &[]).await;
+    assert_eq!(code, Some(6), "there is no agent yet: {errors}");
+
+    let _agent = Running::start(&config);
+    until("rendered", 5, || status::is_ready(&pod.file(".holdfast"))).await;
+    let (db, writer) = (pod.text("db"), pod.text("writer"));
+    assert_eq!(rotate(&config, &["db"]).await, (Some(0), "replaced: db\n".to_owned(), String::new()));
+    assert_eq!((pod.text("db").as_str(), pod.text("writer")), ("u3:p3", writer.clone()), "it was {db}");
+    assert_eq!(rotate(&config, &[]).await, (Some(0), "replaced: db, writer\n".to_owned(), String::new()));
+    assert!(pod.text("db") != "u3:p3" && pod.text("writer") != writer);
+    assert_eq!(pod.server.world.lock().unwrap().minted, 5);
+
+    let (code, _, errors) = rotate(&config, &["reader"]).await;
+    assert_eq!((code, errors.as_str()), (Some(5), "rotate: there is no item \"reader\"; there are db, writer\n"));
+    pod.server.world.lock().unwrap().denied.insert("database/creds/ro".to_owned());
+    let (before, (code, _, errors)) = (pod.text("db"), rotate(&config, &["db"]).await);
+    assert_eq!((code, pod.text("db")), (Some(4), before));
+    assert!(errors.starts_with("db: permission denied reading database/creds/ro"), "{errors}");
+}
+
+#[tokio::test]
+async fn the_place_for_orders_is_the_agents_alone() {
+    let pod = Pod::new().await;
+    let agent = Running::start(&pod.config(&[]));
+    let socket = pod.file(".holdfast/agent.sock");
+    until("listening", 5, || socket.exists()).await;
+    until("closed", 5, || fs::metadata(&socket).unwrap().permissions().mode() & 0o777 == 0o600).await;
+    drop(agent);
+    // What a killed one left is no obstacle.
+    let config = pod.config(&[]);
+    let _agent = Running::start(&config);
+    until("listening again", 5, || std::os::unix::net::UnixStream::connect(&socket).is_ok()).await;
+    assert_eq!(rotate(&config, &[]).await.0, Some(0));
 }
 
 #[tokio::test]
