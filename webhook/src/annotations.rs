@@ -53,6 +53,8 @@ pub struct Planned {
     pub annotation: String,
     /// What `.` is; `None` when the template says what it reads.
     pub source: Option<SourceRef>,
+    /// Nobody says how it is to look: the path that Vault's default template reads, or nothing.
+    pub unformatted: Option<String>,
     /// Its own text, or the default of the vocabulary.
     pub template: String,
     /// File in the agent's container with the text instead.
@@ -120,6 +122,21 @@ impl Findings {
     /// All as warnings, mistakes first.
     pub fn warnings(self) -> Vec<String> {
         self.mistakes.into_iter().chain(self.notes).collect()
+    }
+}
+
+impl Plan {
+    /// Gives what nobody says the looks of the format that is chosen for the pod. In Vault's vocabulary there are two.
+    pub fn format_items(&mut self) {
+        let Some(format) = &self.choices.format else { return };
+        for item in &mut self.items {
+            let Some(path) = &item.unformatted else { continue };
+            item.template = match format::template("format", format) {
+                _ if self.vault => vault::default_template(path, format == "json"),
+                Ok(template) => template,
+                Err(_) => continue,
+            };
+        }
     }
 }
 

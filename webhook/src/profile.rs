@@ -68,6 +68,7 @@ pub fn rule(
     // A server that only looks like one of the document must not come back by the defaults.
     plan.choices.server = None;
     plan.choices = plan.choices.over(by_namespace).over(by_profile);
+    plan.format_items();
     if let Some(image) = &plan.choices.image {
         settings.image.clone_from(image);
     }

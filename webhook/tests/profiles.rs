@@ -1,5 +1,6 @@
 use holdfast_webhook::{
     annotations::is_key,
+    mutate::inject,
     profile::{Document, Namespace, rule},
     review::{self, Outcome, Reviewed},
 };
@@ -7,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::{
     reviews::{Stub, review, rules},
-    settings,
+    located, settings,
 };
 
 const DOCUMENT: &str = r#"{
@@ -168,4 +169,55 @@ async fn a_strict_profile_turns_mistakes_into_denials() {
     let team = r#"{"profiles": {"team": {"strict": true}}}"#;
     let Reviewed { outcome, .. } = review::answer(&body, &rules(team), &pinned).await.unwrap();
     assert_eq!(outcome, Outcome::Denied);
+}
+
+#[test]
+fn a_default_port_of_metrics_is_not_forced_on_pods_that_it_does_not_fit() {
+    let document = json!({ "profiles": { "default": { "defaults": { "metrics-port": "9442" } } } });
+    let document = Document::parse(&document.to_string()).unwrap();
+    let injected = |spec: Value| {
+        let pod = json!({ "metadata": { "annotations": own(&[]) }, "spec": spec });
+        let (plan, mut findings) = holdfast_webhook::mutate::wanted(&pod).unwrap().unwrap();
+        let ruled = rule(&document, &settings(), &Namespace::default(), plan, &mut findings).unwrap();
+        let injection = inject(&pod, &ruled.plan, &located(), &ruled.settings).unwrap();
+        let patch = serde_json::to_string(&injection.patch).unwrap();
+        (patch.contains("agent-metrics"), injection.findings.warnings())
+    };
+    let containers = json!([{ "name": "app", "image": "a" }]);
+    assert_eq!(injected(json!({ "containers": containers })), (true, Vec::new()));
+    let (metrics, warnings) = injected(json!({ "containers": containers, "hostNetwork": true }));
+    assert!(!metrics && warnings[0].starts_with("no metrics of the agent: the pod has hostNetwork"), "{warnings:?}");
+}
+
+#[test]
+fn a_default_format_is_for_what_nobody_says_the_looks_of() {
+    let templates = |format: &str, annotations: &Value| {
+        let document = json!({ "profiles": { "default": { "defaults": { "format": format } } } });
+        let document = Document::parse(&document.to_string()).unwrap();
+        let pod = json!({ "metadata": { "annotations": annotations }, "spec": { "containers": [{ "name": "app" }] } });
+        let (plan, mut findings) = holdfast_webhook::mutate::wanted(&pod).unwrap().unwrap();
+        let ruled = rule(&document, &settings(), &Namespace::default(), plan, &mut findings).unwrap();
+        ruled.plan.items.into_iter().map(|item| item.template).collect::<Vec<_>>()
+    };
+    let said = own(&[("secret.a", "kv/data/a"), ("format.a", "json"), ("secret.b", "kv/data/b"), ("template.b", "x")]);
+    assert_eq!(templates("dotenv", &said), ["{{ . | toUnescapedJSON }}", "x", "{{ dotenv . }}"]);
+    let of_the_pod = own(&[("format", "properties")]);
+    assert_eq!(templates("dotenv", &of_the_pod), ["{{ properties . }}"]);
+    let mut vault = json!({
+        "vault.hashicorp.com/agent-inject": "true", "vault.hashicorp.com/agent-inject-secret-a": "kv/data/a",
+    });
+    let json = "{{ with secret \"kv/data/a\" }}{{ .Data | toJSON }}{{ end }}";
+    assert_eq!(templates("json", &vault), [json]);
+    vault["vault.hashicorp.com/agent-inject-default-template"] = json!("map");
+    assert!(templates("json", &vault)[0].contains("range"));
+    let document = json!({ "profiles": { "default": { "defaults": { "format": "toml" } } } });
+    assert!(Document::parse(&document.to_string()).unwrap_err().contains("use lines, map, dotenv"));
+}
+
+#[test]
+fn small_is_smaller_than_larger_defaults() {
+    let memory = |more: &[_]| ruled(&[("defaults.holdfast.dev/resources", "limits.memory=100Mi")], &own(more)).unwrap();
+    assert_eq!(memory(&[]).0["memory"], "100Mi");
+    assert_eq!(memory(&[("resources", "small")]).0["memory"], "64Mi");
+    assert_eq!(memory(&[("resources", "small,limits.memory=70Mi")]).0["memory"], "70Mi");
 }

@@ -66,6 +66,8 @@ choices! {
     containers: Vec<String>,
     /// Init containers that get the mount; all otherwise.
     init_containers: Vec<String>,
+    /// Format of items of which nobody says how they look.
+    format: String,
     /// Where the files are mounted.
     mount_path: String,
     /// Whether applications may only read there.
@@ -104,10 +106,10 @@ choices! {
     proxy_token: UseToken,
     /// A request to that port ends the agent.
     quit: bool,
-}
-
     /// Port of the pod at which the agent's metrics are read.
     metrics_port: u16,
+}
+
 impl Choices {
     /// Place of the agent.
     pub fn order(&self, vault: bool) -> Order {

@@ -23,14 +23,15 @@ pub(super) const KEYS: &[&str] = &[
     "containers",
     "copy-mounts",
     "extra-secret",
+    "format",
     "image",
     "init-containers",
     "init-timeout",
     "inject",
     "log-format",
     "log-level",
-    "mode",
     "metrics-port",
+    "mode",
     "mount-path",
     "mount-read-only",
     "namespace",
@@ -79,6 +80,8 @@ const FOREIGN: &[&str] = &[
     crd::ANNOTATION_ROTATE,
 ];
 
+/// Enough for most pods, whatever larger defaults there are.
+const SMALL: &[(&str, &str)] = &[("requests.cpu", "5m"), ("requests.memory", "16Mi"), ("limits.memory", "64Mi")];
 
 /// Whether a pod asks, and for which profile.
 #[derive(Default)]
@@ -161,12 +164,17 @@ pub(super) fn choose(choices: &mut Choices, annotation: &str, key: &str, value: 
         "init-containers" => choices.init_containers = Some(names(value)).filter(|names| !names.is_empty()),
         "copy-mounts" => choices.copy_mounts = Some(object(annotation, value)?),
         "extra-secret" => choices.extra_secret = Some(object(annotation, value)?),
+        "format" => {
+            format::template(annotation, value)?;
+            choices.format = text();
+        }
         "mount-path" => choices.mount_path = Some(absolute(annotation, value)?),
         "mount-read-only" => choices.mount_read_only = Some(boolean(annotation, value)?),
         "refresh" => choices.refresh = Some(refresh(annotation, value)?),
         "init-timeout" => choices.init_timeout = Some(duration(annotation, value)?),
         "proxy" => proxy(annotation, value, choices)?,
         "proxy-token" => choices.proxy_token = Some(proxy_token(annotation, value)?),
+        "metrics-port" => choices.metrics_port = Some(port(annotation, value)?),
         "quit" => choices.quit = Some(boolean(annotation, value)?),
         "resources" => resources(annotation, value, choices)?,
         "run-as-user" => choices.run_as_user = Some(number(annotation, value)?),
@@ -174,7 +182,6 @@ pub(super) fn choose(choices: &mut Choices, annotation: &str, key: &str, value: 
         "run-as-same-user" => choices.run_as_same_user = Some(boolean(annotation, value)?),
         "share-process-namespace" => choices.share_processes = Some(boolean(annotation, value)?),
         "token" => choices.token = Some(boolean(annotation, value)?),
-        "metrics-port" => choices.metrics_port = Some(port(annotation, value)?),
         "revoke-on-exit" => choices.revoke_on_exit = Some(boolean(annotation, value)?),
         "log-level" => choices.log_level = Some(level(annotation, value)?),
         "log-format" => choices.log_format = Some(log_format(annotation, value)?),
@@ -233,6 +240,7 @@ fn item(annotations: &Annotations, name: &str, findings: &mut Findings) -> Resul
             (None, None) => "template",
         }),
         source,
+        unformatted: (template_file.is_none() && get("template").or(get("format")).is_none()).then(String::new),
         template,
         template_file,
         delimiters: delimiters.transpose()?,
@@ -305,12 +313,13 @@ fn proxy_token(annotation: &str, value: &str) -> Result<UseToken, Error> {
     }
 }
 
-/// `small`, or `requests.cpu=5m,limits.memory=64Mi`.
+/// `small`, or `requests.cpu=5m,limits.memory=64Mi`, or both.
 fn resources(annotation: &str, value: &str, choices: &mut Choices) -> Result<(), Error> {
-    if value == "small" {
-        return Ok(());
-    }
     for pair in names(value) {
+        if pair == "small" {
+            choices.resources.extend(SMALL.iter().map(|(name, amount)| ((*name).to_owned(), (*amount).to_owned())));
+            continue;
+        }
         let known = |name: &&str| {
             ["cpu", "memory", "ephemeral-storage"]
                 .iter()

@@ -129,7 +129,7 @@ fn choose(
 fn item(
     annotations: &Annotations,
     name: &str,
-    json: bool,
+    json: Option<bool>,
     mount_path: &str,
     findings: &mut Findings,
 ) -> Result<Planned, Error> {
@@ -140,14 +140,16 @@ fn item(
     let own = get("agent-inject-template-").filter(|text| !text.is_empty());
     let file = get("agent-inject-template-file-").filter(|path| !path.trim().is_empty());
     let file = file.map(|path| absolute(&key("agent-inject-template-file-"), path)).transpose()?;
+    // As Vault has it.
+    if let (Some(_), Some(_)) = (own, &file) {
+        let (file, text) = (key("agent-inject-template-file-"), key("agent-inject-template-"));
+        findings.note(format!("{file}: has no effect beside {text}"));
+    }
+    let file = file.filter(|_| own.is_none());
     let template = match (own, path) {
-        (Some(_), _) if file.is_some() => {
-            let reason = format!("{} is there too; remove one of them", key("agent-inject-template-"));
-            return Err(wrong(&key("agent-inject-template-file-"), reason));
-        }
         _ if file.is_some() => String::new(),
         (Some(text), _) => text.to_owned(),
-        (None, Some(path)) => default_template(path, json),
+        (None, Some(path)) => default_template(path, json == Some(true)),
         (None, None) => {
             return Err(wrong(&key("agent-inject-secret-"), "is empty; use the path of a secret"));
         }
@@ -182,6 +184,7 @@ fn item(
             (None, None) => "agent-inject-template-",
         }),
         source: None,
+        unformatted: path.filter(|_| own.is_none() && file.is_none() && json.is_none()).map(str::to_owned),
         template,
         template_file: file,
         delimiters,
@@ -203,17 +206,18 @@ fn meaning(annotation: &str, line: &str, name: &str, mount_path: &str, findings:
     action
 }
 
-fn default_is_json(annotations: &Annotations) -> Result<bool, Error> {
+fn default_is_json(annotations: &Annotations) -> Result<Option<bool>, Error> {
     let annotation = format!("{VAULT}agent-inject-default-template");
     match annotations.get(&annotation).map(|value| value.to_ascii_lowercase()).as_deref() {
-        None | Some("map") => Ok(false),
-        Some("json") => Ok(true),
+        None => Ok(None),
+        Some("map") => Ok(Some(false)),
+        Some("json") => Ok(Some(true)),
         Some(other) => Err(wrong(&annotation, format!("{other:?}: use map or json"))),
     }
 }
 
 /// What existing pods get without a template of their own.
-fn default_template(path: &str, json: bool) -> String {
+pub(super) fn default_template(path: &str, json: bool) -> String {
     let path = path.replace('\\', "\\\\").replace('"', "\\\"");
     if json {
         return format!("{{{{ with secret \"{path}\" }}}}{{{{ .Data | toJSON }}}}{{{{ end }}}}");
