@@ -11,6 +11,7 @@ mod profiles;
 mod replica;
 mod reviews;
 mod rotation;
+mod table;
 
 use std::{collections::BTreeMap, time::Duration};
 
