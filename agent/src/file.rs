@@ -8,6 +8,9 @@ mod auth;
 mod listener;
 mod template;
 #[cfg(test)]
+#[allow(clippy::panic, clippy::unwrap_used, reason = "tests say what they expect")]
+mod keys;
+#[cfg(test)]
 #[allow(clippy::panic, reason = "tests say what they expect")]
 mod tests;
 
@@ -126,8 +129,9 @@ impl Reading {
             config.metrics = Some(address.parse().map_err(|_| top.wrong("metrics_address", "wants host:port"))?);
         }
         // Connections here are few and kept alive by themselves.
-        top.ignore(&["disable_idle_connections", "disable_keep_alives", "log_file", "log_rotate_duration"]);
-        top.ignore(&["log_rotate_bytes", "log_rotate_max_files", "disable_mlock"]);
+        top.ignore(&["disable_idle_connections", "disable_keep_alives", "disable_mlock"]);
+        let logs = ["log_file", "log_rotate_duration", "log_rotate_bytes", "log_rotate_max_files"];
+        top.not_yet(&logs, &mut self.warnings);
         self.server(&top)?;
         self.auto_auth(&top)?;
         self.templates(&top)?;
@@ -137,7 +141,8 @@ impl Reading {
         for (_, telemetry) in top.blocks("telemetry", 0)? {
             // Metrics are always there in Prometheus' form; other ways out of the process are not.
             telemetry.ignore(&["prometheus_retention_time", "disable_hostname", "usage_gauge_period"]);
-            telemetry.not_yet(&["statsd_address", "statsite_address", "dogstatsd_addr"], &mut self.warnings);
+            let others = ["statsd_address", "statsite_address", "dogstatsd_addr", "dogstatsd_tags", "circonus_api_token"];
+            telemetry.not_yet(&others, &mut self.warnings);
             telemetry.finish(&mut self.warnings);
         }
         top.finish(&mut self.warnings);

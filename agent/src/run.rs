@@ -229,8 +229,9 @@ impl Agent {
                 return Err(failure);
             }
             failures += 1;
-            let most = self.config.auth.max_backoff.unwrap_or(Duration::MAX);
-            let wait = self.jitter.after_failures(failures).min(most);
+            let auth = &self.config.auth;
+            let least = auth.min_backoff.unwrap_or_default();
+            let wait = self.jitter.after_failures(failures).min(auth.max_backoff.unwrap_or(Duration::MAX)).max(least);
             warn!(reason = %failure, retry_in_seconds = wait.as_secs_f64(), "cannot log in");
             tokio::time::sleep(wait).await;
         }

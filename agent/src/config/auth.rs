@@ -26,6 +26,9 @@ pub struct Auth {
     /// End when a login fails, rather than try again.
     #[serde(default, skip_serializing_if = "is_false")]
     pub exit_on_error: bool,
+    /// Shortest wait between attempts; default 0.2 s.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "optional_duration")]
+    pub min_backoff: Option<Duration>,
     /// Longest wait between attempts; default 30 s.
     #[serde(default, skip_serializing_if = "Option::is_none", with = "optional_duration")]
     pub max_backoff: Option<Duration>,

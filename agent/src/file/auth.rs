@@ -25,8 +25,7 @@ impl Reading {
                 let sink = self.sink(&label, &sink)?;
                 self.config.sinks.push(sink);
             }
-            // Files of credentials are looked at again at each login.
-            auto_auth.ignore(&["enable_reauth_on_new_credentials"]);
+            auto_auth.not_yet(&["enable_reauth_on_new_credentials"], &mut self.warnings);
             auto_auth.finish(&mut self.warnings);
         }
         Ok(())
@@ -38,10 +37,10 @@ impl Reading {
             mount: mount.trim_matches('/').trim_start_matches("auth/").to_owned(),
             namespace: method.string("namespace")?,
             exit_on_error: method.bool("exit_on_err")?.unwrap_or(false),
+            min_backoff: method.duration("min_backoff")?,
             max_backoff: method.duration("max_backoff")?,
             ..Auth::default()
         };
-        method.ignore(&["min_backoff"]);
         if method.duration("wrap_ttl")?.is_some_and(|ttl| !ttl.is_zero()) {
             let reason =
                 "a token that is wrapped at login cannot be used by the agent; wrap it in the sink (wrap_ttl there)";
@@ -62,7 +61,8 @@ impl Reading {
                 auth.role = config.string("role")?.unwrap_or_default();
                 auth.token_path = path("path")?;
                 let remove = config.bool("remove_jwt_after_reading")?.unwrap_or(true);
-                config.ignore(&["remove_jwt_follows_symlinks", "jwt_read_period", "skip_token_renewal"]);
+                let not_yet = ["remove_jwt_follows_symlinks", "jwt_read_period", "skip_token_renewal"];
+                config.not_yet(&not_yet, &mut self.warnings);
                 auth.method = Method::Jwt { remove };
             }
             "approle" => {

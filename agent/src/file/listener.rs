@@ -41,8 +41,8 @@ impl Reading {
                 made.enable_quit = api.bool("enable_quit")?.unwrap_or(false);
                 api.finish(&mut self.warnings);
             }
-            listener.not_yet(&["proxy_api"], &mut self.warnings);
-            listener.ignore(&["telemetry", "profiling", "purpose"]);
+            let not_yet = ["proxy_api", "telemetry", "profiling", "purpose"];
+            listener.not_yet(&not_yet, &mut self.warnings);
             listener.finish(&mut self.warnings);
             self.config.listeners.push(made);
         }

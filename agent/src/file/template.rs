@@ -21,8 +21,9 @@ impl Reading {
                 self.config.refresh = interval;
                 self.config.refresh_always = true;
             }
-            // There is one connection or two; leases that cannot be renewed are read again at 85 % of their life.
-            settings.ignore(&["max_connections_per_host", "lease_renewal_threshold"]);
+            // There is one connection or two.
+            settings.ignore(&["max_connections_per_host"]);
+            settings.not_yet(&["lease_renewal_threshold"], &mut self.warnings);
             settings.finish(&mut self.warnings);
         }
         for (_, template) in top.blocks("template", 0)? {
@@ -34,20 +35,22 @@ impl Reading {
             }
             item.name = self.unused(&item.file);
             item.mode = octal(&template, "perms")?.unwrap_or_else(|| "0644".to_owned());
-            item.owner = match (template.string("user")?, template.string("group")?) {
+            let user = template.string("user")?.or(template.string("uid")?);
+            let group = template.string("group")?.or(template.string("gid")?);
+            item.owner = match (user, group) {
                 (None, None) => None,
                 (user, group) => Some((user.unwrap_or_default(), group.unwrap_or_default())),
             };
             item.backup = template.bool("backup")?.unwrap_or(false);
             item.folder_must_exist = !template.bool("create_dest_dirs")?.unwrap_or(true);
             item.on_change = actions(&template, &mut self.warnings)?;
-            // Changes that come together are rendered together.
-            template.ignore(&["wait", "splay", "uid", "gid"]);
+            template.not_yet(&["wait", "splay"], &mut self.warnings);
             template.finish(&mut self.warnings);
             self.config.items.push(item);
         }
         for (labels, template) in top.blocks("env_template", 1)? {
             let mut item = self.common(&template)?;
+            template.not_yet(&["wait", "splay"], &mut self.warnings);
             item.name = labels.into_iter().next().unwrap_or_default();
             if item.name.is_empty() || item.name.contains(['=', '\0']) {
                 return Err(template.wrong("", "the name is that of an environment variable").into());
@@ -65,7 +68,7 @@ impl Reading {
         Ok(())
     }
 
-    fn common(&self, template: &Stanza<'_>) -> Result<Item, Error> {
+    fn common(&mut self, template: &Stanza<'_>) -> Result<Item, Error> {
         let text = match (template.string("contents")?, template.path("source")?) {
             (Some(text), None) => text,
             (None, Some(path)) => {
@@ -77,7 +80,7 @@ impl Reading {
             }
         };
         let (left, right) = (template.string("left_delimiter")?, template.string("right_delimiter")?);
-        template.ignore(&["error_fatal", "map_to_environment_variable"]);
+        template.not_yet(&["error_fatal", "map_to_environment_variable"], &mut self.warnings);
         let mut denied_functions = template.list("function_denylist")?;
         denied_functions.extend(template.list("function_blacklist")?);
         Ok(Item {
@@ -143,7 +146,7 @@ fn actions(template: &Stanza<'_>, warnings: &mut Vec<String>) -> Result<Vec<Acti
             let timeout = exec.duration("timeout")?.unwrap_or(COMMAND_TIMEOUT);
             made.push(Action::Exec { command, timeout, inherited });
         }
-        exec.ignore(&["kill_signal", "kill_timeout", "reload_signal", "splay"]);
+        exec.not_yet(&["kill_signal", "kill_timeout", "reload_signal", "splay"], warnings);
         exec.finish(warnings);
     }
     Ok(made)

@@ -48,6 +48,7 @@ fn a_file_with_everything() {
             type = "approle"
             namespace = "other"
             exit_on_err = true
+            min_backoff = "3s"
             max_backoff = "2m"
             config = {
               role_id_file_path = "/role"
@@ -71,10 +72,9 @@ fn a_file_with_everything() {
           left_delimiter = "<<"
           error_on_missing_key = true
           sandbox_path = "/out"
-          wait { min = "5s" max = "30s" }
           exec { command = ["reload", "it"] timeout = "10s" }
         }
-        template { contents = "y" destination = "/other/a.conf" command = "pkill -HUP app" command_timeout = "60s" }
+        template { contents = "y" destination = "/other/a.conf" uid = 7 gid = 8 command = "pkill -HUP app" command_timeout = "60s" }
         cache { persist = { type = "kubernetes" path = "/x" } }
         api_proxy { use_auto_auth_token = "force" enforce_consistency = "always" }
         listener "tcp" { address = "127.0.0.1:8300" tls_disable = true require_request_header = true role = "default" }
@@ -89,6 +89,8 @@ fn a_file_with_everything() {
     );
     assert!(config.server.tls_skip_verify && config.exit_after_auth && config.auth.exit_on_error && config.proxy.cache);
     assert_eq!(config.give_up_after, Some(5));
+    let seconds = |wait: Option<Duration>| wait.map(|wait| wait.as_secs());
+    assert_eq!((seconds(config.auth.min_backoff), seconds(config.auth.max_backoff)), (Some(3), Some(120)));
     assert_eq!(config.refresh, Duration::from_secs(600));
     let Method::Approle { secret_id, remove: false, wrapped_at: Some(_), .. } = &config.auth.method else {
         panic!("{:?}", config.auth)
@@ -106,6 +108,7 @@ fn a_file_with_everything() {
         inherited: Inherited::default(),
     };
     assert_eq!(first.on_change, [exec(&["reload", "it"], 10)]);
+    assert_eq!(second.owner, Some(("7".to_owned(), "8".to_owned())));
     assert_eq!(second.on_change, [exec(&["pkill", "-HUP", "app"], 60)]);
     assert_eq!(config.proxy.use_token, UseToken::Always);
     assert_eq!(config.listeners[2].address, Address::Unix(PathBuf::from("/agent.sock"), "0660".to_owned()));
