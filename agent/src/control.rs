@@ -104,7 +104,10 @@ async fn obey(stream: &mut UnixStream, orders: &mpsc::Sender<Order>) -> Result<S
 /// Tells the agent whose status is in `dir` to replace the credentials of `item`, or all; what it did.
 pub async fn rotate(dir: &Path, item: Option<&str>) -> Result<String, Failure> {
     if dir.as_os_str().is_empty() {
-        return Err(Failure::new(Class::Config, "rotate: there is no agent to find: set status_dir in the configuration"));
+        return Err(Failure::new(
+            Class::Config,
+            "rotate: there is no agent to find: set status_dir in the configuration",
+        ));
     }
     let path = dir.join(SOCKET);
     let failed = |reason: String| Failure::new(Class::Away, format!("rotate: {}: {reason}", path.display()));

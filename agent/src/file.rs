@@ -5,11 +5,11 @@
 //! warning that names the line.
 
 mod auth;
-mod listener;
-mod template;
 #[cfg(test)]
 #[allow(clippy::panic, clippy::unwrap_used, reason = "tests say what they expect")]
 mod keys;
+mod listener;
+mod template;
 #[cfg(test)]
 #[allow(clippy::panic, reason = "tests say what they expect")]
 mod tests;
@@ -141,7 +141,8 @@ impl Reading {
         for (_, telemetry) in top.blocks("telemetry", 0)? {
             // Metrics are always there in Prometheus' form; other ways out of the process are not.
             telemetry.ignore(&["prometheus_retention_time", "disable_hostname", "usage_gauge_period"]);
-            let others = ["statsd_address", "statsite_address", "dogstatsd_addr", "dogstatsd_tags", "circonus_api_token"];
+            let others =
+                ["statsd_address", "statsite_address", "dogstatsd_addr", "dogstatsd_tags", "circonus_api_token"];
             telemetry.not_yet(&others, &mut self.warnings);
             telemetry.finish(&mut self.warnings);
         }

@@ -24,7 +24,8 @@ async fn scrape(address: SocketAddr, path: &str) -> (String, BTreeMap<String, f6
     let mut text = String::new();
     stream.read_to_string(&mut text).await.unwrap();
     let lines = text.lines().filter(|line| line.starts_with("holdfast_agent_"));
-    let figures = lines.filter_map(|line| line.rsplit_once(' ')).map(|(name, value)| (name.to_owned(), value.parse().unwrap()));
+    let figures =
+        lines.filter_map(|line| line.rsplit_once(' ')).map(|(name, value)| (name.to_owned(), value.parse().unwrap()));
     let figures = figures.collect();
     (text, figures)
 }
@@ -74,7 +75,9 @@ async fn figures_of_each_item_follow_what_happens_to_it_and_hold_no_secret() {
     let left = figures[&of("item_expiry_timestamp_seconds", "db")] - f64::from(u32::try_from(now).unwrap());
     assert!((4.0..=8.0).contains(&left), "{left}");
     assert!(!figures.contains_key(&of("item_expiry_timestamp_seconds", "app")), "it has no lease");
-    assert!(figures[&by("requests", "db", "ok")] >= 1.0 && figures["holdfast_agent_logins_total{result=\"ok\"}"] == 1.0);
+    assert!(
+        figures[&by("requests", "db", "ok")] >= 1.0 && figures["holdfast_agent_logins_total{result=\"ok\"}"] == 1.0
+    );
     assert_eq!(figures[&format!("holdfast_agent_item_changes_total{{item=\"db\"}}")], 1.0);
     assert!(!text.contains("p1") && !text.contains("hvs.") && !text.contains("one"), "{text}");
 

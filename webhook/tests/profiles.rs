@@ -7,8 +7,9 @@ use holdfast_webhook::{
 use serde_json::{Value, json};
 
 use crate::{
+    located,
     reviews::{Stub, review, rules},
-    located, settings,
+    settings,
 };
 
 const DOCUMENT: &str = r#"{

@@ -243,6 +243,9 @@ fn what_our_own_annotations_must_not_say_has_no_effect_and_is_named() {
     ] {
         let (spec, warnings) = outcome(Some((key, value)));
         assert_eq!(spec, base, "{key}");
-        assert!(warnings.len() == 1 && warnings[0].starts_with(&format!("holdfast.dev/{key}: refused: ")), "{warnings:?}");
+        assert!(
+            warnings.len() == 1 && warnings[0].starts_with(&format!("holdfast.dev/{key}: refused: ")),
+            "{warnings:?}"
+        );
     }
 }

@@ -182,7 +182,8 @@ mod tests {
 
     #[test]
     fn pem_texts_are_found_under_many_names() {
-        let [key, certificate, chain] = pem(&fields(&json!({"tls.key": " K", "cert": "C\n", "ca": ["A", "B"]}))).unwrap();
+        let [key, certificate, chain] =
+            pem(&fields(&json!({"tls.key": " K", "cert": "C\n", "ca": ["A", "B"]}))).unwrap();
         assert_eq!((key.as_str(), certificate.as_str(), chain.as_str()), ("K\n", "C\n", "A\nB\n"));
         let error = pem(&fields(&json!({"tls.crt": "C"}))).unwrap_err();
         assert_eq!(error, "no private key: none of the keys private_key, tls.key, key, key.pem is there");

@@ -17,7 +17,9 @@ pub(super) fn check(pod: &Value, plan: &Plan, findings: &mut Findings) -> Result
     if choices.is_once() {
         let asked = [("proxy", choices.proxy == Some(true)), ("metrics-port", choices.metrics_port.is_some())];
         for (key, _) in asked.into_iter().filter(|(_, asked)| *asked) {
-            findings.notes.push(format!("{}: has no effect: after the first render there is no agent", said(plan, key)));
+            findings
+                .notes
+                .push(format!("{}: has no effect: after the first render there is no agent", said(plan, key)));
         }
         return Ok(None);
     }
