@@ -2,9 +2,10 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs, reason = "tests say what they expect")]
 
+mod ends;
 mod life;
 mod program;
 mod proxy;
-mod server;
 mod scraped;
+mod server;
 mod told;

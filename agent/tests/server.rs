@@ -36,6 +36,8 @@ pub struct World {
     pub minted: usize,
     /// Renewals that were asked for.
     pub renewals: usize,
+    /// Leases that were revoked.
+    pub revoked: Vec<String>,
     /// Logins.
     pub logins: usize,
     /// Logins are nobody's pod.
@@ -171,6 +173,10 @@ impl World {
             let granted = ttl.min(most.saturating_sub(*used).max(1));
             *used += granted;
             return (200, json!({ "data": null, "lease_id": id, "lease_duration": granted, "renewable": true }));
+        }
+        if path == "sys/leases/revoke" {
+            self.revoked.push(body["lease_id"].as_str().unwrap().to_owned());
+            return (200, json!({ "data": null }));
         }
         if self.denied.contains(path) {
             return (403, json!({ "errors": ["permission denied"] }));
