@@ -7,7 +7,7 @@ mod text;
 use std::collections::BTreeMap;
 
 use holdfast_secret::SecretBytes;
-use holdfast_template::{Kind, Lookup, Source};
+use holdfast_template::{Kind, Lookup, Source, fields as formats};
 use serde_json::{Map, Value};
 
 pub use self::reading::Reading;
@@ -140,8 +140,11 @@ fn files_of(file: &File, readings: &Readings, group: Option<u32>) -> Result<Vec<
         }
         Content::Json => one(Value::Object(fields.clone()).to_string().into_bytes()),
         Content::Envelope => one(reading.map(Reading::whole).unwrap_or_default().into_bytes()),
-        Content::Env => one(text::env(fields).into_bytes()),
-        Content::Properties => one(text::properties(fields).into_bytes()),
+        Content::Env => {
+            let text = formats::dotenv(fields);
+            one(text.map_err(|reason| fail(Failure::Invalid(format!("{origin}: {reason}"))))?.into_bytes())
+        }
+        Content::Properties => one(formats::properties(fields).into_bytes()),
         Content::Yaml => one(text::yaml(fields).into_bytes()),
         Content::Pem | Content::Tls | Content::Pkcs12 { .. } => {
             let of = |reason: String| fail(Failure::Invalid(format!("{origin}: {reason}")));
@@ -266,7 +269,7 @@ mod tests {
         )]);
         let readings = Readings::from([credential(), (Origin::Path("kv/b".into()), reading(json!({"b": "AAH/"})))]);
         let payload = assemble(&plan, &readings, None).unwrap();
-        assert_eq!(text(&payload, "env"), "PASSWORD=\"p\\$\\\"1\"\nUSERNAME=\"v-1\"\n");
+        assert_eq!(text(&payload, "env"), "PASSWORD='p$\"1'\nUSERNAME='v-1'\n");
         assert_eq!(payload["bin"].bytes.expose(), [0, 1, 255]);
     }
 

@@ -100,6 +100,11 @@ pub fn pem(fields: &Map<String, Value>) -> Result<[String; 3], String> {
     Ok([need(&KEYS, "private key")?, need(&CERTIFICATES, "certificate")?, first(&CHAINS).unwrap_or_default()])
 }
 
+/// The certificate among the fields, if there is one.
+pub fn certificate(fields: &Map<String, Value>) -> Option<&str> {
+    CERTIFICATES.iter().find_map(|name| fields.get(*name)?.as_str())
+}
+
 /// PEM text of a field: a string, or a list of them; ends with a line break.
 fn lines(value: &Value) -> String {
     match value {

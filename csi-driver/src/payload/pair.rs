@@ -2,6 +2,7 @@
 //! what a pod sees always fits together.
 
 use aws_lc_rs::{encoding::AsDer, rsa, signature};
+use holdfast_template::fields;
 use p12_keystore::{Certificate, KeyStore, KeyStoreEntry, PrivateKey, PrivateKeyChain};
 use rustls::{
     crypto::aws_lc_rs::default_provider,
@@ -15,15 +16,6 @@ pub const PASSWORD: &str = "changeit";
 /// Name of the entry in a keystore.
 const ALIAS: &str = "tls";
 
-const KEYS: [&str; 4] = ["private_key", "tls.key", "key", "key.pem"];
-const CERTIFICATES: [&str; 5] = ["certificate", "tls.crt", "cert", "crt", "cert.pem"];
-const CHAINS: [&str; 5] = ["ca_chain", "ca.crt", "ca", "chain", "issuing_ca"];
-
-/// The certificate in the fields of a secret, if there is one.
-pub fn certificate(fields: &Map<String, Value>) -> Option<&str> {
-    CERTIFICATES.iter().find_map(|name| fields.get(*name)?.as_str())
-}
-
 /// PEM texts that belong together.
 pub struct Pair {
     key: String,
@@ -34,17 +26,9 @@ pub struct Pair {
 impl Pair {
     /// Finds key, certificate and chain in the fields of a secret, under the names that PKI engines, Kubernetes' TLS
     /// Secrets and people give them.
-    pub fn of(fields: &Map<String, Value>) -> Result<Self, String> {
-        let first =
-            |names: &[&str]| names.iter().find_map(|name| fields.get(*name).map(pem).filter(|pem| !pem.is_empty()));
-        let need = |names: &[&str], what: &str| {
-            first(names).ok_or_else(|| format!("no {what}: none of the keys {} is there", names.join(", ")))
-        };
-        let pair = Self {
-            key: need(&KEYS, "private key")?,
-            certificate: need(&CERTIFICATES, "certificate")?,
-            chain: first(&CHAINS).unwrap_or_default(),
-        };
+    pub fn of(given: &Map<String, Value>) -> Result<Self, String> {
+        let [key, certificate, chain] = fields::pem(given)?;
+        let pair = Self { key, certificate, chain };
         pair.check()?;
         Ok(pair)
     }
@@ -120,16 +104,6 @@ fn pkcs8(key: &PrivateKeyDer<'static>) -> Result<Vec<u8>, String> {
             Ok(der.as_ref().to_vec())
         }
         _ => Err("the private key has no known form".to_owned()),
-    }
-}
-
-/// PEM text of a field: a string, or a list of them; ends with a line break.
-fn pem(value: &Value) -> String {
-    match value {
-        Value::String(text) if text.trim().is_empty() => String::new(),
-        Value::String(text) => format!("{}\n", text.trim()),
-        Value::Array(list) => list.iter().map(pem).collect(),
-        _ => String::new(),
     }
 }
 

@@ -1,9 +1,8 @@
 //! What the server answered.
 
 use holdfast_client::certificate::{good_until, not_after};
+use holdfast_template::fields::certificate;
 use serde_json::{Map, Value};
-
-use super::pair::certificate;
 
 /// What the server answered for one origin.
 pub struct Reading {
