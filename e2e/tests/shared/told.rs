@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
+use holdfast_client::Client;
 use holdfast_e2e::{
     Release, Shop, postgres,
     shell::{exec, kubectl, kubectl_apply, run},
@@ -31,6 +32,9 @@ metadata:
     holdfast.dev/secret.api: k8s/NAMESPACE/kv/data/orders/api
     holdfast.dev/template.api: '{{ .token }}'
     holdfast.dev/on-change.api: http:8080/-/reload,touch,touch:again
+    holdfast.dev/secret.env: k8s/NAMESPACE/kv/data/orders/api
+    holdfast.dev/format.env: dotenv
+    holdfast.dev/metrics-port: "9464"
     holdfast.dev/quit: "true"
 spec:
   serviceAccountName: orders
@@ -126,8 +130,12 @@ spec:
           - {name: token, projected: {sources: [{serviceAccountToken: {audience: holdfast, path: token}}]}}
 "#;
 
+/// Means something to a shell, wherever it may.
+const HOSTILE: &str = "it's $(touch /tmp/run) `touch /tmp/run` \"$HOME\" \\ two\nlines";
+
 /// A request to the application's own port, made again until it is answered well; files that get younger; an application
-/// that ends its agent, which is a sidecar and comes back with all that the pod had.
+/// that ends its agent, which is a sidecar and comes back with all that the pod had. A shell that reads variables from a file;
+/// a scrape; an order for another credential.
 #[tokio::test]
 async fn an_application_is_told_by_requests_and_files() -> Result<()> {
     let release = release().await?;
@@ -157,6 +165,9 @@ async fn an_application_is_told_by_requests_and_files() -> Result<()> {
     touched(ns, Some(&first)).await?;
     let now = postgres::minted(ns).await?;
     ensure!(now == users, "{users:?} became {now:?}");
+    sourced(&shop, &admin).await?;
+    scraped(ns).await?;
+    replaced(&shop, &users).await?;
     ensure!(shop.restarts("listens").await? == 1, "nothing but the agent ended, once");
     kubectl(&format!("delete pod -n {ns} listens --timeout=60s")).await?;
     eventually("the user is gone", || async { Ok(postgres::minted(ns).await?.is_empty().then_some(())) }).await?;
@@ -191,6 +202,47 @@ async fn touched(ns: &str, before: Option<&[String]>) -> Result<Vec<String>> {
         Ok((times.len() == 2 && other).then_some(times))
     })
     .await
+}
+
+/// A shell reads a hostile value from the file as it is.
+async fn sourced(shop: &Shop, admin: &Client) -> Result<()> {
+    shop.set_token(admin, HOSTILE).await?;
+    let line = r#"set -a; . /s/env; exec printenv TOKEN"#;
+    eventually("a shell reads the value", || async {
+        let read = exec(&shop.namespace, "listens", "app", line).await?;
+        Ok((read.trim_end_matches('\n') == HOSTILE).then_some(()))
+    })
+    .await?;
+    let ran = exec(&shop.namespace, "listens", "app", "ls /tmp").await?;
+    ensure!(!ran.lines().any(|name| name == "run"), "a value was run: {ran}");
+    Ok(())
+}
+
+/// The agent's figures of each item, from outside the pod.
+async fn scraped(ns: &str) -> Result<()> {
+    let text = kubectl(&format!("get --raw /api/v1/namespaces/{ns}/pods/listens:9464/proxy/metrics")).await?;
+    for item in ["user", "api", "env"] {
+        let line = format!("holdfast_agent_item_state{{item=\"{item}\"}} 0");
+        ensure!(text.contains(&line), "no {line} in {text}");
+    }
+    Ok(())
+}
+
+/// The pod gets another user when it is told to, and loses the one that it had; the application itself may not tell.
+async fn replaced(shop: &Shop, users: &[String]) -> Result<()> {
+    let ns = &shop.namespace;
+    let said = kubectl(&format!("exec -n {ns} listens -c holdfast-agent -- /holdfast-agent rotate user")).await?;
+    ensure!(said.trim() == "replaced: user", "{said}");
+    let user = shop.file("listens", "/s/user").await?;
+    ensure!(!users.contains(&user), "{user} is still there");
+    eventually("the user before is gone", || async {
+        Ok((postgres::minted(ns).await? == [user.clone()]).then_some(()))
+    })
+    .await?;
+    let order = r#"perl -MIO::Socket::UNIX -e 'my $s = IO::Socket::UNIX->new("/s/.holdfast/agent.sock") or exit print "no way in"; shutdown($s, 1); print <$s>'"#;
+    let refused = exec(ns, "listens", "app", &format!("{order} || true")).await?;
+    ensure!(refused.contains("only from the container of the agent") || refused == "no way in", "{refused}");
+    Ok(())
 }
 
 /// The application asks the agent to end: what the agent says.
