@@ -17,10 +17,13 @@ use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use parking_lot::Mutex;
 use prometheus_client::registry::Registry;
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, sync::Semaphore};
 use tracing::{debug, info};
 
 use crate::Shutdown;
+
+/// Connections at a time: probes and a few scrapes. Whoever reaches the port could otherwise fill the memory.
+const MOST: usize = 64;
 
 /// Readiness and metrics of one process.
 #[derive(Clone, Default)]
@@ -65,16 +68,26 @@ impl Admin {
         let listener = TcpListener::bind(address).await?;
         let address = listener.local_addr()?;
         info!(%address, "serving health and metrics");
+        let places = Arc::new(Semaphore::new(MOST));
         loop {
             let stream = tokio::select! {
                 accepted = listener.accept() => match accepted {
                     Ok((stream, _)) => stream,
-                    Err(error) => { debug!(%error, "accept failed"); continue }
+                    Err(error) => {
+                        debug!(%error, "accept failed");
+                        tokio::time::sleep(Duration::from_millis(50)).await;
+                        continue;
+                    }
                 },
                 () = shutdown.cancelled() => return Ok(()),
             };
+            let Ok(place) = places.clone().try_acquire_owned() else {
+                debug!("too many connections: one more is closed");
+                continue;
+            };
             let admin = self.clone();
             tokio::spawn(async move {
+                let _place = place;
                 let service = service_fn(move |request| {
                     let answer = admin.answer(&request);
                     async move { Ok::<_, Infallible>(answer) }
