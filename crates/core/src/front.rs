@@ -54,6 +54,9 @@ const KEY: &str = "front";
 /// What is known may be this old.
 const FRESH: Duration = Duration::from_secs(1);
 
+/// Longest wait for newer ones: a request that finds the store away has its own wait before it.
+const PATIENCE: Duration = Duration::from_millis(500);
+
 impl Front {
     /// Reads the settings.
     pub async fn load(view: View, clock: Arc<dyn Clock>) -> Result<Self, StoreError> {
@@ -79,8 +82,14 @@ impl Front {
             }
             stale
         };
-        if stale && let Err(error) = self.read().await {
-            tracing::debug!(%error, "the settings of the front cannot be read; the old ones hold");
+        if stale {
+            match tokio::time::timeout(PATIENCE, self.read()).await {
+                Ok(Ok(_)) => {}
+                Ok(Err(error)) => {
+                    tracing::debug!(%error, "the settings of the front cannot be read; the old ones hold")
+                }
+                Err(_) => tracing::debug!("the settings of the front are not read in time; the old ones hold"),
+            }
         }
         self.known()
     }
