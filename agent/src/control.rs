@@ -74,10 +74,10 @@ fn open(dir: &Path) -> io::Result<UnixListener> {
 async fn converse(mut stream: UnixStream, orders: mpsc::Sender<Order>) {
     // The application may be of the same user and see the same folder: its processes have no number here.
     let inside = stream.peer_cred().is_ok_and(|peer| peer.pid().is_some_and(|pid| pid > 0));
-    let outcome = if inside {
-        obey(&mut stream, &orders).await
-    } else {
-        Err(Failure::new(Class::Denied, "rotate: only from the container of the agent"))
+    let outcome = match hear(&mut stream).await {
+        Ok(_) if !inside => Err(Failure::new(Class::Denied, "rotate: only from the container of the agent")),
+        Ok(item) => obey(item, &orders).await,
+        Err(failure) => Err(failure),
     };
     let text = match outcome {
         Ok(text) => format!("0 {text}"),
@@ -88,15 +88,18 @@ async fn converse(mut stream: UnixStream, orders: mpsc::Sender<Order>) {
     }
 }
 
-async fn obey(stream: &mut UnixStream, orders: &mpsc::Sender<Order>) -> Result<String, Failure> {
-    let away = |reason: &str| Failure::new(Class::Away, format!("rotate: {reason}"));
+/// The item that is meant; none is all. All of it is read also for who is not obeyed: he would not hear the answer otherwise.
+async fn hear(stream: &mut UnixStream) -> Result<Option<String>, Failure> {
     let mut text = String::new();
     match timeout(HEARING, stream.take(MAX).read_to_string(&mut text)).await {
-        Ok(Ok(_)) => {}
-        _ => return Err(away("no order was said")),
+        Ok(Ok(_)) => Ok(Some(text).filter(|item| !item.is_empty())),
+        _ => Err(Failure::new(Class::Away, "rotate: no order was said")),
     }
+}
+
+async fn obey(item: Option<String>, orders: &mpsc::Sender<Order>) -> Result<String, Failure> {
+    let away = |reason: &str| Failure::new(Class::Away, format!("rotate: {reason}"));
     let (answer, outcome) = oneshot::channel();
-    let item = Some(text).filter(|item| !item.is_empty());
     orders.send(Order { item, answer }).await.map_err(|_| away("the agent ends"))?;
     outcome.await.map_err(|_| away("the agent ends"))?
 }

@@ -292,4 +292,7 @@ async fn a_certificate_and_its_key_change_in_one_step_and_never_without_each_oth
     set(&json!({ "certificate": one["certificate"], "private_key": two["private_key"] }));
     let failure = pod.once(&both("new/")).await.unwrap_err();
     assert!(failure.class == Class::Template && !pod.file("new").exists(), "{}", failure.text);
+    // The key of one and the certificate of somebody else.
+    pod.once(&[item("sso/idp.crt", "certificate"), item("sso/sp.key", "private_key")]).await.unwrap();
+    assert_eq!(pod.text("sso/sp.key"), two["private_key"]);
 }

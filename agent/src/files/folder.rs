@@ -9,9 +9,11 @@
 
 use std::{
     fs, io,
-    os::unix::fs::{PermissionsExt, symlink},
+    os::unix::fs::{MetadataExt, chown, symlink},
     path::{Path, PathBuf},
 };
+
+use tracing::debug;
 
 use super::{Change, beside, holds, keep_backup, remove_if_there, write};
 
@@ -19,6 +21,8 @@ const DATA: &str = "..data";
 const DATA_NEW: &str = "..data_new";
 /// Anybody may make files in such a folder, and the kernel does not let others follow links there.
 const SHARED: u32 = 0o1002;
+/// What is made in such a folder has its group.
+const PASSES_GROUP: u32 = 0o2000;
 
 /// A folder, and all that is to be in it.
 #[derive(Debug)]
@@ -30,9 +34,10 @@ pub struct Folder {
 }
 
 impl Folder {
-    /// Is there nothing but these files in it, and what begins with a dot?
+    /// Is there nothing but these files in it, and what begins with a dot? May whoever looks into it look into a folder below,
+    /// too?
     pub fn is_owned(&self) -> bool {
-        if fs::metadata(&self.path).is_ok_and(|data| data.permissions().mode() & SHARED == SHARED) {
+        if fs::metadata(&self.path).is_ok_and(|data| data.mode() & SHARED == SHARED || !keeps_readers(&data)) {
             return false;
         }
         let Ok(entries) = fs::read_dir(&self.path) else { return !self.path.exists() };
@@ -60,7 +65,12 @@ impl Folder {
 
     fn fill(&self, new: &Path) -> io::Result<()> {
         fs::create_dir(new)?;
-        fs::set_permissions(new, fs::metadata(&self.path)?.permissions())?;
+        let (folder, made) = (fs::metadata(&self.path)?, fs::metadata(new)?);
+        if (made.uid(), made.gid()) != (folder.uid(), folder.gid()) {
+            // Only root may; for others `is_owned` has seen that it makes no difference.
+            let _ = chown(new, Some(folder.uid()), Some(folder.gid()));
+        }
+        fs::set_permissions(new, folder.permissions())?;
         self.files.iter().try_for_each(|file| write(&new.join(file.path.file_name().unwrap_or_default()), file))
     }
 
@@ -83,8 +93,12 @@ impl Folder {
             symlink(target, &aside)?;
             fs::rename(aside, &file.path)?;
         }
-        // Whoever is just being led into the folder before finds it, until the next look.
-        sweep(&self.path, &[new, &self.path.join(before)])
+        // Whoever is just being led into the folder before finds it, until the next look. What cannot be removed stays: the
+        // new files are there.
+        if let Err(error) = sweep(&self.path, &[new, &self.path.join(before)]) {
+            debug!(%error, folder = %self.path.display(), "earlier files stay");
+        }
+        Ok(())
     }
 
     /// Removes the folder before, when nobody can be on the way into it any more.
@@ -94,6 +108,15 @@ impl Folder {
             Err(_) => Ok(()),
         }
     }
+}
+
+/// Is a folder that we make in this one open to the same group? To root all is possible, and some folders pass their group on.
+fn keeps_readers(folder: &fs::Metadata) -> bool {
+    let (group, others) = (folder.mode() >> 3 & 0o5, folder.mode() & 0o5);
+    rustix::process::geteuid().is_root()
+        || folder.mode() & PASSES_GROUP != 0
+        || folder.gid() == rustix::process::getegid().as_raw()
+        || group & !others == 0
 }
 
 /// Removes what links led through, once none does any more.
@@ -122,7 +145,10 @@ fn sweep(folder: &Path, keep: &[&Path]) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::{
+        os::unix::fs::PermissionsExt,
+        sync::atomic::{AtomicBool, Ordering},
+    };
 
     use holdfast_secret::SecretString;
 

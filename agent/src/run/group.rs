@@ -1,6 +1,9 @@
 //! Items whose files belong together, since they show the same credential: a certificate is not written without its key.
 
-use std::{collections::BTreeMap, path::Path};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
 
 use holdfast_client::certificate::Keys;
 use tracing::debug;
@@ -68,21 +71,22 @@ impl Group {
         self.made.iter().flat_map(|made| &made.files)
     }
 
-    /// Says which folder would have the key of another certificate, counting files that stay as they are.
+    /// Says which files would be the key of another certificate, counting files that stay as they are. Files are a pair whose
+    /// names differ in their ending only: a folder may well have the key of one and the certificate of somebody else.
     pub(super) fn mismatch(&self, items: &[Prepared]) -> Option<String> {
-        let mut folders: BTreeMap<&Path, Keys> = BTreeMap::new();
+        let mut pairs: BTreeMap<PathBuf, Keys> = BTreeMap::new();
         for file in self.files() {
-            folders.entry(folder_of(file)).or_default().add(file.text.expose());
+            pairs.entry(file.path.with_extension("")).or_default().add(file.text.expose());
         }
         for item in self.absent.iter().map(|index| &items[*index].item).filter(|item| item.variable.is_none()) {
-            let keys = item.file.parent().and_then(|folder| folders.get_mut(folder));
+            let keys = pairs.get_mut(&item.file.with_extension(""));
             if let (Some(keys), Ok(text)) = (keys, std::fs::read_to_string(&item.file)) {
                 keys.add(&text);
             }
         }
-        let (folder, _) = folders.iter().find(|(_, keys)| keys.do_not_fit())?;
+        let (pair, _) = pairs.iter().find(|(_, keys)| keys.do_not_fit())?;
         let names: Vec<_> = self.made.iter().map(|made| items[made.index].item.name.as_str()).collect();
-        Some(format!("{}: the private key in {} is not the certificate's", names.join(", "), folder.display()))
+        Some(format!("{}: the private key in {}.* is not the certificate's", names.join(", "), pair.display()))
     }
 
     /// The folders that have a certificate and its key in files of their own, and nothing else.

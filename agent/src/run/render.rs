@@ -8,7 +8,7 @@ use std::{
 
 use holdfast_secret::SecretString;
 use holdfast_template::Call;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use super::{
     Agent,
@@ -66,14 +66,22 @@ impl Agent {
         let groups = self.refuse_mismatches(together(&self.items, made), told)?;
         all &= self.refused.is_empty();
         let Batch { changes, folders, changed } = Batch::of(&self.items, groups);
-        let done = files::swap_with(&changes, &folders);
-        if let Err(error) = done.and_then(|()| changes.iter().try_for_each(|change| folder::leave(folder_of(change)))) {
+        if let Err(error) = files::swap_with(&changes, &folders) {
             let failure = Failure::new(Class::Template, format!("cannot write: {error}"));
             if !told {
                 return Err(failure);
             }
             warn!(reason = %failure, "keeping the old files");
+            for (index, _) in changed {
+                let name = self.items[index].item.name.clone();
+                self.set_state(&name, Some(failure.text.clone()));
+            }
             return Ok(news);
+        }
+        for folder in changes.iter().map(folder_of) {
+            if let Err(error) = folder::leave(folder) {
+                debug!(%error, folder = %folder.display(), "earlier files stay");
+            }
         }
         self.written += u64::from(!changed.is_empty());
         self.after(&changed);
