@@ -32,6 +32,8 @@ use crate::{
 const TICK: Duration = Duration::from_millis(500);
 /// In how many of these rounds once pods are looked for.
 const LOOK: u32 = 10;
+/// Bytes of a file of certificates or keys.
+const MOST_PEM: u64 = 1024 * 1024;
 
 /// The service, and all that it keeps for pods.
 pub struct Provider {
@@ -87,7 +89,11 @@ impl Provider {
             return Ok(self.services.server.clone());
         };
         let bad = |error: holdfast_client::Error| Failure::Invalid(format!("SecretProviderClass: {error}"));
-        let read = |path: &String| holdfast_client::read_pem(path.as_ref()).map_err(bad);
+        let read = |path: &String| {
+            let unfit = |error| Failure::Invalid(format!("SecretProviderClass: {path}: {error}"));
+            modest(path.as_ref()).map_err(unfit)?;
+            holdfast_client::read_pem(path.as_ref()).map_err(bad)
+        };
         let ca_pem = match (&asked.ca_file, &asked.ca_folder) {
             (Some(file), _) => Some(read(file)?),
             (None, Some(folder)) => Some(authorities(folder.as_ref()).map_err(|error| {
@@ -131,6 +137,15 @@ impl Provider {
     }
 }
 
+/// Whoever writes classes names files of this container: a device would never end.
+fn modest(path: &Path) -> io::Result<()> {
+    let found = fs::metadata(path)?;
+    match found.is_file() && found.len() <= MOST_PEM {
+        true => Ok(()),
+        false => Err(io::Error::other(format!("not a file of {MOST_PEM} bytes at most"))),
+    }
+}
+
 /// All files of a folder, in order.
 fn authorities(folder: &Path) -> io::Result<Vec<u8>> {
     let mut files: Vec<_> = fs::read_dir(folder)?.flatten().map(|entry| entry.path()).collect();
@@ -138,6 +153,7 @@ fn authorities(folder: &Path) -> io::Result<Vec<u8>> {
     files.sort();
     let mut pem = Vec::new();
     for file in files {
+        modest(&file)?;
         pem.extend(fs::read(file)?);
         pem.push(b'\n');
     }

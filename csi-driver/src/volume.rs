@@ -253,7 +253,7 @@ fn seconds(at: Timestamp) -> String {
 fn at(wall: Timestamp, boottime: Duration, moment: Duration) -> Timestamp {
     let by = |duration: Duration| i64::try_from(duration.as_millis()).unwrap_or(i64::MAX / 4);
     let millis = wall.as_millisecond() + by(moment) - by(boottime);
-    Timestamp::from_millisecond(millis).unwrap_or(wall)
+    Timestamp::from_millisecond(millis).unwrap_or(Timestamp::MAX)
 }
 
 /// A time that may stand in a file name.
