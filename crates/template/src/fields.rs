@@ -10,8 +10,8 @@ const KEYS: [&str; 4] = ["private_key", "tls.key", "key", "key.pem"];
 const CERTIFICATES: [&str; 5] = ["certificate", "tls.crt", "cert", "crt", "cert.pem"];
 const CHAINS: [&str; 5] = ["ca_chain", "ca.crt", "ca", "chain", "issuing_ca"];
 
-/// `NAME='value'` lines, sorted by key, that a POSIX shell sources without running or expanding anything, and that readers
-/// of `.env` files read. Values may have several lines.
+/// `NAME='value'` lines, sorted by key, that a POSIX shell sources without running or expanding anything; values may have
+/// several lines. Other readers of `.env` files agree about values without line breaks, quotes, `$` and backslashes.
 ///
 /// # Errors
 /// Two keys that are the same variable, and a zero byte, which no variable can hold.

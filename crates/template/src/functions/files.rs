@@ -10,7 +10,7 @@ pub(crate) const ROWS: &[Function] = &[
         "dotenv",
         (1, 1),
         "MAP",
-        "`NAME='value'` lines that a shell sources and readers of .env files read; nothing in a value is expanded or run",
+        "`NAME='value'` lines that a shell sources; it expands and runs nothing in a value",
         |args, _| fields::dotenv(&object(args)?).map(Value::text),
     ),
     row("pem", (1, 1), "MAP", "private key, certificate and chain of a secret, one after the other", |args, _| {
