@@ -71,7 +71,10 @@ impl Content {
     pub async fn complete(&mut self, tools: &Tools) -> Result<Payload, Failure> {
         for _ in 0..MAX_ROUNDS {
             let missing = match assemble(&self.plan, &self.readings, self.group) {
-                Ok(payload) => return Ok(payload),
+                Ok(payload) => {
+                    self.forget_unused();
+                    return Ok(payload);
+                }
                 Err(Incomplete::Failed(failure)) => return Err(failure),
                 Err(Incomplete::Missing(missing)) => missing,
             };
@@ -82,6 +85,19 @@ impl Content {
             }
         }
         Err(Failure::Invalid(format!("a template still asks for more paths after {MAX_ROUNDS} rounds")))
+    }
+
+    /// Forgets what templates asked for with arguments that they do not use any more: it would be made again and again, for
+    /// nobody.
+    fn forget_unused(&mut self) {
+        let called = self.sources.iter().filter(|source| source.lease.is_none()).map(|source| source.origin.clone());
+        for origin in called.filter(|origin| matches!(origin, Origin::Call(_))).collect::<Vec<_>>() {
+            let Some(reading) = self.readings.remove(&origin) else { continue };
+            match assemble(&self.plan, &self.readings, self.group) {
+                Ok(_) => self.sources.retain(|source| source.origin != origin),
+                Err(_) => drop(self.readings.insert(origin, reading)),
+            }
+        }
     }
 
     async fn open(&mut self, tools: &Tools, origin: Origin) -> Result<(), Failure> {

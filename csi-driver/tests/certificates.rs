@@ -127,3 +127,17 @@ async fn what_a_write_made_is_made_again_at_two_thirds() {
     assert!(first.starts_with("b-"), "{first}");
     node.until("another", || node.read("u-2", "b.crt") != first).await;
 }
+
+#[tokio::test]
+async fn what_a_template_does_not_ask_for_any_more_is_not_made_again() {
+    let node = Node::start().await;
+    node.server.with(|world| world.good_for = Some(3));
+    set(&node, &json!({"name": "c"}));
+    let template = r#"- {template: '{{ with secret "kv/data/tls" }}{{ $name := .Data.data.name }}{{ with pkiCert "pki/issue/x" (print "common_name=" $name) }}{{ .Cert }}{{ end }}{{ end }}', file: x.crt}"#;
+    node.publish("u-1", &[("items", template)]).await.unwrap();
+    assert!(node.read("u-1", "x.crt").starts_with("c-"));
+    set(&node, &json!({"name": "d"}));
+    node.until("another name", || node.read("u-1", "x.crt").starts_with("d-")).await;
+    let items = || node.status("u-1")["items"].as_object().unwrap().len();
+    node.until("the secret and one certificate", || items() == 2).await;
+}
