@@ -60,31 +60,6 @@ path "probe/data/old" { capabilities = ["update", "read"] }"#;
 }
 
 #[tokio::test]
-async fn an_engine_looks_what_is_there_only_for_who_wants_to_know() {
-    let bench = Bench::open().await;
-    bench.write("sys/mounts/probe", json!({"type": "probe"})).await;
-    let asked = async |token: &str| match bench.answer(token, Verb::Write, "probe/data/unknown", json!({"a": 1})).await
-    {
-        Answer::Error(Error::Logical(Logical::Unavailable(_))) => true,
-        Answer::Error(Error::Logical(Logical::Denied(_))) | Answer::Empty => false,
-        other => panic!("{other:?}"),
-    };
-    let mut tokens = Vec::new();
-    for (name, capabilities) in [("both", r#""create", "update""#), ("neither", r#""read""#), ("one", r#""create""#)] {
-        let text = format!(r#"path "probe/data/*" {{ capabilities = [{capabilities}] }}"#);
-        bench.write(&format!("sys/policies/acl/{name}"), json!({ "policy": text })).await;
-        tokens.push(bench.token(json!({"policies": [name]})).await);
-    }
-    let [both, neither, one] = &tokens[..] else { panic!() };
-    assert!(!asked(&bench.root).await && !asked(both).await && !asked(neither).await);
-    assert!(asked(one).await, "a policy tells create from update");
-    let folder = tempfile::tempdir().unwrap();
-    let options = json!({"file_path": folder.path().join("audit.log").to_str().unwrap(), "sync": "none"});
-    bench.write("sys/audit/file", json!({"type": "file", "options": options})).await;
-    assert!(asked(&bench.root).await, "so does the audit log");
-}
-
-#[tokio::test]
 async fn who_is_nobody_learns_nothing() {
     let bench = Bench::open().await;
     let status = async |token: &str, path: &str| match bench.answer(token, Verb::Read, path, json!({})).await {

@@ -71,8 +71,7 @@ pub trait Backend: Send + Sync + 'static {
     /// Serves a request that matched a row of the table. `request.route` says which.
     async fn handle(&self, request: Request) -> Result<Response, Error>;
 
-    /// Is there something at the path? Tells create from update; `None`: every write is an update. It is asked only where a
-    /// policy or an audit device makes a difference: a handler does the same for both.
+    /// Is there something at the path? Tells create from update; `None`: every write is an update.
     async fn exists(&self, _request: &Request) -> Result<Option<bool>, Error> {
         Ok(None)
     }

@@ -141,10 +141,8 @@ impl Backend for Database {
             ("rotate-root", _) => Ok(self.rotate_root(&name).await?.tell(event("root-rotate"))),
             ("role", Operation::Read) => self.read_role(&name).await,
             ("role", Operation::Delete) => Ok(self.delete_role(&name).await?.tell(event("role-delete"))),
-            ("role", _) => {
-                let new = self.write_role(&name, fields).await?;
-                Ok(Response::empty().tell(event(if new { "role-create" } else { "role-update" })))
-            }
+            ("role", Operation::Create) => Ok(self.write_role(&name, fields).await?.tell(event("role-create"))),
+            ("role", _) => Ok(self.write_role(&name, fields).await?.tell(event("role-update"))),
             ("creds", _) => Ok(self.issue(&name, &request).await?.tell(event("creds-create").unmodified())),
             _ => Err(Error::UnsupportedOperation),
         }

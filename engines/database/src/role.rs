@@ -94,13 +94,11 @@ impl Database {
         Ok(Response::empty())
     }
 
-    pub async fn write_role(&self, name: &str, fields: &Fields) -> Result<bool, Error> {
-        let stored = self.role(name).await?;
-        let new = stored.is_none();
-        let mut role = stored.unwrap_or_default();
+    pub async fn write_role(&self, name: &str, fields: &Fields) -> Result<Response, Error> {
+        let mut role = self.role(name).await?.unwrap_or_default();
         role.set(fields)?;
         self.services.view.put_json(&format!("role/{name}"), &role).await?;
-        Ok(new)
+        Ok(Response::empty())
     }
 
     /// TTL limits of the role that a lease came from, as they are now.

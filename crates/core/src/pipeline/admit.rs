@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, net::IpAddr, sync::Arc, time::Instant};
 
 use holdfast_logical::{Auth, Backend, Caller, Fields, Namespace, Operation, Request, Row, StoreError, table};
-use holdfast_policy::{Decision, PolicySet};
+use holdfast_policy::Decision;
 use holdfast_secret::SecretString;
 
 use super::{
@@ -119,18 +119,9 @@ pub async fn admit(
         }
         _ => None,
     };
-    let route = found.as_ref().zip(resolved.as_ref()).map(|((handler, row, _), (_, rest))| Route {
-        row,
-        engine: matches!(handler, Handler::Engine(_)),
-        rest,
-    });
     let (request, malformed) = match request {
         Some((mut request, malformed)) => {
-            let indifferent = open.audit.is_idle()
-                && holder.as_ref().is_some_and(|holder| says_the_same(&holder.policies, parsed, route));
-            if malformed.is_none() && !indifferent {
-                request.operation = told_apart(request.operation, &found, &request).await?;
-            }
+            request.operation = told_apart(request.operation, &found, &request, malformed.is_some()).await?;
             trail.operation = request.operation;
             (Some(request), malformed)
         }
@@ -139,6 +130,11 @@ pub async fn admit(
 
     let (mut sudo, mut page) = (false, None);
     if let Some(holder) = &holder {
+        let route = found.as_ref().zip(resolved.as_ref()).map(|((handler, row, _), (_, rest))| Route {
+            row,
+            engine: matches!(handler, Handler::Engine(_)),
+            rest,
+        });
         let decision = decide(&holder.policies, parsed, trail.operation, route);
         let allowed = decision.allowed && (needed != Auth::Sudo || decision.sudo);
         (sudo, page) = (decision.sudo, decision.page);
@@ -268,20 +264,15 @@ fn request(
     (request, malformed)
 }
 
-/// Do the policies say the same of a write whether there is something at the path or not? Then, and if no audit device wants
-/// to know, the engine need not look.
-fn says_the_same(policies: &PolicySet, parsed: &Parsed, route: Option<Route<'_>>) -> bool {
-    let said = |operation| {
-        let decision = decide(policies, parsed, operation, route);
-        (decision.allowed, decision.sudo, decision.page)
-    };
-    parsed.operation == Operation::Update && said(Operation::Create) == said(Operation::Update)
-}
-
 /// Create, where the engine tells that there is nothing yet; else what was asked.
-async fn told_apart(operation: Operation, found: &Option<Found<'_>>, request: &Request) -> Result<Operation, Error> {
+async fn told_apart(
+    operation: Operation,
+    found: &Option<Found<'_>>,
+    request: &Request,
+    malformed: bool,
+) -> Result<Operation, Error> {
     let Some((Handler::Engine(backend), row, _)) = found else { return Ok(operation) };
-    if operation != Operation::Update || !row.operations.contains(&Operation::Create) {
+    if operation != Operation::Update || malformed || !row.operations.contains(&Operation::Create) {
         return Ok(operation);
     }
     match backend.exists(request).await? {
