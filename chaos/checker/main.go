@@ -30,8 +30,8 @@ func main() {
 	}
 	operations, wrong, undecided := 0, []string{}, []string{}
 	for _, key := range sorted(histories) {
-		history := histories[key]
-		operations += len(history)
+		history := porcupined(settle(histories[key]))
+		operations += len(histories[key])
 		switch porcupine.CheckOperationsTimeout(model, history, patience) {
 		case porcupine.Illegal:
 			wrong = append(wrong, key)
@@ -43,7 +43,7 @@ func main() {
 	switch {
 	case len(wrong) > 0:
 		fmt.Printf("not linearizable: %v\n", wrong)
-		show(histories[wrong[0]])
+		show(porcupined(settle(histories[wrong[0]])))
 		os.Exit(1)
 	case len(undecided) > 0:
 		fmt.Printf("not decided within %v: %v\n", patience, undecided)
@@ -52,14 +52,14 @@ func main() {
 	fmt.Println("linearizable")
 }
 
-// read gives the operations by key. What may still take effect returns after everything else.
-func read(path string) (map[string][]porcupine.Operation, error) {
+// read gives the operations by key.
+func read(path string) (map[string][]operation, error) {
 	file, err := os.Open(path)
 	if err != nil {
 		return nil, err
 	}
 	defer file.Close()
-	histories := map[string][]porcupine.Operation{}
+	histories := map[string][]operation{}
 	lines := bufio.NewScanner(file)
 	lines.Buffer(nil, 1<<20)
 	for lines.Scan() {
@@ -67,18 +67,25 @@ func read(path string) (map[string][]porcupine.Operation, error) {
 		if err := json.Unmarshal(lines.Bytes(), &op); err != nil {
 			return nil, fmt.Errorf("%s: %w", path, err)
 		}
-		back := op.Return
-		if back < 0 {
-			back = 1 << 62
-		}
-		histories[op.Key] = append(histories[op.Key], porcupine.Operation{
-			ClientId: op.Client, Input: op, Output: op, Call: op.Call, Return: back,
-		})
+		histories[op.Key] = append(histories[op.Key], op)
 	}
 	return histories, lines.Err()
 }
 
-func sorted(histories map[string][]porcupine.Operation) []string {
+// porcupined is the history as the library takes it. What may still take effect returns after everything else.
+func porcupined(history []operation) []porcupine.Operation {
+	var operations []porcupine.Operation
+	for _, op := range history {
+		back := op.Return
+		if back < 0 {
+			back = 1 << 62
+		}
+		operations = append(operations, porcupine.Operation{ClientId: op.Client, Input: op, Output: op, Call: op.Call, Return: back})
+	}
+	return operations
+}
+
+func sorted(histories map[string][]operation) []string {
 	keys := make([]string, 0, len(histories))
 	for key := range histories {
 		keys = append(keys, key)
