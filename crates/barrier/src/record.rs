@@ -49,7 +49,7 @@ pub struct MemberRecord {
 }
 
 /// The last batch of a lane.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LaneRecord {
     /// Its number; 0 when the lane was made.
     pub seq: u64,
@@ -58,6 +58,9 @@ pub struct LaneRecord {
     /// MACs of the keys that it deletes.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub deletes: Vec<String>,
+    /// Revisions before it that only deleted, in a full store without a record, and were this replica's.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub alone: Vec<Revision>,
     /// Set if there was no batch of this number and never will be: the draw of who cancelled it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cancelled: Option<String>,
@@ -114,7 +117,7 @@ mod tests {
     #[test]
     fn a_record_is_bound_to_its_key() {
         let mac = MacKey::new(&Keyring::generate(&SeededEntropy::new(1), Timestamp::UNIX_EPOCH));
-        let record = LaneRecord { seq: 3, previous: 9, deletes: Vec::new(), cancelled: None };
+        let record = LaneRecord { seq: 3, previous: 9, ..LaneRecord::default() };
         let stored = encode(&mac, b"lane/a", &record);
         assert_eq!(decode(&mac, b"lane/a", &stored), Some(record));
         assert_eq!(decode::<LaneRecord>(&mac, b"lane/b", &stored), None);

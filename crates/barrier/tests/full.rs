@@ -61,6 +61,27 @@ async fn deletes_do_not_fail_for_puts_beside_them() {
     assert!(one.fsck().await.unwrap().is_clean());
 }
 
+/// One that was stopped meanwhile finds a store with room, and deletes that no record of a lane names.
+#[tokio::test]
+async fn who_sees_deletes_of_a_full_store_later_is_told_whose_they_were() {
+    let store = Faulty::new();
+    let roomy = Faulty::over(store.inner.clone());
+    let (one, two) = (open(Arc::new(store.clone()), "one").await, open(Arc::new(roomy), "two").await);
+    put(&one, "k1", "1").await.unwrap();
+    put(&one, "k2", "1").await.unwrap();
+    store.fill(true);
+    delete(&one, "k1").await.unwrap();
+    delete(&one, "k2").await.unwrap();
+    assert!(matches!(two.get("k1").await, Err(StoreError::Corrupt { .. })), "nobody has said yet whose it was");
+    store.fill(false);
+    for path in ["k1", "k2"] {
+        until("it is told", || async { matches!(two.get(path).await, Ok(None)) }).await;
+    }
+    store.fill(true);
+    delete(&one, "never").await.unwrap();
+    assert_eq!((one.integrity_violations(), two.integrity_violations()), (0, 0));
+}
+
 /// Of two that consume the same, one does.
 #[tokio::test]
 async fn deletes_alone_compare_as_others_do() {

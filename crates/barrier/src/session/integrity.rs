@@ -6,12 +6,14 @@
 //! ran is not seen by this, only what moved from its place or does not decrypt.
 //!
 //! A full store takes no put, so no lane record either: then deletes go alone. A revision of these is believed while the store says
-//! that it is full, which is asked before anybody is alarmed; until then the key is quarantined.
+//! that it is full, which is asked, or when who made it says so once there is room; until then the key is quarantined, and nobody
+//! is alarmed for three seconds.
 //!
 //! A lane that goes on further than where it was means that something was missed, one that goes back that an old record was put
 //! back, by hand or with all the rest: in both cases nothing that memory shows is trusted any more.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use bytes::Bytes;
 use holdfast_storage::{Event, KeyValue};
@@ -29,6 +31,8 @@ use crate::view::Revision;
 
 /// Keys remembered at most; beyond them changes are still counted and logged.
 const REMEMBERED: usize = 10_000;
+/// Whoever deleted something in a store that was full has said so this long after it is seen that there is room.
+const SAID_WITHIN: Duration = Duration::from_secs(3);
 
 /// Lanes as last seen, and keys that somebody else changed.
 #[derive(Default)]
@@ -45,14 +49,20 @@ struct State {
     foreign: HashMap<Bytes, Foreign>,
     /// A lane does not go on where it was.
     jumped: bool,
-    /// Keys that were deleted without a lane record: by one of us if the store is full.
-    doubted: Vec<Bytes>,
+    /// What was deleted without a lane record: by one of us if the store was full.
+    doubted: Vec<Doubt>,
+}
+
+struct Doubt {
+    revision: Revision,
+    /// Boottime at which the store was not full, after it was seen.
+    since: Option<Duration>,
 }
 
 #[derive(Clone, Copy)]
 enum Foreign {
     Put(Revision),
-    Deleted,
+    Deleted(Revision),
 }
 
 /// The batch that a revision is, by its lane record.
@@ -78,13 +88,13 @@ impl Integrity {
                 continue;
             }
             match alone {
-                true => state.doubted.push(event.key().clone()),
+                true => state.doubted.push(Doubt { revision, since: None }),
                 false => self.alarm(1),
             }
             if state.foreign.len() < REMEMBERED {
                 let foreign = match event {
                     Event::Put(_) => Foreign::Put(revision),
-                    Event::Delete { .. } => Foreign::Deleted,
+                    Event::Delete { .. } => Foreign::Deleted(revision),
                 };
                 state.foreign.insert(event.key().clone(), foreign);
             }
@@ -97,18 +107,19 @@ impl Integrity {
         !self.state.lock().doubted.is_empty()
     }
 
-    /// The store is full, or it is not: deletes without a lane record were by one of us, or by somebody else.
-    pub fn judge(&self, full: bool) {
+    /// The store is full, so that deletes without a lane record were by one of us; or it is not, and they were by somebody else if
+    /// nobody says otherwise in time.
+    pub fn judge(&self, full: bool, now: Duration) {
         let mut state = self.state.lock();
-        let doubted = std::mem::take(&mut state.doubted);
-        if !full {
-            self.alarm(doubted.len() as u64);
-            return;
+        if full {
+            let doubted = std::mem::take(&mut state.doubted);
+            return state.believe(&doubted.iter().map(|doubt| doubt.revision).collect::<Vec<_>>());
         }
-        for key in doubted {
-            if matches!(state.foreign.get(&key), Some(Foreign::Deleted)) {
-                state.foreign.remove(&key);
-            }
+        let before = state.doubted.len();
+        state.doubted.retain_mut(|doubt| now < *doubt.since.get_or_insert(now) + SAID_WITHIN);
+        let foreign = before - state.doubted.len();
+        if foreign > 0 {
+            self.alarm(foreign as u64);
         }
     }
 
@@ -125,7 +136,7 @@ impl Integrity {
         }
         match (state.foreign.get(key), known) {
             (Some(Foreign::Put(revision)), Known::Present(item)) => item.mod_revision == *revision,
-            (Some(Foreign::Deleted), Known::Absent(_)) => true,
+            (Some(Foreign::Deleted(_)), Known::Absent(_)) => true,
             _ => false,
         }
     }
@@ -161,6 +172,12 @@ impl State {
         }
     }
 
+    /// Deletes of these revisions were by one of us.
+    fn believe(&mut self, revisions: &[Revision]) {
+        self.doubted.retain(|doubt| !revisions.contains(&doubt.revision));
+        self.foreign.retain(|_, foreign| !matches!(foreign, Foreign::Deleted(at) if revisions.contains(at)));
+    }
+
     fn follow(&mut self, keys: &Keys, item: &KeyValue) -> Option<Batch> {
         let record: LaneRecord = record::decode(&keys.mac, &item.key, &item.value)?;
         let last = self.lanes.get(&item.key).copied();
@@ -174,6 +191,9 @@ impl State {
             }
         }
         self.lanes.insert(Bytes::copy_from_slice(&item.key), record.seq);
+        if !record.alone.is_empty() {
+            self.believe(&record.alone);
+        }
         let (member, lane) = layout::lane_parts(&item.key)?;
         let id = BatchId { member, lane, seq: record.seq };
         (record.cancelled.is_none()).then_some(Batch { id, deletes: record.deletes })

@@ -180,7 +180,7 @@ impl Lane {
                 pending.with(then.collect())
             })
             .collect();
-        let record = LaneRecord { seq, previous: revision, deletes, cancelled: None };
+        let record = LaneRecord { seq, previous: revision, deletes, ..LaneRecord::default() };
         let mut then = vec![Op::put(self.key.clone(), record::encode(&keys.mac, &self.key, &record))];
         then.extend(inner);
         Txn {
@@ -239,7 +239,7 @@ impl Lane {
 
     /// Makes the lane's record. A revision of 0 is never compared: a batch that did could be applied after its cancellation.
     async fn make(&mut self, session: &Session, standing: &Standing, keys: &Keys) -> Result<Revision, StoreError> {
-        let record = LaneRecord { seq: self.seq, previous: 0, deletes: Vec::new(), cancelled: None };
+        let record = LaneRecord { seq: self.seq, ..LaneRecord::default() };
         let txn = Txn {
             compares: vec![
                 Compare::new(standing.key.clone(), Condition::ModRevision(standing.revision)),

@@ -95,7 +95,7 @@ async fn enter(
     let mut then = vec![Op::put(key.clone(), record::encode(&keys.mac, &key, record))];
     for number in 0..=RESERVE {
         let key = layout::lane(&id, number);
-        let record = LaneRecord { seq: 0, previous: 0, deletes: Vec::new(), cancelled: None };
+        let record = LaneRecord::default();
         then.push(Op::put(key.clone(), record::encode(&keys.mac, &key, &record)));
     }
     let compares = vec![

@@ -1,6 +1,9 @@
 //! Deletes in a full store. It takes no put, so no record of a lane: what only deletes travels without one, and compares the
 //! record of the *reserve* instead, a lane that no batch overwrites.
 //!
+//! Whoever sees such a delete while the store is full believes it. Who sees it later cannot tell it from somebody else's, so once
+//! there is room the replica that made it says so in the reserve's record.
+//!
 //! Of such a batch whose answer was lost, the reserve is deleted: it cannot be applied any more. Whether it was is not told by the
 //! store, so it is told as unknown. From then on deletes wait for room, too; then the reserve is made again.
 
@@ -9,6 +12,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use holdfast_storage::{Compare, Condition, Error, Op, Txn};
+use parking_lot::Mutex;
 
 use super::{ATTEMPTS, FIRST_PAUSE, LONGEST_PAUSE, answer, refuse};
 use crate::layout;
@@ -20,6 +24,8 @@ use crate::view::{Revision, StoreError};
 
 /// Deletes without a record are believed for so long after the store was full.
 const LATELY: Duration = Duration::from_secs(60);
+/// Revisions that one record says are this replica's: a few kilobytes.
+const SAID_AT_ONCE: usize = 500;
 
 /// Whether the store takes puts, as far as is known.
 #[derive(Default)]
@@ -29,6 +35,8 @@ pub struct Room {
     last: AtomicU64,
     /// The reserve is gone.
     spent: AtomicBool,
+    /// Revisions of deletes without a record, of which others are yet to be told.
+    unsaid: Mutex<Vec<Revision>>,
 }
 
 impl Room {
@@ -101,6 +109,7 @@ impl Session {
                 Ok(reply) if reply.succeeded => {
                     self.confirm(&standing, sent);
                     self.show_conflicts(&reply);
+                    self.room.unsaid.lock().push(reply.revision);
                     answer(batch, reply.revision, &reply.replies);
                     return Vec::new();
                 }
@@ -159,28 +168,48 @@ impl Session {
         }
     }
 
-    /// Finds out about deletes without a record, and makes the reserve again.
+    /// Finds out about deletes without a record; makes the reserve again, and says in it which of them were this replica's.
     pub(in crate::session) async fn mind_room(&self, standing: &Standing) -> Result<(), StoreError> {
         if self.integrity.doubts() {
             let full = self.is_full().await?;
-            self.integrity.judge(full);
+            self.integrity.judge(full, self.clock.boottime());
         }
-        if !self.room.spent.load(Ordering::SeqCst) || (self.room.is_short() && self.is_full().await?) {
+        let unsaid: Vec<Revision> = self.room.unsaid.lock().iter().take(SAID_AT_ONCE).copied().collect();
+        let owed = self.room.spent.load(Ordering::SeqCst) || !unsaid.is_empty();
+        if !owed || (self.room.is_short() && self.is_full().await?) {
             return Ok(());
         }
-        let (keys, key) = (self.keys.load_full(), layout::lane(&standing.id, RESERVE));
-        let record = LaneRecord { seq: 0, previous: 0, deletes: Vec::new(), cancelled: None };
-        let txn = Txn {
-            compares: vec![standing.fence(), Compare::new(key.clone(), Condition::Absent)],
-            then: vec![Op::put(key.clone(), record::encode(&keys.mac, &key, &record))],
-            otherwise: vec![Op::get(key)],
-        };
-        // Before it is sent: what is spent from now on is not what is made here.
+        // Before the look: what is spent from now on is not what is found or made here.
         self.room.spent.store(false, Ordering::SeqCst);
-        let sent = self.storage.txn(txn).await;
-        if !sent.as_ref().is_ok_and(|reply| reply.succeeded || Standing::found(&reply.replies).is_some()) {
-            self.room.spent.store(true, Ordering::SeqCst);
+        let written = self.write_reserve(standing, &unsaid).await;
+        match written {
+            Ok(true) => self.room.unsaid.lock().retain(|revision| !unsaid.contains(revision)),
+            Ok(false) | Err(_) => self.room.spent.store(true, Ordering::SeqCst),
         }
-        sent.map(|_| ()).map_err(StoreError::from)
+        written.map(|_| ()).map_err(StoreError::from)
+    }
+
+    /// Makes the reserve if it is gone, or writes it anew if there is something to say. A batch that compares the one before
+    /// is not applied then, and compares this one.
+    async fn write_reserve(&self, standing: &Standing, alone: &[Revision]) -> Result<bool, Error> {
+        let (keys, key) = (self.keys.load_full(), layout::lane(&standing.id, RESERVE));
+        let found = self.storage.get(&key).await?.0;
+        if found.is_some() && alone.is_empty() {
+            return Ok(true);
+        }
+        let before = found.as_ref().and_then(|item| record::decode::<LaneRecord>(&keys.mac, &key, &item.value));
+        let record = LaneRecord {
+            seq: before.map_or(0, |record| record.seq + 1),
+            previous: found.as_ref().map_or(0, |item| item.mod_revision),
+            alone: alone.to_vec(),
+            ..LaneRecord::default()
+        };
+        let as_found = found.map_or(Condition::Absent, |item| Condition::ModRevision(item.mod_revision));
+        let txn = Txn {
+            compares: vec![standing.fence(), Compare::new(key.clone(), as_found)],
+            then: vec![Op::put(key.clone(), record::encode(&keys.mac, &key, &record))],
+            otherwise: Vec::new(),
+        };
+        Ok(self.storage.txn(txn).await?.succeeded)
     }
 }

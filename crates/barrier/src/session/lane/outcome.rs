@@ -44,12 +44,8 @@ impl Lane {
                     Err(_) => continue,
                 }
             }
-            let record = LaneRecord {
-                seq: self.seq + 1,
-                previous: revision,
-                deletes: Vec::new(),
-                cancelled: Some(nonce.clone()),
-            };
+            let cancelled = Some(nonce.clone());
+            let record = LaneRecord { seq: self.seq + 1, previous: revision, cancelled, ..LaneRecord::default() };
             // A full store takes no put, but a delete ends the batch as well.
             let overwrite = match full {
                 false => Op::put(self.key.clone(), record::encode(&keys.mac, &self.key, &record)),
