@@ -6,6 +6,7 @@ use std::time::Duration;
 use holdfast_barrier::StoreError;
 use holdfast_storage::{Op, Storage, Txn};
 
+use crate::hub::until_all_cached;
 use crate::support::{Fault, Faulty, create, open, put, read, until};
 
 #[tokio::test]
@@ -61,6 +62,8 @@ async fn a_batch_that_arrives_late_is_not_applied_any_more() {
 async fn a_refused_batch_that_arrives_late_is_not_applied() {
     let storage = Faulty::new();
     let barrier = open(Arc::new(storage.clone()), "one").await;
+    // What changes in its own record would refuse the late batch, too.
+    until_all_cached(&[&barrier]).await;
     storage.plan(&[Fault::NoSpaceDelayed]);
     assert!(matches!(put(&barrier, "a", "1").await, Err(StoreError::NoSpace)));
     assert_eq!(storage.deliver().await, 1);
