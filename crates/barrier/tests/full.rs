@@ -72,7 +72,6 @@ async fn who_sees_deletes_of_a_full_store_later_is_told_whose_they_were() {
     store.fill(true);
     delete(&one, "k1").await.unwrap();
     delete(&one, "k2").await.unwrap();
-    assert!(matches!(two.get("k1").await, Err(StoreError::Corrupt { .. })), "nobody has said yet whose it was");
     store.fill(false);
     for path in ["k1", "k2"] {
         until("it is told", || async { matches!(two.get(path).await, Ok(None)) }).await;

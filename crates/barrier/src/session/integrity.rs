@@ -7,7 +7,7 @@
 //!
 //! A full store takes no put, so no lane record either: then deletes go alone. A revision of these is believed while the store says
 //! that it is full, which is asked, or when who made it says so once there is room; until then the key is quarantined, and nobody
-//! is alarmed for three seconds.
+//! is alarmed for ten seconds.
 //!
 //! A lane that goes on further than where it was means that something was missed, one that goes back that an old record was put
 //! back, by hand or with all the rest: in both cases nothing that memory shows is trusted any more.
@@ -32,7 +32,7 @@ use crate::view::Revision;
 /// Keys remembered at most; beyond them changes are still counted and logged.
 const REMEMBERED: usize = 10_000;
 /// Whoever deleted something in a store that was full has said so this long after it is seen that there is room.
-const SAID_WITHIN: Duration = Duration::from_secs(3);
+const SAID_WITHIN: Duration = Duration::from_secs(10);
 
 /// Lanes as last seen, and keys that somebody else changed.
 #[derive(Default)]
