@@ -12,7 +12,7 @@
 //! A lane that goes on further than where it was means that something was missed, one that goes back that an old record was put
 //! back, by hand or with all the rest: in both cases nothing that memory shows is trusted any more.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -112,8 +112,8 @@ impl Integrity {
     pub fn judge(&self, full: bool, now: Duration) {
         let mut state = self.state.lock();
         if full {
-            let doubted = std::mem::take(&mut state.doubted);
-            return state.believe(&doubted.iter().map(|doubt| doubt.revision).collect::<Vec<_>>());
+            let revisions = state.doubted.iter().map(|doubt| doubt.revision).collect();
+            return state.believe(&revisions);
         }
         let before = state.doubted.len();
         state.doubted.retain_mut(|doubt| now < *doubt.since.get_or_insert(now) + SAID_WITHIN);
@@ -173,7 +173,7 @@ impl State {
     }
 
     /// Deletes of these revisions were by one of us.
-    fn believe(&mut self, revisions: &[Revision]) {
+    fn believe(&mut self, revisions: &HashSet<Revision>) {
         self.doubted.retain(|doubt| !revisions.contains(&doubt.revision));
         self.foreign.retain(|_, foreign| !matches!(foreign, Foreign::Deleted(at) if revisions.contains(at)));
     }
@@ -192,7 +192,7 @@ impl State {
         }
         self.lanes.insert(Bytes::copy_from_slice(&item.key), record.seq);
         if !record.alone.is_empty() {
-            self.believe(&record.alone);
+            self.believe(&record.alone.iter().copied().collect());
         }
         let (member, lane) = layout::lane_parts(&item.key)?;
         let id = BatchId { member, lane, seq: record.seq };
