@@ -128,17 +128,9 @@ pub struct Replica {
 
 impl Replica {
     pub async fn start(etcd: &Etcd, clock: &Arc<Moved>, name: &str, limits: Limits) -> Self {
-        let read = |name: &str| std::fs::read_to_string(etcd.folder().join(name)).unwrap();
-        let config = || Config {
-            endpoints: vec![etcd.endpoint()],
-            ca_pem: Some(read("ca.crt")),
-            cert_pem: Some(read("client.crt")),
-            key_pem: Some(SecretString::new(read("client.key"))),
-            prefix: "storm/".to_owned(),
-            ..Config::default()
-        };
+        let config = etcd.config("storm/");
         let threads = Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-        let core = threads.spawn(open(config(), clock.clone(), name.to_owned(), limits)).await.unwrap();
+        let core = threads.spawn(open(config, clock.clone(), name.to_owned(), limits)).await.unwrap();
         Self { core, threads: Some(threads) }
     }
 
