@@ -149,6 +149,15 @@ impl Connection {
         }
     }
 
+    /// One range, in a call of its own.
+    pub async fn range(&self, range: pb::RangeRequest) -> Result<pb::RangeResponse, Error> {
+        let call = |mut client: Client| {
+            let range = range.clone();
+            async move { client.kv().range(client.request(range)).await }
+        };
+        self.read(call).await
+    }
+
     /// As [`Connection::read`], but a write that may have been sent is not repeated.
     pub async fn write<F, R, T>(&self, call: F) -> Result<T, Error>
     where

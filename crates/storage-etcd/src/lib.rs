@@ -6,6 +6,7 @@
 mod choice;
 mod config;
 mod connection;
+mod gather;
 mod outcome;
 mod version;
 mod watch;
@@ -21,6 +22,7 @@ mod proto {
     }
 }
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -28,6 +30,7 @@ pub use config::{Config, Credentials};
 use holdfast_storage::{Error, Page, Range, Revision, Storage, Txn, TxnReply, Watch};
 
 use crate::connection::Connection;
+use crate::gather::Gather;
 use crate::proto::etcdserverpb as pb;
 use crate::wire::Wire;
 
@@ -69,7 +72,8 @@ pub enum ConnectError {
 
 /// A store on an etcd cluster, below a prefix of its own.
 pub struct EtcdStorage {
-    connection: Connection,
+    connection: Arc<Connection>,
+    gather: Arc<Gather>,
     wire: Wire,
 }
 
@@ -81,7 +85,7 @@ impl EtcdStorage {
         let connection = Connection::new(config)?;
         connection.authenticate_first().await?;
         version::check(&connection, allow_old).await?;
-        Ok(Self { connection, wire })
+        Ok(Self { connection: Arc::new(connection), gather: Arc::default(), wire })
     }
 
     /// Drops history up to and including this revision, for the whole etcd cluster. In production etcd does it by itself.
@@ -96,25 +100,16 @@ impl EtcdStorage {
 impl Storage for EtcdStorage {
     async fn range(&self, range: Range) -> Result<Page, Error> {
         let request = self.wire.range(&range);
-        let response = self
-            .connection
-            .read(|mut client| {
-                let request = request.clone();
-                async move { client.kv().range(client.request(request)).await }
-            })
-            .await?;
+        let response = match range.end {
+            None => self.gather.read(&self.connection, request).await?,
+            Some(_) => self.connection.range(request).await?,
+        };
         Ok(self.wire.page(response))
     }
 
     async fn count(&self, range: Range) -> Result<u64, Error> {
         let request = pb::RangeRequest { count_only: true, ..self.wire.range(&range) };
-        let response = self
-            .connection
-            .read(|mut client| {
-                let request = request.clone();
-                async move { client.kv().range(client.request(request)).await }
-            })
-            .await?;
+        let response = self.connection.range(request).await?;
         Ok(u64::try_from(response.count).unwrap_or(0))
     }
 

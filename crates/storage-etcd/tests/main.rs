@@ -5,4 +5,5 @@
 mod access;
 mod conformance;
 mod etcd;
+mod gather;
 mod silent;
