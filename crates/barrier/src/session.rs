@@ -2,12 +2,13 @@
 //!
 //! Tasks: one *watch* feeds the cache, the roster and the keys (`watcher`); two *lanes* carry batches of writes (`lane`); a
 //! *heartbeat* proves that the member key still stands (`heartbeat`, on a thread of its own); `standing` changes our own state
-//! and looks after dead members. Requests come in at the bottom of this file and in `reading`, `listing`, `rotation`, `fsck`.
+//! and looks after dead members. Requests come in at `values`, `commit`, `listing`, `rotation` and `fsck`.
 //!
 //! Replicas that can talk to each other (`peers`, `acks`) all read from memory, and no answer leaves before all show what it
 //! shows (`gate`). One that cannot be talked to, or is slow, asks the store before each read (barrier mode).
 
 mod acks;
+mod commit;
 mod digest;
 mod feed;
 mod figures;
@@ -22,6 +23,7 @@ mod milestone;
 mod moment;
 mod notes;
 mod order;
+mod pauses;
 mod peers;
 mod queue;
 mod reading;
@@ -29,6 +31,7 @@ mod roster;
 mod rotation;
 mod standing;
 mod status;
+mod values;
 mod watcher;
 mod witness;
 
@@ -36,29 +39,27 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
-use bytes::Bytes;
 pub use figures::{Calls, Figures};
 pub use fsck::FsckReport;
 use holdfast_base::{Clock, Entropy};
 use holdfast_secret::SecretBytes;
-use holdfast_storage::{KeyValue, Range, Storage};
+use holdfast_storage::{Range, Storage};
 pub use moment::{look_anew, one_request, release};
 pub(crate) use notes::Board;
 pub use order::{Member, SEALED};
 use parking_lot::Mutex;
 pub use status::{Mode, PeerStatus, Status};
-use tokio::sync::{Notify, broadcast, oneshot, watch};
+use tokio::sync::{Notify, broadcast, watch};
 use tokio::task::JoinHandle;
 
-use crate::barrier::{Changed, condition};
-use crate::cache::{Cache, Found, Known};
+use crate::barrier::Changed;
+use crate::cache::Cache;
 use crate::keyring::Keyring;
 use crate::keys::Keys;
 use crate::layout;
 use crate::options::Options;
 use crate::peer::PeerLink;
-use crate::value::{self, Encrypted};
-use crate::view::{Decode, Entry, Revision, Shared, StoreError, Txn, Write};
+use crate::view::{Revision, StoreError};
 use digest::Digest;
 use feed::Feed;
 use figures::Counting;
@@ -67,7 +68,7 @@ use heartbeat::Beats;
 use integrity::Integrity;
 use lane::Room;
 use peers::{Peers, Post};
-use queue::{MAX_BYTES, MAX_TXN_OPS, Outcome, Pending, PendingChange, PendingWrite, Queue, Refusal};
+use queue::Queue;
 use reading::Tickets;
 use roster::Roster;
 use standing::Standing;
@@ -129,14 +130,6 @@ pub(crate) struct Session {
     counting: Counting,
     tickets: Tickets,
     tasks: Mutex<Vec<JoinHandle<()>>>,
-}
-
-/// A value as stored, and what is kept of it beside.
-struct Stored {
-    key: Bytes,
-    item: KeyValue,
-    plain: Option<Arc<SecretBytes>>,
-    decoded: Option<Shared>,
 }
 
 /// What [`Session::open`] needs.
@@ -254,130 +247,6 @@ impl Session {
     /// Changes of the store by somebody else, seen since it was opened.
     pub fn violations(&self) -> watch::Receiver<u64> {
         self.integrity.violations()
-    }
-
-    /// The value at a path, linearizably.
-    pub async fn get(&self, path: &str) -> Result<Option<Entry>, StoreError> {
-        let Some(stored) = self.stored(path).await? else { return Ok(None) };
-        let value = self.plain(path, &stored)?;
-        Ok(Some(Entry { value: value.duplicate(), revision: stored.item.mod_revision }))
-    }
-
-    /// When the value at a path was written, linearizably.
-    pub async fn revision(&self, path: &str) -> Result<Option<Revision>, StoreError> {
-        Ok(self.stored(path).await?.map(|stored| stored.item.mod_revision))
-    }
-
-    /// The value at a path, linearizably, decoded once for all who ask until it changes.
-    pub async fn shared(&self, path: &str, decode: Decode) -> Result<Option<(Shared, Revision)>, StoreError> {
-        let Some(stored) = self.stored(path).await? else { return Ok(None) };
-        let revision = stored.item.mod_revision;
-        if let Some(decoded) = &stored.decoded {
-            return Ok(Some((decoded.clone(), revision)));
-        }
-        let decoded = decode(path, self.plain(path, &stored)?.expose())?;
-        self.cache.keep_decoded(&stored.key, revision, decoded.clone());
-        Ok(Some((decoded, revision)))
-    }
-
-    async fn stored(&self, path: &str) -> Result<Option<Stored>, StoreError> {
-        let key = self.keys.load().names.key(path);
-        let found = match self.at_hand(&key) {
-            Some(found) => found,
-            // In a box: all reads would make room for it.
-            None => Box::pin(self.look_for(&key)).await?,
-        };
-        if self.integrity.is_foreign(&key, &found.known) {
-            let reason = "integrity: it was changed in the store by somebody else".to_owned();
-            return Err(StoreError::Corrupt { path: path.to_owned(), reason });
-        }
-        let Found { known: Known::Present(item), plain, decoded } = found else { return Ok(None) };
-        Ok(Some(Stored { key, item, plain, decoded }))
-    }
-
-    async fn look_for(&self, key: &Bytes) -> Result<Found, StoreError> {
-        self.readable().await?;
-        let found = self.fetch(key).await?;
-        self.see_read(found.known.revision()).await?;
-        Ok(found)
-    }
-
-    fn plain(&self, path: &str, stored: &Stored) -> Result<Arc<SecretBytes>, StoreError> {
-        if let Some(plain) = &stored.plain {
-            return Ok(plain.clone());
-        }
-        let keys = self.keys.load();
-        let plain = value::decrypt(&keys.keyring, &keys.mac, path, &stored.item.value)
-            .map_err(|error| StoreError::Corrupt { path: path.to_owned(), reason: error.to_string() })?;
-        let plain = Arc::new(plain);
-        self.cache.keep_plain(&stored.key, stored.item.mod_revision, plain.clone());
-        Ok(plain)
-    }
-
-    /// Applies a transaction.
-    pub async fn commit(&self, txn: Txn) -> Result<Revision, StoreError> {
-        let (begin, kinds) = (tokio::time::Instant::now(), figures::kinds(&txn));
-        let outcome = self.carry_out(txn).await;
-        self.counting.committed(kinds, begin);
-        outcome
-    }
-
-    async fn carry_out(&self, txn: Txn) -> Result<Revision, StoreError> {
-        let (pending, outcome) = self.prepare(txn)?;
-        if !self.queue.push(pending) {
-            return Err(StoreError::Sealed);
-        }
-        let revision = match self.queue.outcome(outcome).await {
-            Ok(revision) => revision,
-            Err(Refusal { error, seen }) => {
-                moment::look_anew();
-                // That a check did not hold tells of the write that it met.
-                self.see(seen).await?;
-                return Err(error);
-            }
-        };
-        self.answered.fetch_max(revision, Ordering::SeqCst);
-        moment::learn(self.epoch.load(Ordering::SeqCst), revision);
-        self.see(revision).await?;
-        Ok(revision)
-    }
-
-    /// Encrypts a transaction, before it waits for its batch.
-    fn prepare(&self, txn: Txn) -> Result<(Pending, oneshot::Receiver<Outcome>), StoreError> {
-        let keys = self.keys.load_full();
-        let checks: Vec<_> = txn.checks.iter().map(|(path, check)| (keys.names.key(path), condition(*check))).collect();
-        let mut writes: Vec<PendingWrite> = Vec::with_capacity(txn.writes.len());
-        let mut seen: std::collections::HashSet<Bytes> = std::collections::HashSet::new();
-        for (path, write) in txn.writes {
-            let key = keys.names.key(&path);
-            if !seen.insert(key.clone()) {
-                return Err(StoreError::Encode { path, reason: "written twice in one transaction".to_owned() });
-            }
-            let change = match write {
-                Write::Delete => PendingChange::Delete,
-                Write::Put(plain) => {
-                    let encrypted = self.encrypt(&keys, &path, &plain)?;
-                    PendingChange::Put(plain, encrypted)
-                }
-            };
-            writes.push(PendingWrite { path, key, change });
-        }
-        let (reply, outcome) = oneshot::channel();
-        let pending = Pending { checks, writes, reply, since: tokio::time::Instant::now() };
-        if pending.bytes() > MAX_BYTES {
-            return Err(StoreError::TooLarge { bytes: pending.bytes(), limit: MAX_BYTES });
-        }
-        if pending.ops() > MAX_TXN_OPS {
-            let reason = format!("more than {MAX_TXN_OPS} keys in one transaction");
-            return Err(StoreError::Encode { path: String::new(), reason });
-        }
-        Ok((pending, outcome))
-    }
-
-    fn encrypt(&self, keys: &Keys, path: &str, plain: &SecretBytes) -> Result<Encrypted, StoreError> {
-        self.encryptions.fetch_add(1, Ordering::Relaxed);
-        value::encrypt(&keys.keyring, &*self.entropy, path, plain)
-            .map_err(|error| StoreError::Encode { path: path.to_owned(), reason: error.to_string() })
     }
 }
 

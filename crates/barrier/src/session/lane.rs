@@ -18,6 +18,7 @@ pub(super) use full::Room;
 use outcome::Resolution;
 
 use super::heartbeat::OVERTAKEN_BY;
+use super::pauses::Pauses;
 use super::queue::{Pending, PendingChange, Refusal};
 use super::standing::Standing;
 use super::{Session, queue::MAX_BYTES};
@@ -31,6 +32,11 @@ use crate::view::{Revision, StoreError};
 const ATTEMPTS: u32 = 6;
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+
+/// Between tries of one batch.
+fn pauses() -> Pauses {
+    Pauses::new(FIRST_PAUSE, LONGEST_PAUSE)
+}
 
 struct Lane {
     number: u8,
@@ -62,7 +68,7 @@ impl Lane {
     /// Sends a batch until its outcome is certain, and answers everybody in it.
     async fn carry(&mut self, session: &Session, mut batch: Vec<Pending>) {
         let mut last = StoreError::Unavailable("the store does not take the write".to_owned());
-        let (mut pause, mut overtaken_by) = (FIRST_PAUSE, OVERTAKEN_BY);
+        let (mut pauses, mut overtaken_by) = (pauses(), OVERTAKEN_BY);
         for _ in 0..ATTEMPTS {
             let standing = session.standing.load_full();
             if standing.id != self.member {
@@ -92,8 +98,7 @@ impl Lane {
                 }
                 Err(error) => {
                     last = error;
-                    tokio::time::sleep(pause).await;
-                    pause = (pause * 2).min(LONGEST_PAUSE);
+                    pauses.pause().await;
                     continue;
                 }
             };
@@ -116,8 +121,7 @@ impl Lane {
                 Ok(reply) => match self.refused(session, &standing, &keys, revision, &reply).await {
                     // A conflict is one over our membership, not over what was asked for.
                     Ok(None) | Err(StoreError::Conflict) => {
-                        tokio::time::sleep(pause).await;
-                        pause = (pause * 2).min(LONGEST_PAUSE);
+                        pauses.pause().await;
                         continue;
                     }
                     Ok(Some(revision)) => return self.settle(session, batch, revision).await,

@@ -12,7 +12,7 @@ use holdfast_storage::{Error, Page, Range, after_prefix};
 use tokio::time::Instant;
 
 use super::Session;
-use super::reading::{PATIENCE, by, retry};
+use super::reading::{PATIENCE, RETRY, by, retry};
 use crate::lists::List;
 use crate::names::{Level, Names};
 use crate::view::{Revision, StoreError};
@@ -60,7 +60,7 @@ impl Session {
                 }
             }
             drop(fill);
-            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+            tokio::time::sleep(RETRY).await;
         }
     }
 
@@ -75,7 +75,7 @@ impl Session {
                 Ok(count) => break (count, at),
                 Err(error) => retry(error, deadline)?,
             }
-            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+            tokio::time::sleep(RETRY).await;
         };
         self.see_read(at).await?;
         Ok(count)
@@ -102,7 +102,8 @@ impl Session {
         let end = after_prefix(&prefix);
         let mut next = after_prefix(&leaves);
         loop {
-            let page = self.page(Range::between(next, end.clone()).limit(PAGE).keys_only().at(at)).await?;
+            let range = Range::between(next, end.clone()).limit(PAGE).keys_only().at(at);
+            let page = self.page(range).await?;
             let mut last = Bytes::new();
             for item in &page.items {
                 let rest = &item.key[prefix.len()..];
@@ -120,6 +121,7 @@ impl Session {
         }
     }
 
+    /// A page has as long as any read; all of a long list may take longer.
     async fn page(&self, range: Range) -> Result<Page, Error> {
         by(Instant::now() + PATIENCE, self.storage.range(range)).await
     }

@@ -17,6 +17,7 @@ use parking_lot::Mutex;
 use tokio::sync::{Notify, oneshot};
 use tokio::time::Instant;
 
+use super::reading::PATIENCE;
 use crate::value::Encrypted;
 use crate::view::{Revision, StoreError};
 
@@ -33,8 +34,6 @@ pub const MAX_TXN_OPS: usize = MAX_OPS - 2;
 const LINGER: Duration = Duration::from_millis(2);
 /// After this long without a batch nobody is expected to come again.
 const DISPERSED: Duration = Duration::from_millis(10);
-/// Longest wait for a lane: batches under way have no answer then, and nobody knows when they will.
-const LONGEST_WAIT: Duration = Duration::from_secs(5);
 /// How far the queue is searched for what fits.
 const SEARCH: usize = 512;
 
@@ -129,10 +128,10 @@ impl Queue {
         true
     }
 
-    /// Waits for what becomes of a transaction that was added. One that waits too long for a lane is refused; what a lane has
-    /// taken may be done already or later, so that one waits until the lane knows.
+    /// Waits for what becomes of a transaction that was added. One that waits too long for a lane is refused: batches under way
+    /// have no answer then, and nobody knows when they will. What a lane has taken may be done already or later, so that one waits until the lane knows.
     pub async fn outcome(&self, mut told: oneshot::Receiver<Outcome>) -> Outcome {
-        let told = match tokio::time::timeout(LONGEST_WAIT, &mut told).await {
+        let told = match tokio::time::timeout(PATIENCE, &mut told).await {
             Ok(told) => told,
             Err(_) => {
                 self.refuse_overdue();
@@ -146,7 +145,7 @@ impl Queue {
     fn refuse_overdue(&self) {
         let mut state = self.state.lock();
         let all = std::mem::take(&mut state.waiting).into_iter();
-        let (overdue, waiting): (VecDeque<_>, _) = all.partition(|pending| pending.since.elapsed() >= LONGEST_WAIT);
+        let (overdue, waiting): (VecDeque<_>, _) = all.partition(|pending| pending.since.elapsed() >= PATIENCE);
         state.waiting = waiting;
         drop(state);
         for pending in overdue {

@@ -11,6 +11,7 @@ use parking_lot::Mutex;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
+use super::pauses::Pauses;
 use super::{Session, moment};
 use crate::cache::{Found, Known};
 use crate::layout;
@@ -19,8 +20,8 @@ use crate::view::{Mark, Revision, StoreError};
 
 /// How long a confirmed heartbeat entitles to read from memory, from its send.
 pub(super) const CONFIRMED_FOR: Duration = Duration::from_secs(3);
-/// Longest wait of one read.
-pub(super) const PATIENCE: Duration = Duration::from_secs(5);
+/// Longest wait of a request for the store: of one read, and of a write for a lane.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
 /// The same of a read of the store's revision: who comes during it waits for the next one.
 const TICKET_WITHIN: Duration = Duration::from_secs(4);
 /// Wait for the watch before it is asked how far it is: on an etcd shared with others a revision may hold nothing of ours.
@@ -28,7 +29,8 @@ const ASK_AFTER: Duration = Duration::from_millis(2);
 /// The same with an old etcd, which before 3.4.25 and 3.5.8 tells of progress before the events that it still holds back
 /// (etcd issue 15220): by then they are out.
 const ASK_OLD_AFTER: Duration = Duration::from_secs(1);
-const RETRY: Duration = Duration::from_millis(50);
+/// Between tries of a read.
+pub(super) const RETRY: Duration = Duration::from_millis(50);
 
 /// Reads of the store's revision that many requests share: one in flight at a time.
 #[derive(Default)]
@@ -136,15 +138,15 @@ impl Session {
         let mut applied = self.applied.subscribe();
         let deadline = Instant::now() + PATIENCE;
         let old = self.options.old_etcd;
-        let (mut pause, longest) =
+        let (first, longest) =
             if old { (ASK_OLD_AFTER, ASK_OLD_AFTER) } else { (ASK_AFTER, Duration::from_millis(100)) };
+        let mut pauses = Pauses::new(first, longest);
         while Instant::now() < deadline {
-            match tokio::time::timeout(pause, applied.wait_for(|applied| *applied >= revision)).await {
+            match tokio::time::timeout(pauses.next(), applied.wait_for(|applied| *applied >= revision)).await {
                 Ok(Ok(_)) => return Ok(()),
                 Ok(Err(_)) => return Err(StoreError::Sealed),
                 Err(_) => self.ask_progress(),
             }
-            pause = (pause * 2).min(longest);
         }
         Err(StoreError::Unavailable("the watch of the store lags behind".to_owned()))
     }
@@ -173,7 +175,7 @@ impl Session {
     pub(super) async fn fetch(&self, key: &Bytes) -> Result<Found, StoreError> {
         let deadline = Instant::now() + PATIENCE;
         // The member that is asked may be a moment behind the one that is watched.
-        let mut pause = ASK_AFTER;
+        let mut pauses = Pauses::new(ASK_AFTER, RETRY);
         loop {
             let at = match self.cache.look_up(key) {
                 Ok(found) => return Ok(found),
@@ -193,8 +195,7 @@ impl Session {
                 Err(error) => retry(error, deadline)?,
             }
             drop(fill);
-            tokio::time::sleep(pause).await;
-            pause = (pause * 2).min(RETRY);
+            pauses.pause().await;
         }
     }
 

@@ -5,27 +5,27 @@
 //! that up when it sees us; if it does not, it is evicted: marked in its record, counted as reading from memory for as
 //! long as its last heartbeat could entitle it, then forgotten.
 
+mod eviction;
+mod join;
+
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
 use holdfast_failpoint::{failpoint, switched};
-use holdfast_storage::{Compare, Condition, Error, KeyValue, Op, OpReply, Range, Txn};
+use holdfast_storage::{Compare, Condition, KeyValue, Op, OpReply, Txn};
+pub(super) use join::join;
+use join::{enter, own_record, removal};
 
-use super::peers::Peers;
-use super::roster::{self, Roster};
-use super::{Ground, RESERVE, Session};
-use crate::keys::Keys;
-use crate::layout::{self, MemberId};
-use crate::options::Options;
-use crate::peer::Endpoint;
-use crate::record::{self, LaneRecord, MemberRecord, State};
+use super::Session;
+use super::roster::Roster;
+use crate::layout::MemberId;
+use crate::record::{self, MemberRecord, State};
 use crate::view::{Revision, StoreError};
 
 /// Who was evicted evicts nobody for so long.
 const HUMBLE_FOR: Duration = Duration::from_secs(60);
-const ENTER_ATTEMPTS: usize = 20;
 const TICK: Duration = Duration::from_millis(250);
 const LEAVE_WITHIN: Duration = Duration::from_secs(2);
 
@@ -44,33 +44,6 @@ pub(super) struct Standing {
     pub humble_until: Duration,
 }
 
-/// Makes our record and lanes, and removes those of dead predecessors. The keys must still be those of the store.
-pub(super) async fn join(ground: &Ground, keys: &Keys, peers: &Peers) -> Result<(Standing, Roster), StoreError> {
-    let record = own_record(State::Barrier, &ground.options, peers.endpoint());
-    let standing = enter(ground.entropy.as_ref(), ground.storage.as_ref(), keys, &record).await?;
-    failpoint!("join.entered").await;
-    // As of our own record, from which on the watch tells: nobody can come or vanish unseen in between.
-    let members = ground.storage.range(Range::prefix(layout::MEMBERS).at(standing.joined)).await?.items;
-    let vanished = roster::vanished(ground.storage.as_ref(), &members, standing.joined).await?;
-    let mut others = Vec::new();
-    for item in members.into_iter().filter(|item| item.key != standing.key) {
-        let record = record::decode::<MemberRecord>(&keys.mac, &item.key, &item.value);
-        let predecessor = record.is_some_and(|record| record.instance == ground.options.instance);
-        if predecessor || ground.storage.exclusive() {
-            let txn = removal(&item.key, item.mod_revision);
-            if ground.storage.txn(txn).await.is_ok_and(|reply| reply.succeeded) {
-                continue;
-            }
-        }
-        others.push(item);
-    }
-    failpoint!("join.predecessors-removed").await;
-    let now = ground.clock.boottime();
-    let mut roster = Roster::of(&others, &standing.key, &keys.mac, peers.protocols(), now);
-    roster.count_vanished(vanished, &standing.key, now);
-    Ok((standing, roster))
-}
-
 /// Looks after our state and dead members for ever.
 pub(super) async fn run(session: Arc<Session>) {
     loop {
@@ -80,69 +53,6 @@ pub(super) async fn run(session: Arc<Session>) {
         // The first to come: a change in the roster, or time.
         let _ = tokio::time::timeout(TICK, session.wake.notified()).await;
     }
-}
-
-/// A new member in state barrier with its lanes, all in one transaction.
-async fn enter(
-    entropy: &dyn holdfast_base::Entropy,
-    storage: &dyn holdfast_storage::Storage,
-    keys: &Keys,
-    record: &MemberRecord,
-) -> Result<Standing, StoreError> {
-    let mut id = [0u8; 16];
-    entropy.fill(&mut id);
-    let key = layout::member(&id);
-    let mut then = vec![Op::put(key.clone(), record::encode(&keys.mac, &key, record))];
-    for number in 0..=RESERVE {
-        let key = layout::lane(&id, number);
-        let record = LaneRecord::default();
-        then.push(Op::put(key.clone(), record::encode(&keys.mac, &key, &record)));
-    }
-    let compares = vec![
-        Compare::new(key.clone(), Condition::Absent),
-        Compare::new(layout::KEYRING, Condition::ModRevision(keys.keyring_revision)),
-        Compare::new(layout::GENERATION, Condition::ModRevision(keys.generation)),
-    ];
-    let txn = Txn { compares, then, otherwise: vec![Op::get(key.clone())] };
-    let joined = enter_for_certain(storage, txn).await?;
-    Ok(Standing { id, key, revision: joined, joined, state: State::Barrier, humble_until: Duration::ZERO })
-}
-
-fn own_record(state: State, options: &Options, peer: Option<Endpoint>) -> MemberRecord {
-    MemberRecord {
-        state,
-        instance: options.instance.clone(),
-        formats: options.levels,
-        labels: options.labels.clone(),
-        peer,
-    }
-}
-
-/// Sends the transaction until its outcome is known: a record of ours that we do not know of would pass for another replica.
-async fn enter_for_certain(storage: &dyn holdfast_storage::Storage, txn: Txn) -> Result<Revision, StoreError> {
-    let mut last = StoreError::Conflict;
-    for _ in 0..ENTER_ATTEMPTS {
-        match storage.txn(txn.clone()).await {
-            Ok(reply) if reply.succeeded => return Ok(reply.revision),
-            // The id was drawn for this: if it is there, an earlier sending was applied.
-            Ok(reply) => {
-                return Standing::found(&reply.replies).map(|item| item.mod_revision).ok_or(StoreError::Conflict);
-            }
-            Err(error @ Error::Unknown(_)) => last = error.into(),
-            Err(error) => return Err(error.into()),
-        }
-        tokio::time::sleep(TICK).await;
-    }
-    Err(last)
-}
-
-/// Removes a member and its lanes.
-fn removal(member: &Bytes, revision: Revision) -> Txn {
-    let mut then = vec![Op::delete(member.clone())];
-    if let Some(id) = layout::member_of(member) {
-        then.extend((0..=RESERVE).map(|number| Op::delete(layout::lane(&id, number))));
-    }
-    Txn { compares: vec![Compare::new(member.clone(), Condition::ModRevision(revision))], then, otherwise: Vec::new() }
 }
 
 impl Session {
@@ -272,51 +182,6 @@ impl Session {
         self.look_at_gate();
         self.peers.tell_news();
         Ok(())
-    }
-
-    async fn evict_the_silent(&self, standing: &Standing) -> Result<(), StoreError> {
-        let now = self.clock.boottime();
-        let (dead, over) = {
-            let roster = self.roster.lock();
-            (roster.dead(self.peers.talk(), now), roster.over(now))
-        };
-        let mine = Compare::new(standing.key.clone(), Condition::ModRevision(standing.revision));
-        if now >= standing.humble_until {
-            for (key, revision) in dead.evict {
-                let Some(stored) = self.evicted_record(&key).await? else { continue };
-                tracing::warn!("evicting a replica that is silent or does not give up its cache");
-                let compares = vec![mine.clone(), Compare::new(key.clone(), Condition::ModRevision(revision))];
-                let then = match switched!("mutant.no-tombstone") {
-                    true => removal(&key, revision).then,
-                    false => vec![Op::put(key.clone(), stored)],
-                };
-                let txn = |then| Txn { compares: compares.clone(), then, otherwise: Vec::new() };
-                let reply = match self.send(txn(then)).await {
-                    // A full store takes no tombstone. Whose lanes are left without a record counts as long.
-                    Err(Error::NoSpace) => self.send(txn(vec![Op::delete(key)])).await?,
-                    sent => sent?,
-                };
-                self.peers.counters.evictions.fetch_add(u64::from(reply.succeeded), Ordering::Relaxed);
-                failpoint!("evict.written").await;
-            }
-        }
-        let forgotten = dead.remove.into_iter().filter(|_| now >= standing.humble_until);
-        for (key, revision) in over.into_iter().chain(forgotten) {
-            let mut txn = removal(&key, revision);
-            txn.compares.push(mine.clone());
-            if self.send(txn).await?.succeeded {
-                self.roster.lock().forget_vanished(&key);
-            }
-            failpoint!("evict.tombstone-removed").await;
-        }
-        Ok(())
-    }
-
-    async fn evicted_record(&self, key: &Bytes) -> Result<Option<Bytes>, StoreError> {
-        let keys = self.keys.load_full();
-        let (item, _) = self.storage.get(key).await?;
-        let record = item.and_then(|item| record::decode::<MemberRecord>(&keys.mac, key, &item.value));
-        Ok(record.map(|record| record::encode(&keys.mac, key, &MemberRecord { state: State::Evicted, ..record })))
     }
 
     /// Waits for the batches in flight, then removes our record and lanes.

@@ -13,6 +13,7 @@ use holdfast_storage::{Error, Event, Range, Update, Watch};
 
 use super::Session;
 use super::order::SEALED;
+use super::pauses::Pauses;
 use super::roster::{self, Roster};
 use super::witness::Witness;
 use crate::barrier::Changed;
@@ -37,7 +38,7 @@ enum End {
 
 /// Watches for ever.
 pub(super) async fn run(session: Arc<Session>) {
-    let mut pause = FIRST_PAUSE;
+    let mut pauses = Pauses::new(FIRST_PAUSE, LONGEST_PAUSE);
     loop {
         let before = session.cache.applied();
         let end = match session.start_watch().await {
@@ -46,15 +47,14 @@ pub(super) async fn run(session: Arc<Session>) {
         };
         session.feed.broke_off(session.clock.boottime());
         if session.cache.applied() > before {
-            pause = FIRST_PAUSE;
+            pauses.begin_anew();
         }
         match end {
             End::Broken(error) => tracing::warn!(%error, "the watch of the store broke off"),
             End::Lost(reason) => session.start_over(reason, false).await,
             End::WentBack(reason) => session.start_over(reason, true).await,
         }
-        tokio::time::sleep(pause).await;
-        pause = (pause * 2).min(LONGEST_PAUSE);
+        pauses.pause().await;
     }
 }
 

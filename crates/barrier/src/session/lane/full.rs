@@ -14,7 +14,7 @@ use bytes::Bytes;
 use holdfast_storage::{Compare, Condition, Error, Op, Txn};
 use parking_lot::Mutex;
 
-use super::{ATTEMPTS, FIRST_PAUSE, LONGEST_PAUSE, answer, refuse};
+use super::{ATTEMPTS, FIRST_PAUSE, answer, pauses, refuse};
 use crate::layout;
 use crate::record::{self, LaneRecord};
 use crate::session::queue::Pending;
@@ -140,11 +140,10 @@ impl Session {
     async fn spend(&self, reserve: &Bytes, revision: Revision) {
         let compares = vec![Compare::new(reserve.clone(), Condition::ModRevision(revision))];
         let txn = Txn { compares, then: vec![Op::delete(reserve.clone())], otherwise: Vec::new() };
-        let mut pause = FIRST_PAUSE;
+        let mut pauses = pauses();
         while let Err(error) = self.storage.txn(txn.clone()).await {
             tracing::debug!(%error, "the reserve is not spent yet");
-            tokio::time::sleep(pause).await;
-            pause = (pause * 2).min(LONGEST_PAUSE);
+            pauses.pause().await;
         }
         // Not before: who makes it again would meet the old one, and think no more of it.
         self.room.spent.store(true, Ordering::SeqCst);

@@ -6,7 +6,7 @@ use futures::StreamExt;
 use holdfast_failpoint::switched;
 use holdfast_storage::{Compare, Condition, Error, Event, KeyValue, Op, Range, Txn, Update};
 
-use super::{FIRST_PAUSE, LONGEST_PAUSE, Lane};
+use super::{Lane, pauses};
 use crate::keys::Keys;
 use crate::record::{self, LaneRecord};
 use crate::session::Session;
@@ -34,7 +34,7 @@ impl Lane {
     /// Overwrites the lane's record unless the batch has: tries until the store answers.
     pub(super) async fn resolve(&mut self, session: &Session, revision: Revision) -> Resolution {
         let nonce = holdfast_base::id::hex(&*session.entropy, 16);
-        let (mut pause, mut overtaken_by) = (FIRST_PAUSE, OVERTAKEN_BY);
+        let (mut pauses, mut overtaken_by) = (pauses(), OVERTAKEN_BY);
         let mut full = false;
         loop {
             let keys = session.keys.load_full();
@@ -72,8 +72,7 @@ impl Lane {
                 Err(Error::NoSpace) => full = true,
                 Err(error) => tracing::debug!(%error, "still unknown"),
             }
-            tokio::time::sleep(pause).await;
-            pause = (pause * 2).min(LONGEST_PAUSE);
+            pauses.pause().await;
             overtaken_by = (overtaken_by * 2).min(LONGEST_OVERTAKEN);
         }
     }
@@ -97,7 +96,7 @@ impl Lane {
 
     /// Whether the batch was what changed the record of `before`, by the history of its key.
     async fn what_became(&self, session: &Session, keys: &Keys, before: Revision) -> Resolution {
-        let mut pause = FIRST_PAUSE;
+        let mut pauses = pauses();
         loop {
             match self.first_change(session, before).await {
                 Ok(Event::Put(item)) if self.is_mine(keys, &item) => return Resolution::Committed(item.mod_revision),
@@ -105,8 +104,7 @@ impl Lane {
                 Err(Error::Compacted(_)) => return Resolution::Forgotten,
                 Err(error) => tracing::debug!(%error, "cannot read the history of a lane yet"),
             }
-            tokio::time::sleep(pause).await;
-            pause = (pause * 2).min(LONGEST_PAUSE);
+            pauses.pause().await;
         }
     }
 
@@ -145,15 +143,14 @@ impl Session {
     /// Whether a transaction's compares held just before `revision`.
     async fn held_before(&self, pending: &Pending, revision: Revision) -> Result<bool, StoreError> {
         for (key, condition) in &pending.checks {
-            let mut pause = FIRST_PAUSE;
+            let mut pauses = pauses();
             let item = loop {
                 match self.storage.range(Range::key(key.clone()).at(revision - 1)).await {
                     Ok(page) => break page.items.into_iter().next(),
                     Err(Error::Compacted(_)) => return self.written_by(pending, revision).await,
                     Err(error) => tracing::debug!(%error, "cannot read the state before a batch yet"),
                 }
-                tokio::time::sleep(pause).await;
-                pause = (pause * 2).min(LONGEST_PAUSE);
+                pauses.pause().await;
             };
             let held = match condition {
                 Condition::Absent => item.is_none(),

@@ -95,9 +95,9 @@ async fn who_waits_too_long_for_a_lane_is_refused_and_who_is_under_way_is_not() 
     let batch = queue.take().await;
     let refused = queue.outcome(waiting).await;
     assert!(matches!(refused, Err(Refusal { error: StoreError::Unavailable(_), seen: 0 })), "{refused:?}");
-    assert_eq!((batch.len(), begun.elapsed()), (1, LONGEST_WAIT));
+    assert_eq!((batch.len(), begun.elapsed()), (1, PATIENCE));
     let (told, ()) = tokio::join!(queue.outcome(under_way), async {
-        tokio::time::sleep(LONGEST_WAIT * 3).await;
+        tokio::time::sleep(PATIENCE * 3).await;
         for pending in batch {
             pending.reply.send(Ok(7)).unwrap();
         }
