@@ -29,6 +29,10 @@ impl Handle for Front {
         self.core.handle(raw).boxed()
     }
 
+    fn stands_still(&self) -> BoxFuture<'_, ()> {
+        self.core.config().barrier.writes_stand_still().boxed()
+    }
+
     fn metrics(&self) -> String {
         self.metrics.text()
     }

@@ -16,6 +16,7 @@ use holdfast_secret::SecretBytes;
 use holdfast_storage::{Compare, Condition, Op, OpReply, Range, Storage, Txn as StorageTxn};
 
 use tokio::sync::{broadcast, watch};
+use tokio::time::Instant;
 use zeroize::Zeroizing;
 
 use crate::error::{InitError, UnsealError};
@@ -24,7 +25,7 @@ use crate::keys::{Keys, open_succession};
 use crate::layout::{self, GENERATION, KEYRING, SUCCESSION};
 use crate::options::Options;
 use crate::peer::Notes;
-use crate::session::{Board, FsckReport, Ground, Member, Session, Status};
+use crate::session::{Board, FsckReport, Ground, Member, PATIENCE, Session, Status};
 use crate::view::{Check, Decode, Entry, Mark, Revision, Shared, Store, StoreError, Txn};
 
 /// Changes that wait for a slow receiver before it is told that it missed some.
@@ -249,6 +250,19 @@ impl Barrier {
     /// after an eviction.
     pub fn can_answer(&self, window: Duration) -> bool {
         self.open.load().as_ref().is_some_and(|session| session.can_answer(window))
+    }
+
+    /// Returns when the store has confirmed none of the writes under way for 5 s: whoever waits for one of them may be told
+    /// that its outcome is not known. The write goes on, and is done or refused when the store is back.
+    pub async fn writes_stand_still(&self) {
+        loop {
+            let since = self.open.load().as_ref().and_then(|session| session.unanswered_since());
+            let until = since.unwrap_or_else(Instant::now) + PATIENCE;
+            if until <= Instant::now() {
+                return;
+            }
+            tokio::time::sleep_until(until).await;
+        }
     }
 
     /// How this replica does among the others; `None` when sealed.

@@ -69,6 +69,7 @@ use integrity::Integrity;
 use lane::Room;
 use peers::{Peers, Post};
 use queue::Queue;
+pub(crate) use reading::PATIENCE;
 use reading::Tickets;
 use roster::Roster;
 use standing::Standing;

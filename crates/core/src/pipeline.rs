@@ -117,7 +117,7 @@ pub(crate) async fn serve(open: &Arc<Open>, mut parsed: Parsed, server: Option<A
         },
         Err(error) => Err(error),
     };
-    outcome = Box::pin(release::release(open, outcome)).await;
+    outcome = Box::pin(release::release(open, &parsed, outcome)).await;
     let events = outcome.as_mut().map(|reply| std::mem::take(&mut reply.response.events)).unwrap_or_default();
     let answer = Box::pin(finish::finish(open, &trail, outcome)).await;
     if let Some(mounted) = trail.mounted.as_ref().filter(|_| !events.is_empty())

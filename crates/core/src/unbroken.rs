@@ -12,6 +12,15 @@ use std::{
 use futures::{FutureExt, future::BoxFuture};
 use tokio::runtime::Handle;
 
+tokio::task_local! {
+    static GIVEN_UP: ();
+}
+
+/// Whether this is the rest of work that nobody waits for any more.
+pub fn is_given_up() -> bool {
+    GIVEN_UP.try_with(|()| ()).is_ok()
+}
+
 /// The work panicked. The panic hook has told where.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Panicked;
@@ -42,7 +51,7 @@ impl<T: Send + 'static> Future for Unbroken<T> {
 impl<T: Send + 'static> Drop for Unbroken<T> {
     fn drop(&mut self) {
         if let (Some(rest), Ok(runtime)) = (self.rest.take(), Handle::try_current()) {
-            runtime.spawn(rest);
+            runtime.spawn(GIVEN_UP.scope((), rest));
         }
     }
 }
@@ -63,13 +72,14 @@ mod tests {
     async fn it_goes_on_when_nobody_waits() {
         let ((go, gone), (tell, told)) = (oneshot::channel(), oneshot::channel());
         let mut work = Box::pin(unbroken(async move {
+            let before = is_given_up();
             gone.await.unwrap();
-            tell.send(7).unwrap();
+            tell.send((before, is_given_up())).unwrap();
         }));
         assert!(futures::poll!(&mut work).is_pending());
         drop(work);
         go.send(()).unwrap();
-        assert_eq!(told.await, Ok(7));
+        assert_eq!(told.await, Ok((false, true)));
     }
 
     #[tokio::test]

@@ -42,6 +42,9 @@ pub trait Handle: Send + Sync + 'static {
     /// One request.
     fn handle(&self, raw: Raw) -> BoxFuture<'_, Answer>;
 
+    /// Returns when the store confirms no writes, and has not for some time.
+    fn stands_still(&self) -> BoxFuture<'_, ()>;
+
     /// The process's metrics as Prometheus text.
     fn metrics(&self) -> String;
 
@@ -88,6 +91,10 @@ pub struct Peer {
 
 /// Pieces of a body that wait for the core.
 const WAITING: usize = 4;
+/// Told of a request that may be done, or be done later.
+const UNCONFIRMED: &str = "the store confirms no writes at the moment; whether it was done is not known";
+/// A request that takes longer may be waiting for the store.
+const USUAL: Duration = Duration::from_millis(5_250);
 /// How long a request with such a body may take.
 const LONG: Duration = Duration::from_secs(3600);
 
@@ -194,7 +201,7 @@ impl Site {
     }
 
     async fn answer(self: &Arc<Self>, peer: &Peer, parts: &Parts, raw: Raw, charge: Charge) -> Response<Outgoing> {
-        match self.run(raw, charge).await {
+        match self.run_within(self.limits.request, raw, charge).await {
             Answer::Events(events) => websocket::accept(parts, events, peer.closing.clone()),
             answer => answer::write(answer),
         }
@@ -243,12 +250,8 @@ impl Site {
         Ok(Connection { remote: Some(remote), port: address.port(), certificates })
     }
 
-    /// Runs the request to its end: a caller that hangs up, or the deadline, must not stop work between a change outside
-    /// and its record. The body counts until the work is done, and the drain waits for it.
-    async fn run(self: &Arc<Self>, raw: Raw, charge: Charge) -> Answer {
-        self.run_within(self.limits.request, raw, charge).await
-    }
-
+    /// Runs the request to its end: a caller that hangs up or is told that the outcome is not known must not stop work
+    /// between a change outside and its record. The body counts until the work is done, and the drain waits for it.
     async fn run_within(self: &Arc<Self>, limit: Duration, raw: Raw, charge: Charge) -> Answer {
         let handle = self.handle.clone();
         let work = unbroken(self.running.track_future(async move {
@@ -256,14 +259,23 @@ impl Site {
             drop(charge);
             answer
         }));
-        match timeout(limit, work).await {
-            Ok(Ok(answer)) => answer,
-            Ok(Err(Panicked)) => {
-                error!("a request panicked");
-                holdfast_core::Error::internal("internal error").into()
-            }
-            Err(_) => Reject::new(504, "the request took too long; whether it was done is not known").answer(),
-        }
+        let mut work = std::pin::pin!(work);
+        let outcome = match timeout(limit.min(USUAL), &mut work).await {
+            Ok(outcome) => outcome,
+            Err(_) => tokio::select! {
+                outcome = &mut work => outcome,
+                () = self.handle.stands_still(), if limit < LONG => {
+                    return Reject::new(503, UNCONFIRMED).answer();
+                }
+                () = tokio::time::sleep(limit.saturating_sub(USUAL)) => {
+                    return Reject::new(504, "the request took too long; whether it was done is not known").answer();
+                }
+            },
+        };
+        outcome.unwrap_or_else(|Panicked| {
+            error!("a request panicked");
+            holdfast_core::Error::internal("internal error").into()
+        })
     }
 }
 

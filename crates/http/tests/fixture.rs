@@ -17,12 +17,13 @@ use serde_json::json;
 use tokio::{sync::Semaphore, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 
-/// `slow` waits for a permit; `panic` panics; faults come back; everything else is echoed.
+/// `slow` waits for a permit, as if for a store that confirms nothing once it is `stuck`; `panic` panics; faults come back; everything else is echoed.
 pub struct Echo {
     pub permits: Semaphore,
     pub started: AtomicUsize,
     pub finished: AtomicUsize,
     pub observed: AtomicUsize,
+    pub stuck: CancellationToken,
 }
 
 impl Echo {
@@ -32,6 +33,7 @@ impl Echo {
             started: AtomicUsize::new(0),
             finished: AtomicUsize::new(0),
             observed: AtomicUsize::new(0),
+            stuck: CancellationToken::new(),
         })
     }
 }
@@ -70,6 +72,10 @@ impl Handle for Echo {
 
     fn cors(&self) -> Option<Cors> {
         None
+    }
+
+    fn stands_still(&self) -> BoxFuture<'_, ()> {
+        self.stuck.cancelled().boxed()
     }
 
     fn metrics(&self) -> String {

@@ -38,6 +38,21 @@ async fn a_request_over_its_deadline_is_answered_and_still_finished() {
 }
 
 #[tokio::test]
+async fn a_request_that_the_store_does_not_confirm_is_answered_and_still_finished() {
+    let echo = Echo::new();
+    let running = start(echo.clone(), None, Limits::default()).await;
+    let request = tokio::spawn(async move { client(running.port).call(get("slow")).await });
+    eventually("the request arrived", || echo.started.load(Ordering::SeqCst) == 1).await;
+    echo.stuck.cancel();
+    let answer = request.await.unwrap().unwrap();
+    let text = String::from_utf8_lossy(&answer.body).into_owned();
+    assert!(answer.status == 503 && text.contains("whether it was done is not known"), "{} {text}", answer.status);
+    assert_eq!(echo.finished.load(Ordering::SeqCst), 0);
+    echo.permits.add_permits(1);
+    eventually("the work is finished", || echo.finished.load(Ordering::SeqCst) == 1).await;
+}
+
+#[tokio::test]
 async fn a_panic_is_a_500_and_the_listener_lives_on() {
     let running = start(Echo::new(), None, Limits::default()).await;
     let client = client(running.port);

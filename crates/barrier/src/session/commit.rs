@@ -42,6 +42,11 @@ impl Session {
         Ok(revision)
     }
 
+    /// See [`crate::Barrier::writes_stand_still`].
+    pub fn unanswered_since(&self) -> Option<tokio::time::Instant> {
+        self.queue.unanswered_since()
+    }
+
     /// Encrypts a transaction, before it waits for its batch.
     fn prepare(&self, txn: Txn) -> Result<(Pending, oneshot::Receiver<Outcome>), StoreError> {
         let keys = self.keys.load_full();

@@ -107,6 +107,8 @@ struct State {
     crowd: usize,
     /// When the last batch was done.
     answered: Option<Instant>,
+    /// While batches are under way: since when none was done.
+    unanswered: Option<Instant>,
     closed: bool,
 }
 
@@ -166,6 +168,7 @@ impl Queue {
             // Empty: nobody waits for these any more.
             if !batch.is_empty() {
                 state.batches += 1;
+                state.unanswered.get_or_insert_with(Instant::now);
                 state.in_flight += batch.len();
                 state.crowd = (state.in_flight + state.waiting.len()).max(state.crowd() * 7 / 8);
                 return batch;
@@ -207,9 +210,16 @@ impl Queue {
         let mut state = self.state.lock();
         state.batches -= 1;
         state.in_flight -= transactions;
-        state.answered = Some(Instant::now());
+        let now = Instant::now();
+        state.answered = Some(now);
+        state.unanswered = (state.batches > 0).then_some(now);
         drop(state);
         self.moved.notify_one();
+    }
+
+    /// Since when batches are under way of which none was done.
+    pub fn unanswered_since(&self) -> Option<Instant> {
+        self.state.lock().unanswered
     }
 
     /// Takes no more.

@@ -1,29 +1,42 @@
 //! The release step: what an answer shows is what every replica shows from now on.
 //!
 //! A replica may answer from its memory, so no answer leaves, a read's no more than a write's, before all that do so have
-//! applied what it was computed from. An answer that is not released in time is given up, and what was made for it is
-//! taken back: clients try again after a 503, and would have it made twice.
+//! applied what it was computed from. An answer that is not released in time is given up, and so is one for a caller who
+//! has gone or was told that the outcome is not known. What was made for it is taken back: clients try again after a
+//! 503, and would have it made twice.
 
 use std::sync::Arc;
 
-use super::finish;
-use crate::{Answer, Error, call::Reply, open::Open};
+use holdfast_logical::Error as Logical;
+
+use super::{finish, parse::Parsed};
+use crate::{Answer, Error, call::Reply, open::Open, unbroken::is_given_up};
 
 /// Bytes counted for an answer whose size is not known before it is written.
 const USUAL: usize = 2 * 1024;
 
 /// Waits until the answer may leave.
-pub async fn release(open: &Arc<Open>, outcome: Result<Box<Reply>, Error>) -> Result<Box<Reply>, Error> {
-    let bytes = size(&outcome);
-    match holdfast_barrier::release(bytes).await {
-        Ok(()) => outcome,
-        Err(error) => {
-            if let Ok(reply) = outcome {
-                finish::undo(open, reply.made).await;
-            }
-            Err(error.into())
-        }
+pub async fn release(
+    open: &Arc<Open>,
+    parsed: &Parsed,
+    outcome: Result<Box<Reply>, Error>,
+) -> Result<Box<Reply>, Error> {
+    let error = match holdfast_barrier::release(size(&outcome)).await {
+        Ok(()) if !for_nobody(parsed, &outcome) => return outcome,
+        Ok(()) => Logical::Unavailable("nobody waits for the answer any more".to_owned()).into(),
+        Err(error) => error.into(),
+    };
+    if let Ok(reply) = outcome {
+        finish::undo(open, reply.made).await;
     }
+    Err(error)
+}
+
+/// Whether the answer holds what only it could tell, and goes nowhere. What was made for an item is found by who tries again.
+fn for_nobody(parsed: &Parsed, outcome: &Result<Box<Reply>, Error>) -> bool {
+    let Ok(reply) = outcome else { return false };
+    let made = !reply.made.tokens.is_empty() || (reply.made.lease.is_some() && parsed.item.is_none());
+    made && is_given_up()
 }
 
 /// The same for an answer for which nothing was made.
