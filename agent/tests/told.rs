@@ -51,9 +51,7 @@ async fn while_changes_are_told_of_nothing_is_polled_and_without_it_is_again() {
         tell.send(PATHS[0].to_owned()).unwrap();
         until("changed", 5, || pod.text("one") == value).await;
     };
-    // With it the other is read too, since something may have been missed before the subscription.
     change("second").await;
-    tokio::time::sleep(Duration::from_millis(300)).await;
 
     // The time of ten polls, in which one of both paths changes again and again.
     let (quiet, begun) = (PATHS.map(|path| reads(&pod, path)), Instant::now());
@@ -63,7 +61,9 @@ async fn while_changes_are_told_of_nothing_is_polled_and_without_it_is_again() {
         change(&format!("change {changes}")).await;
     }
     let read = PATHS.map(|path| reads(&pod, path));
-    assert_eq!(read, [quiet[0] + changes, quiet[1]], "polled although changes are told of");
+    // Both are read once for the subscription, as something may have been missed before it; that may have come late.
+    let more = [read[0] - quiet[0] - changes, read[1] - quiet[1]];
+    assert!(more.iter().all(|more| *more <= 1), "polled although changes are told of: {more:?}");
 
     // No events any more: both are polled.
     pod.server.world.lock().unwrap().events = None;
