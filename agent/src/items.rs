@@ -8,7 +8,7 @@ use std::{
 
 use holdfast_base::{Clock, Timestamp};
 use holdfast_secret::SecretString;
-use holdfast_template::{Call, Error as TemplateError, Kind, Lookup, Options, Source, Template, Written};
+use holdfast_template::{Call, Error as TemplateError, Lookup, Options, Source, Template, Written};
 use serde_json::Value;
 
 use crate::{
@@ -97,7 +97,7 @@ impl Prepared {
             None => Ok(Value::Null),
             Some(path) => {
                 let call = Call { path: path.trim_matches('/').to_owned(), ..Call::default() };
-                match source.secret(&call.path, &[]) {
+                match source.look(&call) {
                     Lookup::Ready(envelope) => Ok(fields(&envelope)),
                     Lookup::Missing => Err(NoText::Missing(vec![call])),
                 }
@@ -138,10 +138,9 @@ fn fields(envelope: &Value) -> Value {
 }
 
 impl Known<'_> {
-    fn look(&self, kind: Kind, path: &str, args: &[(String, String)]) -> Lookup {
-        let call = Call { kind, path: path.to_owned(), args: args.to_vec() };
-        let found = self.dependencies.get(&call).and_then(Dependency::envelope).cloned();
-        self.asked.borrow_mut().insert(call);
+    fn look(&self, call: &Call) -> Lookup {
+        let found = self.dependencies.get(call).and_then(Dependency::envelope).cloned();
+        self.asked.borrow_mut().insert(call.clone());
         found.map_or(Lookup::Missing, Lookup::Ready)
     }
 
@@ -158,16 +157,8 @@ impl Known<'_> {
 }
 
 impl Source for Known<'_> {
-    fn secret(&self, path: &str, args: &[(String, String)]) -> Lookup {
-        self.look(Kind::Secret, path, args)
-    }
-
-    fn list(&self, path: &str) -> Option<Lookup> {
-        Some(self.look(Kind::List, path, &[]))
-    }
-
-    fn certificate(&self, path: &str, args: &[(String, String)]) -> Option<Lookup> {
-        Some(self.look(Kind::Certificate, path, args))
+    fn answer(&self, call: &Call) -> Option<Lookup> {
+        Some(self.look(call))
     }
 
     fn env(&self, name: &str) -> Option<Option<String>> {

@@ -7,7 +7,7 @@ mod text;
 use std::collections::BTreeMap;
 
 use holdfast_secret::SecretBytes;
-use holdfast_template::{Kind, Lookup, Source, fields as formats};
+use holdfast_template::{Call as TemplateCall, Kind, Lookup, Source, fields as formats};
 use serde_json::{Map, Value};
 
 pub use self::reading::Reading;
@@ -42,31 +42,15 @@ pub enum Incomplete {
 
 struct Paths<'a>(&'a Readings);
 
-impl Paths<'_> {
-    fn look(&self, kind: Kind, path: &str, args: &[(String, String)]) -> Lookup {
-        match self.0.get(&asked(kind, path, args)) {
-            Some(reading) => Lookup::Ready(reading.envelope().clone()),
-            None => Lookup::Missing,
-        }
-    }
-}
-
 impl Source for Paths<'_> {
-    fn secret(&self, path: &str, args: &[(String, String)]) -> Lookup {
-        self.look(Kind::Secret, path, args)
-    }
-
-    fn list(&self, path: &str) -> Option<Lookup> {
-        Some(self.look(Kind::List, path, &[]))
-    }
-
-    fn certificate(&self, path: &str, args: &[(String, String)]) -> Option<Lookup> {
-        Some(self.look(Kind::Certificate, path, args))
+    fn answer(&self, call: &TemplateCall) -> Option<Lookup> {
+        let found = self.0.get(&asked(call)).map(|reading| reading.envelope().clone());
+        Some(found.map_or(Lookup::Missing, Lookup::Ready))
     }
 }
 
 /// What a template asks for: a path, a list, or with arguments a write.
-fn asked(kind: Kind, path: &str, args: &[(String, String)]) -> Origin {
+fn asked(TemplateCall { kind, path, args }: &TemplateCall) -> Origin {
     let (path, query) = path.split_once('?').unwrap_or((path, ""));
     let path = plain(path);
     let call = |query: &str, body| Origin::Call(Call { path: path.clone(), query: query.to_owned(), body });
@@ -167,7 +151,7 @@ fn files_of(file: &File, readings: &Readings, group: Option<u32>) -> Result<Vec<
         Content::Template(template) => match template.render(&Value::Object(fields.clone()), &Paths(readings)) {
             Ok(text) => one(text.expose().as_bytes().to_vec()),
             Err(holdfast_template::Error::Missing(calls)) => {
-                Err(Incomplete::Missing(calls.iter().map(|call| asked(call.kind, &call.path, &call.args)).collect()))
+                Err(Incomplete::Missing(calls.iter().map(asked).collect()))
             }
             Err(error) => Err(fail(Failure::Invalid(error.to_string()))),
         },

@@ -2,22 +2,18 @@
 #![no_main]
 
 use holdfast_base::Timestamp;
-use holdfast_template::{Lookup, Source, Template, Written};
+use holdfast_template::{Call, Kind, Lookup, Source, Template, Written};
 use serde_json::json;
 
 struct Everything;
 
 impl Source for Everything {
-    fn secret(&self, _path: &str, _args: &[(String, String)]) -> Lookup {
-        Lookup::Ready(json!({ "lease_id": "l", "lease_duration": 60, "data": { "a": 1, "b": ["x", { "y": null }] } }))
-    }
-
-    fn list(&self, _path: &str) -> Option<Lookup> {
-        Some(Lookup::Ready(json!({ "data": { "keys": ["a", "b/"] } })))
-    }
-
-    fn certificate(&self, _path: &str, _args: &[(String, String)]) -> Option<Lookup> {
-        Some(Lookup::Ready(json!({ "data": { "certificate": "c", "ca_chain": [] } })))
+    fn answer(&self, call: &Call) -> Option<Lookup> {
+        Some(Lookup::Ready(match call.kind {
+            Kind::Secret => json!({ "lease_id": "l", "lease_duration": 60, "data": { "a": 1, "b": ["x", { "y": null }] } }),
+            Kind::List => json!({ "data": { "keys": ["a", "b/"] } }),
+            Kind::Certificate => json!({ "data": { "certificate": "c", "ca_chain": [] } }),
+        }))
     }
 
     fn file(&self, path: &str) -> Option<Result<String, String>> {

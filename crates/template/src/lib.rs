@@ -59,20 +59,8 @@ pub struct Options {
 
 /// What templates read from outside.
 pub trait Source {
-    /// The answer of the server for `{{ secret "path" "key=value" }}`: a read, or with arguments a write.
-    fn secret(&self, path: &str, args: &[(String, String)]) -> Lookup;
-
-    /// The keys below a path for `{{ secrets "path" }}`, as the server answers a LIST: `data` with `keys`. `None` says that
-    /// templates must not list here.
-    fn list(&self, _path: &str) -> Option<Lookup> {
-        None
-    }
-
-    /// The answer of the server for `{{ pkiCert "path" "key=value" }}`: as of [`Self::secret`] with arguments, but the
-    /// same certificate as long as it is good. `None` says that there is no such thing here.
-    fn certificate(&self, _path: &str, _args: &[(String, String)]) -> Option<Lookup> {
-        None
-    }
+    /// The answer of the server. `None` says that there is no such call here.
+    fn answer(&self, call: &Call) -> Option<Lookup>;
 
     /// The content of a file for `file`, or why it cannot be read; `None` says that templates must not read files.
     fn file(&self, _path: &str) -> Option<Result<String, String>> {
@@ -107,12 +95,12 @@ pub enum Lookup {
 /// What a template asks of the server.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Kind {
-    /// `secret`: a read, or with arguments a write.
+    /// `{{ secret "path" "key=value" }}`: a read, or with arguments a write.
     #[default]
     Secret,
-    /// `secrets`: a list.
+    /// `{{ secrets "path" }}`: a list, `data` with `keys`.
     List,
-    /// `pkiCert`: a write whose answer is kept.
+    /// `{{ pkiCert "path" "key=value" }}`: a write whose answer is kept: the same certificate as long as it is good.
     Certificate,
 }
 
@@ -179,8 +167,8 @@ impl Default for Options {
 }
 
 impl Source for NoSource {
-    fn secret(&self, _path: &str, _args: &[(String, String)]) -> Lookup {
-        Lookup::Missing
+    fn answer(&self, call: &Call) -> Option<Lookup> {
+        (call.kind == Kind::Secret).then_some(Lookup::Missing)
     }
 }
 

@@ -5,7 +5,7 @@
 use std::{collections::BTreeMap, process::Command};
 
 use holdfast_base::Timestamp;
-use holdfast_template::{Lookup, Source, Template, reference};
+use holdfast_template::{Call, Kind, Lookup, Source, Template, reference};
 use serde_json::{Value, json};
 
 /// The world of the examples: what is asked for and what there is.
@@ -16,12 +16,6 @@ impl World {
         Self(serde_json::from_str(include_str!("documented.json")).unwrap())
     }
 
-    fn rows(&self) -> &[Value] {
-        self.0["rows"].as_array().unwrap()
-    }
-}
-
-impl Source for World {
     fn secret(&self, path: &str, args: &[(String, String)]) -> Lookup {
         let args: BTreeMap<_, _> = args.iter().cloned().collect();
         let found = &self.0["secrets"][path];
@@ -30,13 +24,19 @@ impl Source for World {
         if found.is_null() { Lookup::Missing } else { Lookup::Ready(found.clone()) }
     }
 
-    fn list(&self, path: &str) -> Option<Lookup> {
-        let keys = &self.0["lists"][format!("{path}/")];
-        Some(Lookup::Ready(json!({ "data": { "keys": keys } })))
+    fn rows(&self) -> &[Value] {
+        self.0["rows"].as_array().unwrap()
     }
+}
 
-    fn certificate(&self, path: &str, _args: &[(String, String)]) -> Option<Lookup> {
-        Some(Lookup::Ready(json!({ "data": self.0["certificates"][path] })))
+impl Source for World {
+    fn answer(&self, call: &Call) -> Option<Lookup> {
+        let path = call.path.as_str();
+        Some(match call.kind {
+            Kind::Secret => self.secret(path, &call.args),
+            Kind::List => Lookup::Ready(json!({ "data": { "keys": self.0["lists"][format!("{path}/")] } })),
+            Kind::Certificate => Lookup::Ready(json!({ "data": self.0["certificates"][path] })),
+        })
     }
 
     fn file(&self, path: &str) -> Option<Result<String, String>> {

@@ -7,17 +7,18 @@ mod documented;
 
 use std::cell::RefCell;
 
-use holdfast_template::{Call, Error, Lookup, NoSource, Options, Source, Template};
+use holdfast_template::{Call, Error, Kind, Lookup, NoSource, Options, Source, Template};
 use serde_json::{Value, json};
 
 struct Fixed;
 
 impl Source for Fixed {
-    fn secret(&self, _path: &str, _args: &[(String, String)]) -> Lookup {
-        Lookup::Ready(json!({
+    fn answer(&self, call: &Call) -> Option<Lookup> {
+        let envelope = json!({
             "lease_id": "l/1", "lease_duration": 3600, "renewable": true,
             "data": { "data": { "user": "ada", "pass": "s3cret" } },
-        }))
+        });
+        (call.kind == Kind::Secret).then_some(Lookup::Ready(envelope))
     }
 }
 
@@ -49,8 +50,8 @@ fn every_snippet_prints_what_go_prints_or_fails_where_go_fails() {
 fn a_pass_names_all_that_is_missing_and_the_next_one_renders() {
     struct Growing(RefCell<bool>);
     impl Source for Growing {
-        fn secret(&self, path: &str, args: &[(String, String)]) -> Lookup {
-            if *self.0.borrow() { Fixed.secret(path, args) } else { Lookup::Missing }
+        fn answer(&self, call: &Call) -> Option<Lookup> {
+            if *self.0.borrow() { Fixed.answer(call) } else { Some(Lookup::Missing) }
         }
     }
     let template = Template::parse(

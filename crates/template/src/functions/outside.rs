@@ -65,12 +65,7 @@ pub(crate) const ROWS: &[Function] = &[
 fn ask(kind: Kind, args: &[Value], pass: &Pass<'_>) -> Result<Option<serde_json::Value>, String> {
     let path = text(args, 0)?.trim().trim_matches('/').to_owned();
     let call = Call { kind, path, args: pairs(args)? };
-    let found = match kind {
-        Kind::Secret => Some(pass.source.secret(&call.path, &call.args)),
-        Kind::List => pass.source.list(&call.path),
-        Kind::Certificate => pass.source.certificate(&call.path, &call.args),
-    };
-    match found.ok_or("is not possible here: only secret is")? {
+    match pass.source.answer(&call).ok_or("is not possible here: only secret is")? {
         Lookup::Ready(envelope) => Ok(Some(envelope)),
         Lookup::Missing => {
             let mut missing = pass.missing.borrow_mut();
