@@ -89,14 +89,14 @@ pub const ROWS: &[Row] = &[
     of_store("FM13", "etcd is full for 4 s", &[step(0, 4000, Fault::Full)]),
     Row {
         number: "FM16",
-        what: "each member is defragmented, 128 MiB",
+        what: "each member is defragmented, 256 MiB",
         steps: &[
             step(0, 1000, Fault::Defragment(LAST)),
             step(3000, 1000, Fault::Defragment(FOLLOWER)),
             step(6000, 1000, Fault::Defragment(LEADER)),
         ],
         at: None,
-        ballast: 128,
+        ballast: 256,
     },
     of_store(
         "FM17",
