@@ -102,8 +102,7 @@ impl Session {
         let end = after_prefix(&prefix);
         let mut next = after_prefix(&leaves);
         loop {
-            let range = Range::between(next, end.clone()).limit(PAGE).keys_only().at(at);
-            let page = self.page(range).await?;
+            let page = self.page(Range::between(next, end.clone()).limit(PAGE).keys_only().at(at)).await?;
             let mut last = Bytes::new();
             for item in &page.items {
                 let rest = &item.key[prefix.len()..];

@@ -130,8 +130,9 @@ impl Queue {
         true
     }
 
-    /// Waits for what becomes of a transaction that was added. One that waits too long for a lane is refused: batches under way
-    /// have no answer then, and nobody knows when they will. What a lane has taken may be done already or later, so that one waits until the lane knows.
+    /// Waits for what becomes of a transaction that was added. One that waits too long for a lane is refused: batches under
+    /// way have no answer then, and nobody knows when they will. What a lane has taken may be done already or later, so
+    /// that one waits until the lane knows.
     pub async fn outcome(&self, mut told: oneshot::Receiver<Outcome>) -> Outcome {
         let told = match tokio::time::timeout(PATIENCE, &mut told).await {
             Ok(told) => told,
