@@ -5,7 +5,9 @@ use std::time::{Duration, Instant};
 use holdfast_client::Call;
 use serde_json::json;
 
-use crate::fixture::{SOON, Server, certificates::Authority, data, etcd::Etcd, folder, free_port, get, put, unseal};
+use crate::fixture::{
+    SOON, Server, certificates::Authority, data, etcd::Etcd, folder, free_port, get, put, unseal, until,
+};
 
 #[tokio::test]
 async fn secrets_survive_a_restart_and_are_seen_by_another_replica() {
@@ -104,14 +106,6 @@ async fn while_etcd_does_not_answer_requests_are_503_and_afterwards_all_is_well(
     }
     assert_eq!(data(&client, "kv/c").await["n"], 3);
     let expected = if is_known[0] { 1 } else { 2 };
-    let deadline = Instant::now() + SOON;
-    while data(&client, "kv/a").await["n"] != expected {
-        assert!(Instant::now() < deadline, "what was under way is not done: {is_known:?}");
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
-    let deadline = Instant::now() + SOON;
-    while holders().await > before {
-        assert!(Instant::now() < deadline, "a token that nobody was told is not taken back");
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
+    until("what was under way is done", SOON, async || data(&client, "kv/a").await["n"] == expected).await;
+    until("a token that nobody was told is taken back", SOON, async || holders().await <= before).await;
 }

@@ -164,6 +164,16 @@ impl Drop for Server {
     }
 }
 
+/// Waits for it; how long that took.
+pub async fn until(what: &str, within: Duration, mut is_so: impl AsyncFnMut() -> bool) -> Duration {
+    let begun = Instant::now();
+    while !is_so().await {
+        assert!(begun.elapsed() < within, "it does not come true that {what}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    begun.elapsed()
+}
+
 pub fn client(address: &str) -> Client {
     Client::new(Config { address: address.to_owned(), ..Config::default() }).unwrap()
 }

@@ -7,7 +7,7 @@ use holdfast_storage::Storage;
 use holdfast_storage_etcd::EtcdStorage;
 use serde_json::{Value, json};
 
-use crate::fixture::{Server, client, etcd::Etcd, folder, free_port, get, put};
+use crate::fixture::{Server, client, etcd::Etcd, folder, free_port, get, put, until};
 
 #[tokio::test]
 async fn the_first_start_does_it_and_the_second_finds_it_done() {
@@ -128,13 +128,8 @@ async fn three_replicas_that_start_at_once_initialize_one_cluster_even_when_one_
 /// The last step may be seen before whoever took it has put away the marker.
 async fn wait_until_finished(etcd: &Etcd) {
     let store = EtcdStorage::connect(etcd.config("holdfast/")).await.unwrap();
-    for _ in 0..500 {
-        if store.get(b"clear/self-init").await.unwrap().0.is_none() {
-            return;
-        }
-        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
-    }
-    panic!("nobody finished the steps");
+    let is_away = async || store.get(b"clear/self-init").await.unwrap().0.is_none();
+    until("somebody finishes the steps", std::time::Duration::from_secs(10), is_away).await;
 }
 
 /// The method and its role are there when only the token is wrong.

@@ -23,8 +23,8 @@ use holdfast_logical::{Error as Unanswered, View};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
-use self::world::{DEAD, END, Moved, OUTSIDE, REVOKED, Replica, ask, percentile, raw, resident_bytes, until};
-use crate::fixture::{SOON, etcd::Etcd};
+use self::world::{DEAD, END, Moved, OUTSIDE, REVOKED, Replica, ask, percentile, raw, resident_bytes};
+use crate::fixture::{SOON, etcd::Etcd, until};
 
 /// Leases of a mount that one replica works on at a time: so many may be revoked again when it is killed.
 const AT_A_TIME: usize = 64;

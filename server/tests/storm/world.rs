@@ -6,7 +6,7 @@ use std::{
         Arc, LazyLock,
         atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering},
     },
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use async_trait::async_trait;
@@ -187,15 +187,6 @@ pub async fn ask(core: &Arc<Core>, token: &str, verb: Verb, path: &str, body: Va
         Answer::Empty => Value::Null,
         other => panic!("{path}: {other:?}"),
     }
-}
-
-pub async fn until(what: &str, within: Duration, mut is_so: impl AsyncFnMut() -> bool) -> Duration {
-    let begun = Instant::now();
-    while !is_so().await {
-        assert!(begun.elapsed() < within, "it does not come true that {what}");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-    begun.elapsed()
 }
 
 pub fn resident_bytes() -> usize {
