@@ -3,10 +3,11 @@
 mod birth;
 mod dump;
 
+use std::ops::Deref;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use arc_swap::ArcSwapOption;
+use arc_swap::{ArcSwapOption, Guard};
 use async_trait::async_trait;
 pub use birth::UNTOLD;
 pub use dump::{Dump, HOLD, RESTORE, Restore, Stored};
@@ -70,6 +71,10 @@ pub struct KeyStatus {
     /// Values that this process has encrypted since it was unsealed, but for those that are counted elsewhere.
     pub encryptions: u64,
 }
+
+/// The session of an open barrier, as long as it is looked at. All requests look at the one session: no counter of it that
+/// cores would hand to and fro is touched.
+struct Opened(Guard<Option<Arc<Session>>>);
 
 impl Barrier {
     /// A sealed barrier over a store. Reads nothing yet.
@@ -327,8 +332,12 @@ impl Barrier {
         if reply.succeeded { Ok(reply.revision) } else { Err(StoreError::Conflict) }
     }
 
-    fn session(&self) -> Result<Arc<Session>, StoreError> {
-        self.open.load_full().filter(|session| !session.is_ordered_to_seal()).ok_or(StoreError::Sealed)
+    fn session(&self) -> Result<Opened, StoreError> {
+        let open = self.open.load();
+        match &*open {
+            Some(session) if !session.is_ordered_to_seal() => Ok(Opened(open)),
+            _ => Err(StoreError::Sealed),
+        }
     }
 
     /// Keyring and generation of one revision; and whether the key is one that was succeeded by another.
@@ -400,6 +409,15 @@ impl Store for Barrier {
 
     fn member(&self) -> Option<String> {
         self.session().ok()?.confirmed_member()
+    }
+}
+
+impl Deref for Opened {
+    type Target = Session;
+
+    #[expect(clippy::expect_used, reason = "it is made of a guard that holds one")]
+    fn deref(&self) -> &Session {
+        self.0.as_deref().expect("an open barrier has a session")
     }
 }
 

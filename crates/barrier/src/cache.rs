@@ -82,15 +82,35 @@ struct Slot {
     touched: bool,
 }
 
-/// What the cache has of a key.
-#[derive(Clone)]
-pub struct Found {
+/// A part of what is known of a value. Each reader takes the one that it needs, as all that an entry has is counted by whoever
+/// holds it, on lines of memory that cores would hand to and fro.
+pub trait Part: Sized {
+    /// Of a value that is stored as `item`; decrypted and decoded if somebody asked before.
+    fn of(item: &KeyValue, plain: Option<&Arc<SecretBytes>>, decoded: Option<&Shared>) -> Self;
+}
+
+/// A value.
+pub enum Value {
+    /// Decrypted.
+    Plain(Arc<SecretBytes>),
     /// As stored.
-    pub known: Known,
-    /// Decrypted, if it was before.
-    pub plain: Option<Arc<SecretBytes>>,
-    /// Decoded, if it was before.
-    pub decoded: Option<Shared>,
+    Stored(KeyValue),
+}
+
+/// A value, or what it says.
+pub enum Content {
+    /// Decoded.
+    Decoded(Shared),
+    /// Not decoded yet.
+    Value(Value),
+}
+
+/// What the cache has of a key.
+pub struct Found<P> {
+    /// Of the value, or as of which it is not there.
+    pub revision: Revision,
+    /// None if it is not there.
+    pub part: Option<P>,
 }
 
 impl Cache {
@@ -110,12 +130,12 @@ impl Cache {
     }
 
     /// What is known of a key, if anything is.
-    pub fn peek(&self, key: &Bytes) -> Option<Found> {
+    pub fn peek<P: Part>(&self, key: &Bytes) -> Option<Found<P>> {
         self.state.lock().find(key)
     }
 
     /// What is known of a key, or the revision to read it at; then [`Cache::finish`] must be called.
-    pub fn look_up(&self, key: &Bytes) -> Result<Found, Revision> {
+    pub fn look_up<P: Part>(&self, key: &Bytes) -> Result<Found<P>, Revision> {
         let mut state = self.state.lock();
         if let Some(found) = state.find(key) {
             return Ok(found);
@@ -218,11 +238,11 @@ impl Cache {
 }
 
 impl State {
-    fn find(&mut self, key: &Bytes) -> Option<Found> {
+    fn find<P: Part>(&mut self, key: &Bytes) -> Option<Found<P>> {
         let slot = self.entries.get_mut(key)?;
         slot.touched = true;
         self.traffic.hits += 1;
-        Some(Found { known: slot.known.clone(), plain: slot.plain.clone(), decoded: slot.decoded.clone() })
+        Some(Found::of(&slot.known, slot.plain.as_ref(), slot.decoded.as_ref()))
     }
 
     fn insert(&mut self, key: Bytes, known: Known) {
@@ -278,9 +298,36 @@ fn compact(item: &KeyValue) -> KeyValue {
     KeyValue { key: Bytes::copy_from_slice(&item.key), value: Bytes::copy_from_slice(&item.value), ..*item }
 }
 
-impl From<Known> for Found {
-    fn from(known: Known) -> Self {
-        Self { known, plain: None, decoded: None }
+impl<P: Part> Found<P> {
+    fn of(known: &Known, plain: Option<&Arc<SecretBytes>>, decoded: Option<&Shared>) -> Self {
+        let part = match known {
+            Known::Present(item) => Some(P::of(item, plain, decoded)),
+            Known::Absent(_) => None,
+        };
+        Self { revision: known.revision(), part }
+    }
+}
+
+impl<P: Part> From<&Known> for Found<P> {
+    fn from(known: &Known) -> Self {
+        Self::of(known, None, None)
+    }
+}
+
+/// That it is there.
+impl Part for () {
+    fn of(_: &KeyValue, _: Option<&Arc<SecretBytes>>, _: Option<&Shared>) {}
+}
+
+impl Part for Value {
+    fn of(item: &KeyValue, plain: Option<&Arc<SecretBytes>>, _: Option<&Shared>) -> Self {
+        plain.map_or_else(|| Self::Stored(item.clone()), |plain| Self::Plain(plain.clone()))
+    }
+}
+
+impl Part for Content {
+    fn of(item: &KeyValue, plain: Option<&Arc<SecretBytes>>, decoded: Option<&Shared>) -> Self {
+        decoded.map_or_else(|| Self::Value(Value::of(item, plain, None)), |decoded| Self::Decoded(decoded.clone()))
     }
 }
 
@@ -288,8 +335,19 @@ impl From<Known> for Found {
 mod tests {
     use super::*;
 
+    impl Part for KeyValue {
+        fn of(item: &KeyValue, _: Option<&Arc<SecretBytes>>, _: Option<&Shared>) -> Self {
+            item.clone()
+        }
+    }
+
     fn look_up(cache: &Cache, key: &Bytes) -> Result<Known, Revision> {
-        cache.look_up(key).map(|found| found.known)
+        let known = |found: Found<KeyValue>| found.part.map_or(Known::Absent(found.revision), Known::Present);
+        cache.look_up(key).map(known)
+    }
+
+    fn content(cache: &Cache, key: &Bytes) -> Content {
+        cache.look_up(key).unwrap_or_else(|at| panic!("to be read at {at}")).part.unwrap()
     }
 
     fn item(value: &'static str, mod_revision: Revision) -> KeyValue {
@@ -352,16 +410,16 @@ mod tests {
     fn what_is_kept_of_a_value_goes_with_it() {
         let cache = Cache::new(10, 1 << 20);
         let key = Bytes::from("k");
-        assert!(cache.look_up(&key).is_err());
+        assert!(look_up(&cache, &key).is_err());
         cache.finish(&key, Some(Known::Present(item("old", 9))));
         cache.keep_plain(&key, 9, Arc::new(SecretBytes::new(*b"old")));
-        assert!(cache.look_up(&key).is_ok_and(|found| found.plain.is_some()));
+        assert!(matches!(content(&cache, &key), Content::Value(Value::Plain(_))));
         cache.apply(12, &[Event::Put(item("new", 12))]);
-        assert!(cache.look_up(&key).is_ok_and(|found| found.plain.is_none()));
+        assert!(matches!(content(&cache, &key), Content::Value(Value::Stored(_))));
         cache.keep_plain(&key, 9, Arc::new(SecretBytes::new(*b"old")));
-        assert!(cache.look_up(&key).is_ok_and(|found| found.plain.is_none()));
+        assert!(matches!(content(&cache, &key), Content::Value(Value::Stored(_))));
         let before = cache.used();
         cache.keep_decoded(&key, 12, Arc::new(7u8));
-        assert!(cache.look_up(&key).is_ok_and(|found| found.decoded.is_some()) && cache.used() > before);
+        assert!(matches!(content(&cache, &key), Content::Decoded(_)) && cache.used() > before);
     }
 }

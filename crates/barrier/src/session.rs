@@ -8,6 +8,7 @@
 //! shows (`gate`). One that cannot be talked to, or is slow, asks the store before each read (barrier mode).
 
 mod acks;
+mod applied;
 mod commit;
 mod digest;
 mod feed;
@@ -60,6 +61,7 @@ use crate::layout;
 use crate::options::Options;
 use crate::peer::PeerLink;
 use crate::view::{Revision, StoreError};
+use applied::Applied;
 use digest::Digest;
 use feed::Feed;
 use figures::Counting;
@@ -90,7 +92,7 @@ pub(crate) struct Session {
 
     /// What the watch has told.
     cache: Cache,
-    applied: watch::Sender<Revision>,
+    applied: Applied,
     /// Changes when the store is read anew: what a request made sure of before counts no more.
     epoch: AtomicU64,
     roster: Mutex<Roster>,
@@ -157,7 +159,7 @@ impl Session {
         integrity.start_from(&keys, &lanes.items);
         let session = Arc::new(Self {
             cache: Cache::new(start, ground.options.cache_bytes),
-            applied: watch::Sender::new(start),
+            applied: Applied::new(start),
             epoch: AtomicU64::new(next_epoch()),
             roster: Mutex::new(roster),
             feed: Feed::new(),

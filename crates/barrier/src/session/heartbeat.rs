@@ -135,7 +135,7 @@ impl Session {
 
     async fn beat(&self) -> Beat {
         let standing = self.standing.load_full();
-        let (seen, sent) = (*self.applied.borrow(), self.sending());
+        let (seen, sent) = (self.applied.get(), self.sending());
         self.beats.latest.lock().asked = Some(sent.at);
         let txn = Txn {
             compares: vec![standing.fence()],
@@ -180,7 +180,7 @@ impl Session {
             *behind = None;
             return;
         }
-        let applied = *self.applied.borrow();
+        let applied = self.applied.get();
         match behind {
             Some((expected, _)) if applied >= *expected => *behind = None,
             Some((_, since)) if since.elapsed() > MAX_LAG => {

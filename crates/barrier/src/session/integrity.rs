@@ -13,6 +13,7 @@
 //! back, by hand or with all the rest: in both cases nothing that memory shows is trusted any more.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -21,7 +22,6 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use super::lane::delete_mark;
-use crate::cache::Known;
 use crate::keys::Keys;
 use crate::layout;
 use crate::names::DATA;
@@ -37,6 +37,8 @@ const SAID_WITHIN: Duration = Duration::from_secs(10);
 /// Lanes as last seen, and keys that somebody else changed.
 #[derive(Default)]
 pub(super) struct Integrity {
+    /// Whether a foreign change was ever seen: every read asks, and most need not look further.
+    any: AtomicBool,
     state: Mutex<State>,
     violations: watch::Sender<u64>,
 }
@@ -97,6 +99,7 @@ impl Integrity {
                     Event::Delete { .. } => Foreign::Deleted(revision),
                 };
                 state.foreign.insert(event.key().clone(), foreign);
+                self.any.store(true, Ordering::SeqCst);
             }
         }
         !std::mem::take(&mut state.jumped)
@@ -128,16 +131,15 @@ impl Integrity {
         tracing::error!(changes, "stored values were changed by somebody else; they are not served");
     }
 
-    /// Whether what is known of a key is somebody else's work.
-    pub fn is_foreign(&self, key: &Bytes, known: &Known) -> bool {
-        let state = self.state.lock();
-        if state.foreign.is_empty() {
+    /// Whether what is known of a key, its value of this revision or that it is absent, is the work of somebody else.
+    pub fn is_foreign(&self, key: &Bytes, revision: Revision, absent: bool) -> bool {
+        if !self.any.load(Ordering::SeqCst) {
             return false;
         }
-        match (state.foreign.get(key), known) {
-            (Some(Foreign::Put(revision)), Known::Present(item)) => item.mod_revision == *revision,
-            (Some(Foreign::Deleted(_)), Known::Absent(_)) => true,
-            _ => false,
+        match self.state.lock().foreign.get(key) {
+            Some(Foreign::Put(foreign)) => !absent && *foreign == revision,
+            Some(Foreign::Deleted(_)) => absent,
+            None => false,
         }
     }
 

@@ -155,7 +155,7 @@ impl Session {
     /// The same by who has the roster locked: so that an older look does not overwrite a newer one.
     fn open_gate(&self, roster: &Roster) {
         // The roster is of this revision or a later one.
-        let applied = *self.applied.borrow();
+        let applied = self.applied.get();
         let shown = roster.shown_by_all(self.clock.boottime());
         // Alone, one's own writes need not come back by the watch first. Who joins now reads nothing from memory before we
         // have told him that we know.
@@ -165,7 +165,7 @@ impl Session {
     /// Everything that we know of everybody, and a note.
     fn message(&self, note: Option<String>) -> Bytes {
         let standing = self.standing.load();
-        let applied = *self.applied.borrow();
+        let applied = self.applied.get();
         let own = Ack {
             record: standing.revision,
             applied,
@@ -190,7 +190,7 @@ impl Session {
         let now = self.clock.boottime();
         let own = self.standing.load_full();
         let (mut wanted, mut diverged) = (false, false);
-        let applied = *self.applied.borrow();
+        let applied = self.applied.get();
         {
             let mut roster = self.roster.lock();
             roster.holder(fingerprint)?;

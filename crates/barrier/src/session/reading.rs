@@ -13,7 +13,7 @@ use tokio::time::Instant;
 
 use super::pauses::Pauses;
 use super::{Session, moment};
-use crate::cache::{Found, Known};
+use crate::cache::{Found, Known, Part};
 use crate::layout;
 use crate::record::State;
 use crate::view::{Mark, Revision, StoreError};
@@ -71,29 +71,29 @@ impl Session {
     /// Whether memory shows that now, without a wait.
     fn is_readable(&self) -> bool {
         let revision = self.known_as_of_now(self.epoch.load(Ordering::SeqCst));
-        revision.is_some_and(|revision| *self.applied.borrow() >= revision) && !self.is_ordered_to_seal()
+        revision.is_some_and(|revision| self.applied.get() >= revision) && !self.is_ordered_to_seal()
     }
 
     /// See [`crate::Store::mark`].
     pub fn mark(&self) -> Option<Mark> {
         let epoch = self.epoch.load(Ordering::SeqCst);
         let seen = moment::seen()?;
-        self.is_readable().then(|| Mark { epoch, applied: *self.applied.borrow(), seen })
+        self.is_readable().then(|| Mark { epoch, applied: self.applied.get(), seen })
     }
 
     /// See [`crate::Store::is_unchanged`].
     pub fn is_unchanged(&self, mark: &Mark) -> bool {
         self.is_readable()
             && self.epoch.load(Ordering::SeqCst) == mark.epoch
-            && *self.applied.borrow() == mark.applied
+            && self.applied.get() == mark.applied
             && self.notes(mark.seen)
     }
 
     /// What memory tells of a key without a wait: what most reads of most requests come to. `None`: there is one, for the
     /// store, the watch or the gate.
-    pub(super) fn at_hand(&self, key: &Bytes) -> Option<Found> {
+    pub(super) fn at_hand<P: Part>(&self, key: &Bytes) -> Option<Found<P>> {
         let found = self.is_readable().then(|| self.cache.peek(key))??;
-        (self.notes(found.known.revision()) && !self.is_ordered_to_seal()).then_some(found)
+        (self.notes(found.revision) && !self.is_ordered_to_seal()).then_some(found)
     }
 
     /// A revision that holds everything that was answered, by anyone, before now: as the request has found out already, or as
@@ -108,7 +108,7 @@ impl Session {
 
     /// The same from the store.
     async fn ask_as_of_now(&self) -> Result<Revision, StoreError> {
-        let seen = *self.applied.borrow();
+        let seen = self.applied.get();
         let revision = self.tickets.join(&self.storage).await?;
         if revision < seen {
             // The watch finds the same when it starts again, and reads everything anew.
@@ -124,7 +124,7 @@ impl Session {
         let confirmed = self.feed.counted(self.confirmed.load(Ordering::SeqCst));
         standing.state == State::Cached
             && !self.options.always_ask
-            && *self.applied.borrow() >= standing.revision
+            && self.applied.get() >= standing.revision
             && !self.peers.is_demoted(standing.revision)
             && confirmed != 0
             && self.clock.boottime() < Duration::from_nanos(confirmed) + CONFIRMED_FOR
@@ -132,7 +132,7 @@ impl Session {
 
     /// Waits until everything up to this revision is applied.
     pub(super) async fn wait_applied(&self, revision: Revision) -> Result<(), StoreError> {
-        if *self.applied.borrow() >= revision {
+        if self.applied.get() >= revision {
             return Ok(());
         }
         let mut applied = self.applied.subscribe();
@@ -172,7 +172,7 @@ impl Session {
     }
 
     /// What is known of a key, read from the store as of what is applied if it must be.
-    pub(super) async fn fetch(&self, key: &Bytes) -> Result<Found, StoreError> {
+    pub(super) async fn fetch<P: Part>(&self, key: &Bytes) -> Result<Found<P>, StoreError> {
         let deadline = Instant::now() + PATIENCE;
         // The member that is asked may be a moment behind the one that is watched.
         let mut pauses = Pauses::new(ASK_AFTER, RETRY);
@@ -189,8 +189,9 @@ impl Session {
                 Ok(page) => {
                     self.counting.read(begin);
                     let known = page.items.into_iter().next().map_or(Known::Absent(at), Known::Present);
-                    fill.read = Some(known.clone());
-                    return Ok(known.into());
+                    let found = Found::from(&known);
+                    fill.read = Some(known);
+                    return Ok(found);
                 }
                 Err(error) => retry(error, deadline)?,
             }

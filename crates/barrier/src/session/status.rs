@@ -122,7 +122,7 @@ impl Session {
             id: layout::hex(&standing.id),
             mode: standing.state.into(),
             reads_memory: self.may_read_memory(),
-            applied: *self.applied.borrow(),
+            applied: self.applied.get(),
             level: self.keys.load().level,
             watching: self.feed.runs(),
             confirmed_ago: (confirmed != 0).then(|| now.saturating_sub(Duration::from_nanos(confirmed))),

@@ -148,7 +148,7 @@ impl Session {
 
     /// Memory shows this revision: readers, the gate and others may know.
     fn show(&self, revision: Revision) {
-        self.applied.send_replace(revision);
+        self.applied.set(revision);
         self.look_at_gate();
         self.peers.tell_news();
     }

@@ -59,7 +59,7 @@ impl Session {
 
     /// Who sees others ahead does not keep them waiting.
     pub(super) fn mind_own_lag(&self) {
-        let (furthest, applied) = (self.roster.lock().furthest(), *self.applied.borrow());
+        let (furthest, applied) = (self.roster.lock().furthest(), self.applied.get());
         let mut rest = self.peers.rest.lock();
         if furthest <= applied {
             rest.behind = None;
@@ -77,7 +77,7 @@ impl Session {
 
     /// Has everybody demoted whom an answer waits for too long.
     pub(super) fn mind_the_slow(&self) {
-        let applied = *self.applied.borrow();
+        let applied = self.applied.get();
         if let Some((_, since)) = self.gate.overdue(SLOW / 2, applied) {
             self.beats.find_out(since);
         }
