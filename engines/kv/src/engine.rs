@@ -6,6 +6,7 @@ use std::sync::{
 };
 
 use async_trait::async_trait;
+use futures::future::BoxFuture;
 use holdfast_logical::{Backend, Error, MountInfo, PathTable, Request, Response, Services};
 
 use crate::{v1, v2};
@@ -43,8 +44,13 @@ impl Backend for Kv {
         if self.versioned.load(Ordering::SeqCst) { self.versions.paths() } else { self.plain.paths() }
     }
 
-    async fn handle(&self, request: Request) -> Result<Response, Error> {
-        self.of(&request).handle(request).await
+    // As the macro writes it, but for the future: it is that of the version, not one around it.
+    fn handle<'s, 'f>(&'s self, request: Request) -> BoxFuture<'f, Result<Response, Error>>
+    where
+        's: 'f,
+        Self: 'f,
+    {
+        self.of(&request).handle(request)
     }
 
     async fn exists(&self, request: &Request) -> Result<Option<bool>, Error> {

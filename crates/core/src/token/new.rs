@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
+use futures::future::BoxFuture;
 use holdfast_failpoint::failpoint;
 use holdfast_logical::{Check, Grant, Namespace, PodIdentity, PolicyName, StoreError, Timestamp, Txn};
 use holdfast_secret::{SecretBytes, SecretString};
@@ -104,7 +105,12 @@ pub struct Created {
 
 impl Tokens {
     /// Makes a token.
-    pub async fn create(&self, mut new: NewToken) -> Result<Created, Error> {
+    pub fn create(&self, new: NewToken) -> BoxFuture<'_, Result<Created, Error>> {
+        // All that may make a token would make room for it.
+        Box::pin(self.make(new))
+    }
+
+    async fn make(&self, mut new: NewToken) -> Result<Created, Error> {
         let mut txn = std::mem::take(&mut new.with);
         let names = PolicyName::list(&new.policies);
         let root = names.iter().any(PolicyName::is_root);
@@ -114,7 +120,7 @@ impl Tokens {
             return Err(Error::invalid("the policy root cannot be given by another spelling"));
         }
         if new.batch {
-            return self.create_batch(new, policies, txn).await;
+            return Box::pin(self.create_batch(new, policies, txn)).await;
         }
         let chosen = new.id.is_some();
         let suffix = new.namespace.suffix();

@@ -91,7 +91,8 @@ impl Tokens {
     pub async fn find(&self, id: &SecretString) -> Result<Option<(String, Arc<Token>, Revision)>, StoreError> {
         if is_batch(id) {
             let Some(token) = self.batch.open(id) else { return Ok(None) };
-            return Ok(self.is_alive(&token).await?.then(|| (String::new(), Arc::new(token), 0)));
+            // In a box, as all tokens would make room for it.
+            return Ok(Box::pin(self.is_alive(&token)).await?.then(|| (String::new(), Arc::new(token), 0)));
         }
         if !self.keys.plausible(id.expose()) {
             return Ok(None);
@@ -119,7 +120,7 @@ impl Tokens {
     /// The same as it is decoded in the cache.
     async fn shared(&self, hash: &str) -> Result<Option<(Arc<Token>, Revision)>, StoreError> {
         let found = self.view.shared_json::<Token>(&id_key(hash)).await?;
-        Ok(found.filter(|(token, _)| !token.is_expired(self.now())))
+        Ok(found.filter(|(token, _)| token.expires.is_none() || !token.is_expired(self.now())))
     }
 
     /// The token of an accessor in a namespace.
@@ -201,8 +202,8 @@ pub(super) fn id_key(hash: &str) -> String {
 /// `<folder>/<name>` in the root namespace, `<folder>/<namespace id>/<name>` in others, whose ids end in `suffix`.
 pub(super) fn scoped(folder: &str, suffix: &str, name: &str) -> String {
     match suffix.strip_prefix('.') {
-        Some(namespace) => format!("{folder}/{namespace}/{name}"),
-        None => format!("{folder}/{name}"),
+        Some(namespace) => [folder, "/", namespace, "/", name].concat(),
+        None => [folder, "/", name].concat(),
     }
 }
 
