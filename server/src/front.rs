@@ -25,7 +25,7 @@ impl Handle for Front {
         self.core.cors()
     }
 
-    fn handle(&self, raw: Raw) -> BoxFuture<'_, Answer> {
+    fn handle(&self, raw: Box<Raw>) -> BoxFuture<'_, Answer> {
         self.core.handle(raw).boxed()
     }
 

@@ -50,7 +50,7 @@ pub async fn bind(
             proxies: config.proxies.clone(),
             unauthenticated_metrics: config.unauthenticated_metrics,
             doors: config.doors,
-            running: Default::default(),
+            left: Default::default(),
         });
         let listener = match &config.address {
             Address::Tcp(address) => bind_one(*address, tls, site).await.with_context(named)?,

@@ -4,8 +4,9 @@
 //! number of those who are sent away for each one that is served, so that they do not all come back together. Renewals and logins, of which clients of a whole cluster may send their own at the same moment, have limits of
 //! their own below that of all requests; what takes credentials back is always let in.
 
-use std::{collections::HashMap, net::IpAddr, sync::Arc};
+use std::{net::IpAddr, sync::Arc};
 
+use foldhash::HashMap;
 use holdfast_base::{Clock, Entropy};
 use parking_lot::Mutex;
 use prometheus_client::{
@@ -94,11 +95,11 @@ enum Kind {
 /// How fast work is done, and how far those who are sent away are to be spread.
 #[derive(Debug, Default)]
 struct Pace {
-    /// Second in which the next two are counted.
+    /// Second since which the next two are counted.
     second: u64,
     done: u64,
     sent_away: u64,
-    /// Done in the last full second in which something was.
+    /// Done in a second, in the time before that.
     rate: u64,
     /// Seconds of the span: it doubles while many are sent away again, and shrinks when few are.
     span: u64,
@@ -137,7 +138,6 @@ impl Admission {
             return Ok(None);
         }
         let (kind, client) = (Kind::of(path), raw.connection.remote.map(|address| address.to_canonical()));
-        let second = self.clock.boottime().as_secs();
         let mut state = self.state.lock();
         match state.fault(&self.limits, kind, client) {
             None => {
@@ -145,7 +145,7 @@ impl Admission {
                 Ok(Some(Permit { admission: self.clone(), kind, client }))
             }
             Some(reason) => {
-                let spread = state.pace.send_away(second);
+                let spread = state.pace.send_away(self.clock.boottime().as_secs());
                 drop(state);
                 self.shed.0.get_or_create(&Labels { limit: reason }).inc();
                 Err((1 + self.draw(spread), reason.error(&self.limits)))
@@ -186,7 +186,7 @@ impl State {
         }
     }
 
-    fn give_back(&mut self, kind: Kind, client: Option<IpAddr>, second: u64) {
+    fn give_back(&mut self, kind: Kind, client: Option<IpAddr>) {
         self.all -= 1;
         match kind {
             Kind::Login => self.logins -= 1,
@@ -201,30 +201,27 @@ impl State {
                 self.clients.remove(&client);
             }
         }
-        self.pace.done(second);
+        self.pace.done += 1;
     }
 }
 
 impl Pace {
+    /// A new second has begun in which somebody is sent away: only those ask for the time.
     fn turn(&mut self, second: u64) {
         if second == self.second {
             return;
         }
+        let passed = second.saturating_sub(self.second).max(1);
         if self.done > 0 {
-            self.rate = self.done;
+            self.rate = self.done / passed;
         }
         self.span = match () {
-            () if second.saturating_sub(self.second) > LONGEST => 0,
+            () if passed > LONGEST => 0,
             () if self.sent_away * 2 > self.done => (self.span * 2).clamp(1, LONGEST),
             () if self.sent_away * 10 <= self.done => self.span / 2,
             () => self.span,
         };
         (self.second, self.done, self.sent_away) = (second, 0, 0);
-    }
-
-    fn done(&mut self, second: u64) {
-        self.turn(second);
-        self.done += 1;
     }
 
     /// Seconds over which those outside are to be spread.
@@ -265,8 +262,7 @@ impl Reason {
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        let second = self.admission.clock.boottime().as_secs();
-        self.admission.state.lock().give_back(self.kind, self.client, second);
+        self.admission.state.lock().give_back(self.kind, self.client);
     }
 }
 

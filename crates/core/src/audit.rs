@@ -192,7 +192,7 @@ impl Audit {
     }
 
     /// The headers of a request that are to be logged.
-    pub fn headers(&self, sent: &BTreeMap<String, String>) -> BTreeMap<String, Header> {
+    pub fn headers(&self, sent: &crate::raw::Headers) -> BTreeMap<String, Header> {
         self.headers.load().of(sent)
     }
 

@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use arc_swap::ArcSwapOption;
+use arc_swap::{ArcSwapOption, Guard};
 use holdfast_failpoint::failpoint;
 use holdfast_secret::SecretBytes;
 use tokio::sync::{Mutex, Notify};
@@ -120,6 +120,12 @@ impl Core {
     /// The unsealed server, if it is one.
     pub(crate) fn open(&self) -> Option<Arc<Open>> {
         self.open.load_full().filter(|_| !self.config.barrier.is_sealed())
+    }
+
+    /// The same for a look that is over soon, also when it was ordered to seal a moment ago. All requests look: this touches no
+    /// counter that cores would hand to and fro.
+    pub(crate) fn glance(&self) -> Guard<Option<Arc<Open>>> {
+        self.open.load()
     }
 
     /// Starts to serve: the barrier is open.

@@ -5,11 +5,16 @@
 
 mod cors;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, Guard};
 use holdfast_logical::{Check, Clock, Revision, StoreError, Txn, View};
-use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -44,7 +49,8 @@ pub struct Front {
     view: View,
     clock: Arc<dyn Clock>,
     known: ArcSwap<Settings>,
-    read_at: Mutex<Duration>,
+    /// Boottime in nanoseconds.
+    read_at: AtomicU64,
     /// Who has asked how often.
     pub limiter: Arc<quota::SharedLimiter>,
 }
@@ -61,27 +67,19 @@ impl Front {
     /// Reads the settings.
     pub async fn load(view: View, clock: Arc<dyn Clock>) -> Result<Self, StoreError> {
         let limiter = Arc::new(quota::SharedLimiter::new(clock.clone()));
-        let front = Self { view, clock, known: ArcSwap::default(), read_at: Mutex::new(Duration::ZERO), limiter };
+        let front = Self { view, clock, known: ArcSwap::default(), read_at: AtomicU64::new(0), limiter };
         front.read().await?;
         Ok(front)
     }
 
     /// The settings as they were last read.
-    pub fn known(&self) -> Arc<Settings> {
-        self.known.load_full()
+    pub fn known(&self) -> Guard<Arc<Settings>> {
+        self.known.load()
     }
 
     /// The settings as they were a second ago at most. While the store is away, those that were read last.
-    pub async fn fresh(&self) -> Arc<Settings> {
-        let now = self.clock.boottime();
-        let stale = {
-            let mut read_at = self.read_at.lock();
-            let stale = now.saturating_sub(*read_at) >= FRESH;
-            if stale {
-                *read_at = now;
-            }
-            stale
-        };
+    pub async fn fresh(&self) -> Guard<Arc<Settings>> {
+        let stale = self.is_stale();
         if stale {
             match tokio::time::timeout(PATIENCE, self.read()).await {
                 Ok(Ok(_)) => {}
@@ -92,6 +90,14 @@ impl Front {
             }
         }
         self.known()
+    }
+
+    /// Whether they are to be read, by whoever is told so: nobody else is for a second.
+    fn is_stale(&self) -> bool {
+        let now = u64::try_from(self.clock.boottime().as_nanos()).unwrap_or(u64::MAX);
+        let read_at = self.read_at.load(Ordering::Relaxed);
+        let fresh = Duration::from_nanos(now.saturating_sub(read_at)) < FRESH;
+        !fresh && self.read_at.compare_exchange(read_at, now, Ordering::Relaxed, Ordering::Relaxed).is_ok()
     }
 
     async fn read(&self) -> Result<(Settings, Revision), StoreError> {
@@ -133,7 +139,9 @@ impl Front {
 impl Core {
     /// What is allowed to pages of other origins; nothing while sealed.
     pub fn cors(&self) -> Option<Cors> {
-        Some(&self.open()?.front.known().cors).filter(|cors| cors.enabled).cloned()
+        let open = self.glance();
+        let known = open.as_ref()?.front.known();
+        known.cors.enabled.then(|| known.cors.clone())
     }
 
     /// May the body of this request be read? Asks how many are being served, then the rate limits.
@@ -147,7 +155,8 @@ impl Core {
     }
 
     async fn greet_by_rate(&self, raw: &Raw) -> Greeting {
-        let Some(open) = self.open() else { return Greeting::default() };
+        let open = self.glance();
+        let Some(open) = &*open else { return Greeting::default() };
         let settings = open.front.fresh().await;
         if settings.quotas.rate_limits.is_empty() {
             return Greeting::default();
@@ -157,7 +166,7 @@ impl Core {
             self.metrics().rate_limit_violations.inc();
             if settings.quotas.config.enable_rate_limit_audit_logging {
                 // In a box, as few are refused and all make room for it.
-                Box::pin(pipeline::audit_refusal(&open, raw, greeting.refusal.as_ref())).await;
+                Box::pin(pipeline::audit_refusal(open, raw, greeting.refusal.as_ref())).await;
             }
         }
         greeting

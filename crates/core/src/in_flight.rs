@@ -1,6 +1,6 @@
 //! The requests that are being served now, for `sys/in-flight-req`.
 
-use std::{net::IpAddr, sync::Arc};
+use std::{net::IpAddr, ops::Deref, sync::Arc};
 
 use holdfast_base::Timestamp;
 use parking_lot::Mutex;
@@ -13,16 +13,19 @@ use crate::{Raw, Verb};
 /// All of them.
 #[derive(Default)]
 pub struct InFlight {
-    entries: Mutex<Slab<Entry>>,
+    entries: Mutex<Slab<Arc<Entry>>>,
     gauge: Gauge,
 }
 
-struct Entry {
-    id: String,
+/// What is told of a request.
+pub struct Entry {
+    /// Request id.
+    pub id: String,
+    /// With the namespace of the header in front.
+    pub path: String,
     since: Timestamp,
     remote: Option<IpAddr>,
     port: u16,
-    path: String,
     verb: Verb,
 }
 
@@ -30,6 +33,7 @@ struct Entry {
 pub struct Flying {
     all: Arc<InFlight>,
     place: usize,
+    entry: Arc<Entry>,
 }
 
 impl InFlight {
@@ -42,9 +46,10 @@ impl InFlight {
     pub fn enter(self: &Arc<Self>, raw: &Raw, now: Timestamp) -> Flying {
         let (remote, port) = (raw.connection.remote, raw.connection.port);
         let (id, path) = (raw.id.clone(), raw.full_path());
-        let place = self.entries.lock().insert(Entry { id, since: now, remote, port, path, verb: raw.verb });
+        let entry = Arc::new(Entry { id, path, since: now, remote, port, verb: raw.verb });
+        let place = self.entries.lock().insert(entry.clone());
         self.gauge.inc();
-        Flying { all: self.clone(), place }
+        Flying { all: self.clone(), place, entry }
     }
 
     /// As `sys/in-flight-req` shows them.
@@ -62,6 +67,14 @@ impl InFlight {
             (entry.id.clone(), shown)
         });
         shown.collect()
+    }
+}
+
+impl Deref for Flying {
+    type Target = Entry;
+
+    fn deref(&self) -> &Entry {
+        &self.entry
     }
 }
 

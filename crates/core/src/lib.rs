@@ -38,6 +38,7 @@ mod sys;
 mod tidying;
 pub mod token;
 pub mod unbroken;
+mod within;
 
 pub use answer::{Answer, Pieces};
 pub use audit::{AuditConfig, ConfiguredDevice};
@@ -52,3 +53,4 @@ pub use process::{NoProcess, Process};
 pub use raw::{BodyStream, Doors, Raw, Verb};
 pub use registry::{Class, Registry};
 pub use unbroken::unbroken;
+pub use within::within;

@@ -147,7 +147,7 @@ impl Mounts {
     }
 
     fn folder(&self, namespace: &str) -> View {
-        match namespace == Namespace::root().id {
+        match Namespace::is_root_id(namespace) {
             true => self.view.clone(),
             false => namespaces::home(&self.parts.root, namespace),
         }

@@ -85,7 +85,7 @@ impl Namespaces {
 
     /// The namespace of an id, also one that is being deleted.
     pub fn of_id(&self, id: &str) -> Option<Arc<Namespace>> {
-        match id == Namespace::root().id {
+        match Namespace::is_root_id(id) {
             true => Some(Namespace::root()),
             false => self.by_id.get(id).map(|known| known.namespace.clone()),
         }
@@ -93,7 +93,7 @@ impl Namespaces {
 
     /// Is it being deleted, or gone?
     pub fn is_leaving(&self, id: &str) -> bool {
-        id != Namespace::root().id && self.by_id.get(id).is_none_or(|known| known.record.leaving)
+        !Namespace::is_root_id(id) && self.by_id.get(id).is_none_or(|known| known.record.leaving)
     }
 
     /// The namespace of a token, if the token may be used in `at`: there or further below.

@@ -27,7 +27,7 @@ use holdfast_logical::{Namespace, Operation, Response};
 #[cfg(feature = "fuzzing")]
 pub use self::parse::is_canonical;
 use self::{
-    admit::{Admitted, Ground, Handler, admit},
+    admit::{Admitted, Ground, Handler, Task, admit},
     common::Common,
     parse::Parsed,
     trail::Trail,
@@ -47,45 +47,32 @@ use crate::{
     open::Open,
     openapi,
     reference::rows,
-    unbroken,
+    unbroken, within,
 };
 
 /// An engine has this long; the client has given up by then.
 const DEADLINE: Duration = Duration::from_secs(90);
 
 impl Core {
-    /// Serves one request. The work goes on to its end when the caller is dropped.
-    pub async fn handle(self: &Arc<Self>, mut raw: Raw) -> Answer {
-        let (core, verb) = (self.clone(), raw.verb);
-        let (request_id, path) = (raw.id.clone(), raw.path.clone());
+    /// Serves one request. Whoever may go away before the answer runs it as [`unbroken`](crate::unbroken::unbroken) work.
+    pub async fn handle(self: &Arc<Self>, raw: impl Into<Box<Raw>>) -> Answer {
+        let mut raw = raw.into();
+        let (verb, login) = (raw.verb, is_login(&raw.path));
         let started = self.config().clock.boottime();
         let flying = self.in_flight().enter(&raw, self.config().clock.now());
         let permit = raw.permit.take();
-        let login = path.starts_with("auth/") && path.split('/').any(|segment| segment == "login");
-        let work = unbroken(holdfast_barrier::one_request(async move {
-            let _held = (flying, permit);
-            // In a box, as what few requests need would be part of the size of each.
-            let early = match lifecycle::paths::concerns(&raw) {
-                true => Box::pin(lifecycle::paths::serve(&core, &raw)).await,
-                false => None,
-            };
-            match early {
-                Some(answer) => release::bare(answer.unwrap_or_else(Answer::Error)).await,
-                None => match core.open() {
-                    Some(open) => match open.limit_role(&raw).await {
-                        None => serve(&open, parse(raw), None).await,
-                        Some(refusal) => release::bare(Answer::Error(refusal)).await,
-                    },
-                    None => Answer::Error(Error::Sealed),
-                },
-            }
-        }));
-        let answer = work.await.unwrap_or_else(|_| Answer::Error(Error::internal("the request was aborted")));
+        let answer = holdfast_barrier::one_request(self.answer(raw)).await;
         if let Answer::Error(error) = &answer
             && error.is_ours()
         {
-            tracing::warn!(request_id, path, %error, "a request failed");
+            match (unbroken::is_given_up(), error) {
+                (true, Error::Logical(holdfast_logical::Error::Unavailable(_))) => {
+                    tracing::debug!(request_id = flying.id, path = flying.path, %error, "a request that was given up failed");
+                }
+                _ => tracing::warn!(request_id = flying.id, path = flying.path, %error, "a request failed"),
+            }
         }
+        drop((flying, permit));
         let took = self.config().clock.boottime().saturating_sub(started);
         match login {
             true => self.metrics().handle_login_request.observe(took),
@@ -94,6 +81,26 @@ impl Core {
         self.metrics().request(verb, &answer);
         answer
     }
+
+    async fn answer(self: &Arc<Self>, raw: Box<Raw>) -> Answer {
+        // In a box, as what few requests need would be part of the size of each.
+        let early = match lifecycle::paths::concerns(&raw) {
+            true => Box::pin(lifecycle::paths::serve(self, &raw)).await,
+            false => None,
+        };
+        if let Some(answer) = early {
+            return release::bare(answer.unwrap_or_else(Answer::Error)).await;
+        }
+        let Some(open) = self.open() else { return Answer::Error(Error::Sealed) };
+        match open.limit_role(&raw).await {
+            None => serve(&open, parse(raw), None).await,
+            Some(refusal) => release::bare(Answer::Error(refusal)).await,
+        }
+    }
+}
+
+fn is_login(path: &str) -> bool {
+    path.starts_with("auth/") && path.split('/').any(|segment| segment == "login")
 }
 
 /// Serves a request of an unsealed server. `server` is the server itself, which needs no token. The steps are in boxes, as
@@ -130,67 +137,79 @@ pub(crate) async fn serve(open: &Arc<Open>, mut parsed: Parsed, server: Option<A
 
 /// engine → lease → wrap. The reply is in a box, as each step would move it on otherwise.
 async fn carry_out(open: &Arc<Open>, parsed: &Parsed, admitted: Admitted) -> Result<Box<Reply>, Error> {
-    let lend = lend::Lend::of(parsed, &admitted);
+    let Admitted { task, holder, mounted, binding } = admitted;
+    let lend = lend::Lend::new(parsed, &task, &mounted, holder.as_deref(), binding);
     // A body that is still on its way takes as long as it takes; the listener knows the limit.
     let deadline = if parsed.stream.lock().is_some() { DEADLINE * 40 } else { DEADLINE };
-    let (wrapping, known) = (wrap::wanted(parsed), admitted.holder.is_some());
     let reply = match Box::pin(lend.found(open)).await? {
-        Some(reply) => Box::new(reply),
-        None => match tokio::time::timeout(deadline, timed(open, parsed, admitted)).await {
-            Ok(Ok(reply)) if reply.lends() => Box::new(Box::pin(lend.lend(open, *reply)).await?),
-            Ok(reply) => reply?,
-            Err(_) => return Err(holdfast_logical::Error::Unavailable("request deadline exceeded".to_owned()).into()),
+        Some(reply) => reply,
+        None => match within(deadline, Box::pin(timed(open, parsed, task, &mounted, holder.as_ref()))).await {
+            Some(Ok(reply)) if reply.lends() => Box::pin(lend.lend(open, reply)).await?,
+            Some(reply) => reply?,
+            None => return Err(holdfast_logical::Error::Unavailable("request deadline exceeded".to_owned()).into()),
         },
     };
     // What is open to all is no secret, and nobody may fill the store without a token or a login.
-    match wrapping.filter(|_| known || reply.auth.is_some()) {
-        Some(ttl) => Box::pin(wrap::wrap(open, parsed, ttl, *reply)).await.map(Box::new),
+    match wrap::wanted(parsed).filter(|_| holder.is_some() || reply.auth.is_some()) {
+        Some(ttl) => Box::pin(wrap::wrap(open, parsed, ttl, reply)).await,
         None => Ok(reply),
     }
 }
 
 /// Takes the time of the handler, whatever it answers.
-async fn timed(open: &Arc<Open>, parsed: &Parsed, admitted: Admitted) -> Result<Box<Reply>, Error> {
-    let (mounted, operation, begin) = (admitted.mounted.clone(), admitted.request.operation, Instant::now());
-    let reply = engine(open, parsed, admitted).await;
+async fn timed(
+    open: &Arc<Open>,
+    parsed: &Parsed,
+    task: Task,
+    mounted: &Mounted,
+    holder: Option<&Arc<Holder>>,
+) -> Result<Box<Reply>, Error> {
+    let (operation, begin) = (task.request.operation, Instant::now());
+    let reply = engine(open, parsed, task, mounted, holder).await;
     mounted.times.answered(operation, begin.elapsed());
     reply
 }
 
 /// Runs the handler: the only step with code of plug-ins.
-async fn engine(open: &Arc<Open>, parsed: &Parsed, admitted: Admitted) -> Result<Box<Reply>, Error> {
-    let Admitted { request, handler, holder, sudo, page, mounted, .. } = admitted;
+async fn engine(
+    open: &Arc<Open>,
+    parsed: &Parsed,
+    task: Task,
+    mounted: &Mounted,
+    holder: Option<&Arc<Holder>>,
+) -> Result<Box<Reply>, Error> {
+    let Task { request, handler, sudo, page } = task;
     let read = matches!(request.operation, Operation::Read | Operation::List | Operation::Scan);
     let common = Common::of(&request, page);
-    let reply = match handler {
+    let mut reply = Box::new(match handler {
         Handler::Help(row) => {
             let response = Response::data(openapi::help(&request.mount.kind, row));
             Reply { response, bare: Some(200), ..Reply::default() }
         }
         Handler::Contents => {
-            let response = Response::data(openapi::contents(&request.mount.path, &request.mount.kind, &rows(&mounted)));
+            let response = Response::data(openapi::contents(&request.mount.path, &request.mount.kind, &rows(mounted)));
             Reply { response, bare: Some(200), ..Reply::default() }
         }
-        Handler::Engine(backend) if logs_in(&mounted, holder.as_deref()) => {
-            Reply::from(Box::pin(open.lockout.guarded(&mounted, backend.as_ref(), request)).await?)
+        Handler::Engine(backend) if logs_in(mounted, holder.map(Arc::as_ref)) => {
+            Reply::from(Box::pin(open.lockout.guarded(mounted, backend.as_ref(), request)).await?)
         }
         Handler::Engine(backend) => Reply::from(backend.handle(request).await?),
         Handler::Core(noun) => {
-            let presented = parsed.token.as_ref().map(holdfast_secret::SecretString::duplicate);
+            let presented = parsed.raw.token.as_ref().map(holdfast_secret::SecretString::duplicate);
             let (metrics, begin) = (&open.config.metrics.vault, Instant::now());
             let (route, operation) = (request.route, request.operation);
-            let (open, wrap_ttl) = (open.clone(), parsed.wrap_ttl);
+            let (open, holder, wrap_ttl) = (open.clone(), holder.cloned(), parsed.raw.wrap_ttl);
             let stream = parsed.stream.lock().take();
             let reply = (noun.handle)(Call { open, request, holder, sudo, wrap_ttl, presented, stream }).await?;
             metrics.called(&mounted.record.kind, route, operation, begin.elapsed());
             reply
         }
-    };
+    });
     if read && reply.is_empty() && reply.response.status.is_none() {
-        Err(Error::not_found())
-    } else {
-        Ok(Box::new(common.apply(reply)))
+        return Err(Error::not_found());
     }
+    common.apply(&mut reply);
+    Ok(reply)
 }
 
 /// May the request be a login? Those come without a token.

@@ -21,6 +21,8 @@ pub struct Policies {
     root: View,
     first: View,
     clock: Arc<dyn Clock>,
+    /// Of a root token in the root namespace.
+    unlimited: Arc<PolicySet>,
     /// Good for the revision that they were read at.
     parsed: Mutex<Parsed>,
     /// Compiled sets, by the revisions of what they are made of.
@@ -58,7 +60,8 @@ const SETS: usize = 4096;
 impl Policies {
     /// The policies in the whole key space.
     pub fn new(root: View, clock: Arc<dyn Clock>) -> Self {
-        Self { first: root.below("policy"), root, clock, parsed: Mutex::default(), sets: Mutex::default() }
+        let unlimited = Arc::new(PolicySet::below("", vec![Arc::new(Policy::root())]));
+        Self { first: root.below("policy"), root, clock, unlimited, parsed: Mutex::default(), sets: Mutex::default() }
     }
 
     fn view(&self, namespace: &Namespace) -> View {
@@ -148,6 +151,9 @@ impl Policies {
     /// The compiled set of these policies as they are now; those that do not exist grant nothing.
     pub async fn set(&self, namespace: &Namespace, names: &[String]) -> Result<Arc<PolicySet>, StoreError> {
         if names.iter().any(|name| name == ROOT) {
+            if namespace.is_root() {
+                return Ok(self.unlimited.clone());
+            }
             return Ok(Arc::new(PolicySet::below(&namespace.path, vec![Arc::new(Policy::root())])));
         }
         Ok(self.compiled(namespace, self.read(namespace, names).await?, None))

@@ -1,9 +1,10 @@
 //! A request as the listener read it: bytes were decoded, nothing was judged yet.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::time::Duration;
 
 use holdfast_logical::{Connection, Operation};
 use holdfast_secret::SecretString;
+use http::{HeaderName, HeaderValue};
 use serde_json::{Map, Value};
 
 use crate::Error;
@@ -41,6 +42,10 @@ pub struct Doors {
     pub generate_root: bool,
 }
 
+/// Headers of a request in their order. What was received is shared, not copied: few are ever looked at.
+#[derive(Clone, Debug, Default)]
+pub struct Headers(Vec<(HeaderName, HeaderValue)>);
+
 /// One request, before anything was decided about it.
 #[derive(Debug)]
 pub struct Raw {
@@ -62,8 +67,8 @@ pub struct Raw {
     pub raw_body: bytes::Bytes,
     /// The body as it comes, where it is too large to be held.
     pub stream: Option<BodyStream>,
-    /// Other headers by lower-case name, without tokens.
-    pub headers: BTreeMap<String, String>,
+    /// All headers but those that hold secrets.
+    pub headers: Headers,
     /// X-Holdfast-Item.
     pub item: Option<String>,
     /// X-Holdfast-Owner, `kind/uid`.
@@ -78,6 +83,49 @@ pub struct Raw {
     pub permit: Option<crate::admission::Permit>,
     /// What the listener could not read (bad JSON, bad header). The core audits the request and answers this.
     pub fault: Option<Error>,
+}
+
+/// Is the path made of letters, digits, `-`, `_` and single slashes only, none of them in front? Most are: nothing in such a
+/// path stands for anything else, or could.
+pub fn is_plain(path: &str) -> bool {
+    let mut before = b'/';
+    path.bytes().all(|byte| {
+        let plain = byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_') || (byte == b'/' && before != b'/');
+        before = byte;
+        plain
+    })
+}
+
+impl Headers {
+    /// Adds a value.
+    pub fn add(&mut self, name: HeaderName, value: HeaderValue) {
+        self.0.push((name, value));
+    }
+
+    /// The first value of a header (its name in lower case) that is text.
+    pub fn first(&self, name: &str) -> Option<&str> {
+        self.values(name).next()
+    }
+
+    /// All values of a header in order, joined with commas; what is not text is left out.
+    pub fn text(&self, name: &str) -> Option<String> {
+        let mut values = self.values(name);
+        let mut text = values.next()?.to_owned();
+        for value in values {
+            text.push_str(", ");
+            text.push_str(value);
+        }
+        Some(text)
+    }
+
+    /// Was none sent?
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    fn values<'h, 'n>(&'h self, name: &'n str) -> impl Iterator<Item = &'h str> + use<'h, 'n> {
+        self.0.iter().filter(move |(own, _)| own.as_str() == name).filter_map(|(_, value)| value.to_str().ok())
+    }
 }
 
 impl Raw {
@@ -102,7 +150,7 @@ impl Raw {
             body: Map::new(),
             raw_body: bytes::Bytes::new(),
             stream: None,
-            headers: BTreeMap::new(),
+            headers: Headers::default(),
             item: None,
             owner: None,
             replace: None,

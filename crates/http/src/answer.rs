@@ -16,6 +16,9 @@ use crate::status;
 /// hvac compares the header for equality: no charset.
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
+/// Room for the body of most answers, in bytes.
+const USUAL: usize = 512;
+
 /// Body of an answer: whole, or as it is made.
 pub type Outgoing = Either<Full<Bytes>, StreamBody<BoxStream<'static, Result<Frame<Bytes>, std::io::Error>>>>;
 
@@ -76,8 +79,9 @@ pub fn text(status: u16, content_type: &'static str, body: String) -> Response<O
 }
 
 fn json(status: u16, body: &impl serde::Serialize) -> Response<Outgoing> {
-    match serde_json::to_vec(body) {
-        Ok(mut bytes) => {
+    let mut bytes = Vec::with_capacity(USUAL);
+    match serde_json::to_writer(&mut bytes, body) {
+        Ok(()) => {
             bytes.push(b'\n');
             response(status, JSON, bytes)
         }

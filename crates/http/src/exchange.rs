@@ -1,12 +1,19 @@
 //! One request through the listener: read, handed to the core, answered.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use holdfast_api_types::header;
 use holdfast_base::{Entropy, id};
-use holdfast_core::{Answer, Cors, Doors, Greeting, Raw, Verb, unbroken, unbroken::Panicked};
+use holdfast_core::{Answer, Cors, Doors, Greeting, Raw, Verb, unbroken, unbroken::Panicked, within};
 use holdfast_logical::Connection;
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Version,
@@ -27,7 +34,7 @@ use crate::{
     cors::{self, Verdict},
     listener::Limits,
     pieces::Pieces,
-    request::{self, Head, Reject},
+    request::{Head, Reject},
     websocket,
 };
 
@@ -40,7 +47,7 @@ pub trait Handle: Send + Sync + 'static {
     fn cors(&self) -> Option<Cors>;
 
     /// One request.
-    fn handle(&self, raw: Raw) -> BoxFuture<'_, Answer>;
+    fn handle(&self, raw: Box<Raw>) -> BoxFuture<'_, Answer>;
 
     /// Returns when the store confirms no writes, and has not for some time.
     fn stands_still(&self) -> BoxFuture<'_, ()>;
@@ -72,23 +79,26 @@ pub struct Site {
     pub unauthenticated_metrics: bool,
     /// What callers without a token may do with shares of keys.
     pub doors: Doors,
-    /// Requests that are being worked on, also those whose caller has gone.
-    pub running: TaskTracker,
+    /// Requests that are worked on although their caller has gone.
+    pub left: TaskTracker,
 }
 
-/// The other end of a connection.
-#[derive(Clone, Debug)]
+/// A connection. Its requests share it, and nothing that other connections count too.
 pub struct Peer {
-    /// Its address; none on a unix socket.
+    /// What is served to it.
+    pub site: Arc<Site>,
+    /// Address of its other end; none on a unix socket.
     pub address: Option<SocketAddr>,
-    /// Its certificates as DER, leaf first.
+    /// Certificates of its other end as DER, leaf first.
     pub certificates: Arc<Vec<Vec<u8>>>,
     /// The process ends soon: a connection ends with its next answer.
-    pub leaving: CancellationToken,
+    pub leaving: Arc<AtomicBool>,
     /// The listener stops.
     pub closing: CancellationToken,
 }
 
+/// Looked for in every request: a name that was read once.
+static NAMESPACE: HeaderName = HeaderName::from_static(header::NAMESPACE);
 /// Pieces of a body that wait for the core.
 const WAITING: usize = 4;
 /// Told of a request that may be done, or be done later.
@@ -102,7 +112,7 @@ const LONG: Duration = Duration::from_secs(3600);
 
 impl Site {
     /// Takes one request through.
-    pub async fn serve<B>(self: &Arc<Self>, peer: &Peer, request: Request<B>) -> Response<Outgoing>
+    pub async fn serve<B>(&self, peer: &Arc<Peer>, request: Request<B>) -> Response<Outgoing>
     where
         B: Body<Data = Bytes> + Send,
         B::Error: std::error::Error + Send + Sync + 'static,
@@ -123,7 +133,7 @@ impl Site {
         };
         let (status, took) = (response.status().as_u16(), started.elapsed());
         self.headers.apply(status, response.headers_mut());
-        if parts.version < Version::HTTP_2 && peer.leaving.is_cancelled() {
+        if parts.version < Version::HTTP_2 && peer.leaving.load(Ordering::Relaxed) {
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
         self.handle.observe(verb, status, took);
@@ -132,8 +142,8 @@ impl Site {
     }
 
     async fn serve_api<B>(
-        self: &Arc<Self>,
-        peer: &Peer,
+        &self,
+        peer: &Arc<Peer>,
         parts: &Parts,
         encoded: &str,
         body: B,
@@ -146,16 +156,16 @@ impl Site {
         let Some(head) = Head::read(id, parts, encoded) else { return (None, answer::error(405, "")) };
         let (verb, mut response, headers) = self.serve_head(peer, parts, head, body).await;
         response.headers_mut().extend(headers);
-        if let Some(namespace) = parts.headers.get(header::NAMESPACE) {
-            response.headers_mut().insert(header::NAMESPACE, namespace.clone());
+        if let Some(namespace) = parts.headers.get(&NAMESPACE) {
+            response.headers_mut().insert(&NAMESPACE, namespace.clone());
         }
         (Some(verb), response)
     }
 
     /// quota → size → parse → the core. Each step costs more than the one before it.
     async fn serve_head<B>(
-        self: &Arc<Self>,
-        peer: &Peer,
+        &self,
+        peer: &Arc<Peer>,
         parts: &Parts,
         mut head: Head,
         body: B,
@@ -165,7 +175,8 @@ impl Site {
         B::Error: std::error::Error + Send + Sync + 'static,
     {
         let verb = head.raw().verb;
-        let connection = head.connect(self.connection(peer, parts));
+        let connection = self.connection(peer, head.raw());
+        let connection = head.connect(connection);
         let greeting = self.handle.greet(head.raw()).await;
         let headers = header_map(greeting.headers);
         if let Some(error) = greeting.refusal {
@@ -180,13 +191,12 @@ impl Site {
             let (to, pieces) = tokio::sync::mpsc::channel(WAITING);
             raw.stream = Some(pieces);
             raw.permit = permit;
-            let work = self.run_within(LONG, raw, self.budget.charge());
+            let work = self.run_within(LONG, peer, raw, None);
             let (answer, ()) = futures::future::join(work, pump(body, to)).await;
             return (verb, answer::write(answer), headers);
         }
-        let mut charge = self.budget.charge();
-        let bytes = match self.read_body(parts, &head, body, &mut charge).await {
-            Ok(bytes) => bytes,
+        let (bytes, charge) = match self.read_body(parts, &head, body).await {
+            Ok(read) => read,
             Err(Exhausted) => return (verb, answer::write(busy().answer()), headers),
         };
         let mut raw = head.with_body(bytes, connection);
@@ -200,15 +210,39 @@ impl Site {
         (verb, response, headers)
     }
 
-    async fn answer(self: &Arc<Self>, peer: &Peer, parts: &Parts, raw: Raw, charge: Charge) -> Response<Outgoing> {
-        match self.run_within(self.limits.request, raw, charge).await {
+    async fn answer(
+        &self,
+        peer: &Arc<Peer>,
+        parts: &Parts,
+        raw: Box<Raw>,
+        charge: Option<Charge>,
+    ) -> Response<Outgoing> {
+        match self.run_within(self.limits.request, peer, raw, charge).await {
             Answer::Events(events) => websocket::accept(parts, events, peer.closing.clone()),
             answer => answer::write(answer),
         }
     }
 
-    /// The outer error: there is no room for it now. The inner one: there never is.
+    /// The body, and what it counts for. The outer error: there is no room for it now. The inner one: there never is.
     async fn read_body<B>(
+        &self,
+        parts: &Parts,
+        head: &Head,
+        body: B,
+    ) -> Result<(Result<Bytes, Reject>, Option<Charge>), Exhausted>
+    where
+        B: Body<Data = Bytes> + Send,
+        B::Error: std::error::Error + Send + Sync + 'static,
+    {
+        if body.is_end_stream() && head.parsed_as().is_none() {
+            return Ok((Ok(Bytes::new()), None));
+        }
+        let mut charge = self.budget.charge();
+        let bytes = self.read_charged(parts, head, body, &mut charge).await?;
+        Ok((bytes, Some(charge)))
+    }
+
+    async fn read_charged<B>(
         &self,
         parts: &Parts,
         head: &Head,
@@ -242,27 +276,27 @@ impl Site {
         }
     }
 
-    fn connection(&self, peer: &Peer, parts: &Parts) -> Result<Connection, Reject> {
-        let forwarded = request::text(&parts.headers, "x-forwarded-for");
+    fn connection(&self, peer: &Peer, raw: &Raw) -> Result<Connection, Reject> {
         let certificates = peer.certificates.clone();
         let Some(address) = peer.address else { return Ok(Connection { certificates, ..Connection::default() }) };
-        let remote = self.proxies.caller(address.ip(), forwarded.as_deref())?;
+        let remote = self.proxies.caller(address.ip(), raw.headers.text("x-forwarded-for").as_deref())?;
         Ok(Connection { remote: Some(remote), port: address.port(), certificates })
     }
 
     /// Runs the request to its end: a caller that hangs up or is told that the outcome is not known must not stop work
     /// between a change outside and its record. The body counts until the work is done, and the drain waits for it.
-    async fn run_within(self: &Arc<Self>, limit: Duration, raw: Raw, charge: Charge) -> Answer {
-        let handle = self.handle.clone();
-        let work = unbroken(self.running.track_future(async move {
-            let answer = handle.handle(raw).await;
+    async fn run_within(&self, limit: Duration, peer: &Arc<Peer>, raw: Box<Raw>, charge: Option<Charge>) -> Answer {
+        let peer = peer.clone();
+        let work = async move {
+            let answer = peer.site.handle.handle(raw).await;
             drop(charge);
             answer
-        }));
+        };
+        let work = unbroken(work, &self.left);
         let mut work = std::pin::pin!(work);
-        let outcome = match timeout(limit.min(USUAL), &mut work).await {
-            Ok(outcome) => outcome,
-            Err(_) => tokio::select! {
+        let outcome = match within(limit.min(USUAL), &mut work).await {
+            Some(outcome) => outcome,
+            None => tokio::select! {
                 outcome = &mut work => outcome,
                 () = self.handle.stands_still(), if limit < LONG => {
                     return Reject::new(503, UNCONFIRMED).answer();

@@ -20,6 +20,7 @@ mod pieces;
 pub mod query;
 pub mod request;
 pub mod status;
+mod timer;
 pub mod tls;
 mod websocket;
 

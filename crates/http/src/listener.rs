@@ -7,7 +7,10 @@ use std::{
     io,
     net::SocketAddr,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -32,6 +35,7 @@ use crate::{
     Tls,
     connections::{Connections, Counted},
     exchange::{Peer, Site},
+    timer::HeadTimer,
 };
 
 /// Sizes and times of a listener.
@@ -172,10 +176,10 @@ impl Listener {
     pub async fn serve(self, shutdown: impl Future<Output = ()>) {
         let Self { socket, tls, site } = self;
         let (graceful, closing) = (GracefulShutdown::new(), CancellationToken::new());
-        let (connections, leaving) = (Arc::new(Connections::default()), CancellationToken::new());
+        let (connections, leaving) = (Arc::new(Connections::default()), Arc::new(AtomicBool::new(false)));
         let end = async {
             shutdown.await;
-            leaving.cancel();
+            leaving.store(true, Ordering::Relaxed);
             tokio::time::sleep(site.limits.leave).await;
         };
         tokio::pin!(end);
@@ -212,10 +216,10 @@ impl Listener {
         }
         drop(socket);
         closing.cancel();
-        site.running.close();
+        site.left.close();
         let drained = timeout(site.limits.drain, async {
             graceful.shutdown().await;
-            site.running.wait().await;
+            site.left.wait().await;
         });
         if drained.await.is_err() {
             warn!("requests were still running when the time to drain was over");
@@ -227,7 +231,7 @@ struct Accepted {
     site: Arc<Site>,
     tls: Option<Tls>,
     watcher: Watcher,
-    leaving: CancellationToken,
+    leaving: Arc<AtomicBool>,
     closing: CancellationToken,
     address: Option<SocketAddr>,
     counted: Counted,
@@ -264,9 +268,10 @@ impl Accepted {
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let (site, address) = (self.site, self.address);
-        let peer = Peer { address, certificates, leaving: self.leaving, closing: self.closing };
+        let peer = Peer { site: site.clone(), address, certificates, leaving: self.leaving, closing: self.closing };
         let mut builder = Builder::new(TokioExecutor::new());
-        builder.http1().timer(TokioTimer::new()).header_read_timeout(site.limits.head).max_buf_size(HEAD_BYTES);
+        let timer = HeadTimer::new(site.limits.head);
+        builder.http1().timer(timer).header_read_timeout(site.limits.head).max_buf_size(HEAD_BYTES);
         builder
             .http2()
             .timer(TokioTimer::new())
@@ -278,9 +283,10 @@ impl Accepted {
             .initial_connection_window_size(1 << 20)
             .keep_alive_interval(H2_PING)
             .keep_alive_timeout(H2_PING);
+        let peer = Arc::new(peer);
         let service = service_fn(move |request: http::Request<Incoming>| {
-            let (site, peer) = (site.clone(), peer.clone());
-            async move { Ok::<_, Infallible>(site.serve(&peer, request).await) }
+            let peer = peer.clone();
+            async move { Ok::<_, Infallible>(peer.site.serve(&peer, request).await) }
         });
         let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service).into_owned();
         if let Err(error) = self.watcher.watch(connection).await {

@@ -3,7 +3,7 @@
 //! What cannot be read becomes the request's `fault`: the core audits it and answers it in its place in the order of
 //! checks, so that a malformed request leaves a trace.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::time::Duration;
 
 use bytes::Bytes;
 use holdfast_api_types::header;
@@ -11,7 +11,7 @@ use holdfast_base::duration;
 use holdfast_core::{Error, Raw, Verb};
 use holdfast_logical::{Connection, Error as Logical};
 use holdfast_secret::SecretString;
-use http::{HeaderMap, Method, header::AUTHORIZATION, header::CONTENT_TYPE, request::Parts};
+use http::{HeaderMap, HeaderValue, Method, request::Parts};
 use serde_json::{Map, Value};
 
 use crate::{
@@ -31,9 +31,8 @@ pub struct Reject {
 /// A request whose head was read; the body is still to come.
 #[derive(Debug)]
 pub struct Head {
-    raw: Raw,
+    raw: Box<Raw>,
     query: Map<String, Value>,
-    content_type: String,
 }
 
 // === impl Reject ===
@@ -69,31 +68,13 @@ impl Head {
             verb = keep_or(read_verb(&mut query), verb, &mut fault);
         }
         let mut path = keep_or(path::decode(encoded), String::new(), &mut fault);
-        if let Some(reject) = mfa(&parts.headers).err() {
-            fault = fault.or(Some(reject));
-        }
         if fault.is_none() {
             fault = check(verb, &mut path).err();
         }
-        let content_type = text(&parts.headers, CONTENT_TYPE.as_str()).unwrap_or_default();
-        if verb == Verb::Patch && body::media_type(&content_type) != "application/merge-patch+json" {
-            fault = fault.or_else(|| {
-                Some(Reject::new(415, "a PATCH needs the Content-Type application/merge-patch+json (RFC 7396)"))
-            });
-        }
-        let mut raw = Raw::new(id, verb, path);
-        raw.namespace = text(&parts.headers, header::NAMESPACE).filter(|text| !text.is_empty());
-        raw.token = token(&parts.headers);
-        match text(&parts.headers, header::WRAP_TTL).map(|text| wrap_ttl(&text)).transpose() {
-            Ok(ttl) => raw.wrap_ttl = ttl.flatten(),
-            Err(reject) => fault = fault.or(Some(reject)),
-        }
-        raw.item = text(&parts.headers, header::ITEM);
-        raw.owner = text(&parts.headers, header::OWNER);
-        raw.replace = text(&parts.headers, header::REPLACE);
-        raw.headers = other_headers(&parts.headers);
+        let mut raw = Box::new(Raw::new(id, verb, path));
+        keep(read_headers(&parts.headers, &mut raw), &mut fault);
         raw.fault = fault.map(Error::from);
-        Some(Self { raw, query, content_type })
+        Some(Self { raw, query })
     }
 
     /// What is known so far.
@@ -104,12 +85,16 @@ impl Head {
     /// Content-Type of a body that will be parsed; `None`: it is not looked at.
     pub fn parsed_as(&self) -> Option<&str> {
         let parsed = matches!(self.raw.verb, Verb::Write | Verb::Patch) && !self.takes_bytes();
-        parsed.then_some(self.content_type.as_str())
+        parsed.then(|| self.content_type())
+    }
+
+    fn content_type(&self) -> &str {
+        content_type(&self.raw)
     }
 
     /// Does the body go to the engine as it is?
     fn takes_bytes(&self) -> bool {
-        body::is_raw(&self.raw.path, &self.content_type)
+        body::is_raw(&self.raw.path, self.content_type())
     }
 
     /// Adds where the request comes from; what is wrong about that is for [`Head::with_body`].
@@ -119,7 +104,7 @@ impl Head {
     }
 
     /// Adds the body, or why there is none.
-    pub fn with_body(mut self, bytes: Result<Bytes, Reject>, connected: Result<(), Reject>) -> Raw {
+    pub fn with_body(mut self, bytes: Result<Bytes, Reject>, connected: Result<(), Reject>) -> Box<Raw> {
         let mut fault = connected.err();
         let bytes = keep(bytes, &mut fault);
         self.raw.body = match self.raw.verb {
@@ -127,7 +112,7 @@ impl Head {
                 self.raw.raw_body = bytes;
                 Map::new()
             }
-            Verb::Write | Verb::Patch => keep(body::parse(&self.content_type, &bytes), &mut fault),
+            Verb::Write | Verb::Patch => keep(body::parse(self.content_type(), &bytes), &mut fault),
             _ => self.query,
         };
         self.raw.fault = self.raw.fault.or(fault.map(Error::from));
@@ -193,13 +178,40 @@ fn check(verb: Verb, path: &mut String) -> Result<(), Reject> {
     Ok(())
 }
 
-/// The token of `X-Vault-Token`, or else of `Authorization: Bearer`. One that is no text comes with a sign in it that no
-/// token has, which is refused where tokens are looked at.
-fn token(headers: &HeaderMap) -> Option<SecretString> {
-    let given = match headers.get(header::TOKEN) {
-        Some(value) => value.as_bytes(),
-        None => headers.get(AUTHORIZATION)?.as_bytes().strip_prefix(b"Bearer ")?,
-    };
+/// Takes what the headers say. Of several wrong ones one is told.
+fn read_headers(headers: &HeaderMap, raw: &mut Raw) -> Result<(), Reject> {
+    let (mut vault, mut bearer, mut fault) = (None, None, None);
+    for (name, value) in headers {
+        match name.as_str() {
+            header::TOKEN => vault = vault.or(Some(value.as_bytes())),
+            "authorization" => bearer = bearer.or_else(|| value.as_bytes().strip_prefix(b"Bearer ")),
+            "cookie" => {}
+            MFA => fault = fault.or_else(|| mfa(value).err()),
+            _ => raw.headers.add(name.clone(), value.clone()),
+        }
+    }
+    raw.token = vault.or(bearer).and_then(token);
+    raw.namespace = raw.headers.text(header::NAMESPACE).filter(|text| !text.is_empty());
+    raw.item = raw.headers.text(header::ITEM);
+    raw.owner = raw.headers.text(header::OWNER);
+    raw.replace = raw.headers.text(header::REPLACE);
+    if raw.verb == Verb::Patch && body::media_type(content_type(raw)) != "application/merge-patch+json" {
+        let text = "a PATCH needs the Content-Type application/merge-patch+json (RFC 7396)";
+        fault = fault.or_else(|| Some(Reject::new(415, text)));
+    }
+    match raw.headers.first(header::WRAP_TTL).map(wrap_ttl).transpose() {
+        Ok(ttl) => raw.wrap_ttl = ttl.flatten(),
+        Err(reject) => fault = fault.or(Some(reject)),
+    }
+    fault.map_or(Ok(()), Err)
+}
+
+fn content_type(raw: &Raw) -> &str {
+    raw.headers.first("content-type").unwrap_or_default()
+}
+
+/// A token that is no text comes with a sign in it that no token has, which is refused where tokens are looked at.
+fn token(given: &[u8]) -> Option<SecretString> {
     let text = String::from_utf8_lossy(given);
     Some(SecretString::new(text.trim())).filter(|token| !token.is_empty())
 }
@@ -212,36 +224,11 @@ fn wrap_ttl(text: &str) -> Result<Option<Duration>, Reject> {
 }
 
 /// `X-Vault-MFA` is `<method>` or `<method>:<passcode>`, once or more. It holds secrets: its form is all that is looked at.
-fn mfa(headers: &HeaderMap) -> Result<(), Reject> {
-    let well_formed = |value: &http::HeaderValue| {
-        value.to_str().is_ok_and(|text| !text.split(':').next().unwrap_or_default().trim().is_empty())
-    };
-    match headers.get_all(MFA).iter().all(well_formed) {
+fn mfa(value: &HeaderValue) -> Result<(), Reject> {
+    match value.to_str().is_ok_and(|text| !text.split(':').next().unwrap_or_default().trim().is_empty()) {
         true => Ok(()),
         false => Err(Reject::bad("X-Vault-MFA: give a method, or a method and a passcode with a colon between them")),
     }
-}
-
-fn other_headers(headers: &HeaderMap) -> BTreeMap<String, String> {
-    let mut others = BTreeMap::new();
-    for name in headers.keys().filter(|name| !matches!(name.as_str(), header::TOKEN | "authorization" | "cookie" | MFA))
-    {
-        if let Some(value) = text(headers, name.as_str()) {
-            others.insert(name.as_str().to_owned(), value);
-        }
-    }
-    others
-}
-
-/// All values of a header, in order, joined with commas; what is not text is left out.
-pub(crate) fn text(headers: &HeaderMap, name: &str) -> Option<String> {
-    let mut values = headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
-    let mut text = values.next()?.to_owned();
-    for value in values {
-        text.push_str(", ");
-        text.push_str(value);
-    }
-    Some(text)
 }
 
 fn keep<T: Default>(outcome: Result<T, Reject>, fault: &mut Option<Reject>) -> T {
@@ -262,7 +249,7 @@ mod tests {
     use super::*;
     use crate::status;
 
-    fn read(method: &str, target: &str, headers: &[(&str, &str)], body: &'static str) -> Raw {
+    fn read(method: &str, target: &str, headers: &[(&str, &str)], body: &'static str) -> Box<Raw> {
         let mut request = http::Request::builder().method(method).uri(target);
         for (name, value) in headers {
             request = request.header(*name, *value);
@@ -334,7 +321,7 @@ mod tests {
         assert!(raw.headers.is_empty());
         let raw = read("GET", "/v1/a", &[("authorization", "Bearer hvs.b"), ("x-a", "1"), ("x-a", "2")], "");
         assert_eq!(raw.token.unwrap().expose(), "hvs.b");
-        assert_eq!(raw.headers["x-a"], "1, 2");
+        assert_eq!(raw.headers.text("x-a").unwrap(), "1, 2");
         assert!(read("GET", "/v1/a", &[("authorization", "Basic eDp5")], "").token.is_none());
         let (mut parts, ()) = http::Request::builder().uri("/v1/a").body(()).unwrap().into_parts();
         parts.headers.insert(header::TOKEN, http::HeaderValue::from_bytes(b"hvs.\xff").unwrap());

@@ -163,7 +163,7 @@ async fn a_unix_socket_serves_and_takes_its_file_along() {
         proxies: TrustedProxies::default(),
         unauthenticated_metrics: true,
         doors: Default::default(),
-        running: Default::default(),
+        left: Default::default(),
     };
     let listener = Listener::bind_unix(&file, Arc::new(site())).unwrap();
     assert!(Listener::bind_unix(&file, Arc::new(site())).is_err(), "somebody listens there");

@@ -39,7 +39,7 @@ impl Echo {
 }
 
 impl Handle for Echo {
-    fn handle(&self, raw: Raw) -> BoxFuture<'_, Answer> {
+    fn handle(&self, raw: Box<Raw>) -> BoxFuture<'_, Answer> {
         async move {
             if let Some(fault) = raw.fault {
                 return fault.into();
@@ -106,7 +106,7 @@ pub async fn start(echo: Arc<Echo>, tls: Option<Tls>, limits: Limits) -> Running
         proxies: TrustedProxies::default(),
         unauthenticated_metrics: true,
         doors: Default::default(),
-        running: Default::default(),
+        left: Default::default(),
     };
     let listener = Listener::bind("127.0.0.1:0".parse().unwrap(), tls, Arc::new(site)).await.unwrap();
     let (port, stop) = (listener.address().unwrap().port(), CancellationToken::new());

@@ -32,7 +32,12 @@ impl Namespace {
 
     /// Is it the root namespace?
     pub fn is_root(&self) -> bool {
-        self.id == ROOT
+        Self::is_root_id(&self.id)
+    }
+
+    /// Is it the id of the root namespace?
+    pub fn is_root_id(id: &str) -> bool {
+        id == ROOT
     }
 
     /// Does it hold the other one, at any depth, or is it the same?

@@ -7,7 +7,7 @@ use holdfast_logical::{Check, Revision, StoreError, Txn};
 use serde::{Deserialize, Serialize};
 
 use super::Audit;
-use crate::Error;
+use crate::{Error, raw::Headers as Sent};
 
 /// The stored table.
 #[derive(Default)]
@@ -32,9 +32,9 @@ const SECRET: [&str; 5] = ["x-vault-token", "authorization", "cookie", "proxy-au
 
 impl Headers {
     /// Those of a request that are to be logged.
-    pub fn of(&self, sent: &BTreeMap<String, String>) -> BTreeMap<String, Header> {
+    pub fn of(&self, sent: &Sent) -> BTreeMap<String, Header> {
         let row = |(key, row): (&String, &AuditedHeader)| {
-            let values = vec![sent.get(key)?.clone()];
+            let values = vec![sent.text(key)?];
             Some((key.clone(), Header { values, clear: !row.hmac }))
         };
         self.rows.iter().filter_map(row).collect()

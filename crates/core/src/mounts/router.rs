@@ -69,7 +69,7 @@ impl Router {
 
     /// The mount that a full path belongs to, and what is left of the path below it.
     pub fn resolve<'p>(&self, path: &'p str) -> Option<(&Arc<Mounted>, &'p str)> {
-        if let Some(mount) = self.mounts.get(&format!("{path}/")) {
+        if let Some(mount) = self.mounts.get(&[path, "/"].concat()) {
             return Some((mount, ""));
         }
         let slashes = path.char_indices().rev().filter(|(_, character)| *character == '/');

@@ -24,20 +24,26 @@ use crate::{
 
 /// A request that may be carried out.
 pub struct Admitted {
-    /// As its handler sees it.
-    pub request: Request,
-    /// Who answers.
-    pub handler: Handler,
+    /// What is to be done.
+    pub task: Task,
     /// Who asks; none on open paths.
     pub holder: Option<Arc<Holder>>,
-    /// Do the policies grant `sudo`?
-    pub sudo: bool,
-    /// Most names that a list may answer with, by the policies.
-    pub page: Option<usize>,
     /// Where it goes.
     pub mounted: Arc<Mounted>,
     /// Whose credential is asked for, if a certain one is; wrong headers matter only if a credential is made.
     pub binding: Option<Result<Binding, Error>>,
+}
+
+/// What the handler of a request gets.
+pub struct Task {
+    /// The request as its handler sees it.
+    pub request: Request,
+    /// Who answers.
+    pub handler: Handler,
+    /// Do the policies grant `sudo`?
+    pub sudo: bool,
+    /// Most names that a list may answer with, by the policies.
+    pub page: Option<usize>,
 }
 
 /// Who answers.
@@ -69,7 +75,7 @@ impl Ground {
     /// Reads mounts, audit devices and the token.
     pub async fn read(open: &Open, parsed: &Parsed) -> Result<Self, StoreError> {
         let token = async {
-            match &parsed.token {
+            match &parsed.raw.token {
                 Some(id) => open.tokens.find(id).await,
                 None => Ok(None),
             }
@@ -114,7 +120,7 @@ pub async fn admit(
 
     let request = match (&resolved, &found) {
         (Some((mounted, rest)), Some((_, row, captures))) => {
-            let fields = row.fields(captures, parsed.body.clone());
+            let fields = row.fields(captures, parsed.raw.body.clone());
             Some(request(parsed, mounted, rest, row, fields, holder.as_deref()))
         }
         _ => None,
@@ -154,7 +160,7 @@ pub async fn admit(
     {
         return Err(Error::denied());
     }
-    if let Some(fault) = &parsed.fault {
+    if let Some(fault) = &parsed.raw.fault {
         return Err(fault.duplicate());
     }
     let Some((mounted, _)) = resolved else {
@@ -177,7 +183,8 @@ pub async fn admit(
         return Err(malformed);
     }
     let binding = binding(parsed, holder.as_deref())?;
-    Ok(Admitted { request, handler, holder, sudo, page, mounted, binding })
+    let task = Task { request, handler, sudo, page };
+    Ok(Admitted { task, holder, mounted, binding })
 }
 
 /// Where a path below a mount leads.
@@ -209,11 +216,11 @@ async fn identify(
         true => Error::invalid("wrapping token is not valid or does not exist"),
         false => Error::invalid_token(),
     };
-    let Some(id) = &parsed.token else { return Err(Error::denied()) };
+    let Some(id) = &parsed.raw.token else { return Err(Error::denied()) };
     if id.expose().chars().any(|character| character.is_control() || character == char::REPLACEMENT_CHARACTER) {
         return Err(Error::invalid("the token has non-printable characters"));
     }
-    let remote = parsed.connection.remote;
+    let remote = parsed.raw.connection.remote;
     let (hash, token, rights) = entitled(open, &parsed.namespace, router, remote, found, invalid).await?;
     Ok(Arc::new(Holder::new(SecretString::duplicate(id), hash, token, rights)))
 }
@@ -252,14 +259,14 @@ fn request(
         Err(error) => (Fields::default(), Some(error.into())),
     };
     let request = Request {
-        id: parsed.id.clone(),
+        id: parsed.raw.id.clone(),
         operation: parsed.operation,
         path: rest.to_owned(),
         route: row.id,
         fields,
         mount: mounted.info.clone(),
         caller: holder.map(Holder::caller).unwrap_or_default(),
-        connection: parsed.connection.clone(),
+        connection: parsed.raw.connection.clone(),
     };
     (request, malformed)
 }
@@ -283,9 +290,9 @@ async fn told_apart(
 
 /// Whose credential is asked for: of the owner that the header names, which takes a permission, or of the token's pod.
 fn binding(parsed: &Parsed, holder: Option<&Holder>) -> Result<Option<Result<Binding, Error>>, Error> {
-    let (Some(item), Some(holder)) = (&parsed.item, holder) else { return Ok(None) };
+    let (Some(item), Some(holder)) = (&parsed.raw.item, holder) else { return Ok(None) };
     let pod = holder.token.pod.as_ref().map(|pod| format!("pod/{}", pod.uid));
-    let owner = match (&parsed.owner, pod) {
+    let owner = match (&parsed.raw.owner, pod) {
         (Some(owner), Some(pod)) if *owner == pod => pod,
         (Some(owner), _) => {
             let path = parsed.namespace.full_path(&format!("sys/bindings/{owner}/{item}"));

@@ -44,12 +44,12 @@ impl Common {
     }
 
     /// Changes the answer. Warnings go only with an answer that has something in it: a 204 stays one.
-    pub fn apply(mut self, mut reply: Reply) -> Reply {
+    pub fn apply(mut self, reply: &mut Reply) {
         if let Some(page) = self.page {
-            reply.response.data = reply.response.data.map(|data| page.cut(data));
+            reply.response.data = reply.response.data.take().map(|data| page.cut(data));
         }
         if reply.is_empty() || reply.bare.is_some() {
-            return reply;
+            return;
         }
         for (names, told) in [
             (&mut self.unknown, "Endpoint ignored these unrecognized parameters"),
@@ -63,7 +63,6 @@ impl Common {
                 reply.response.warnings.push(format!("{told}: [{}]", names.join(" ")));
             }
         }
-        reply
     }
 }
 

@@ -31,7 +31,7 @@ pub(crate) fn decide(
     operation: Operation,
     route: Option<Route<'_>>,
 ) -> Decision {
-    let decide = |path: &str| policies.decide(parsed.place_of(path), operation, &parsed.body, parsed.wrap_ttl);
+    let decide = |path: &str| policies.decide(parsed.place_of(path), operation, &parsed.raw.body, parsed.raw.wrap_ttl);
     let mut decision = decide(&parsed.path);
     for spelling in other_spellings(parsed, operation, route) {
         if !decision.allowed {
@@ -51,7 +51,8 @@ pub(crate) fn explain(
     operation: Operation,
     route: Option<Route<'_>>,
 ) -> (String, Explanation) {
-    let explain = |path: &str| policies.explain(parsed.place_of(path), operation, &parsed.body, parsed.wrap_ttl);
+    let explain =
+        |path: &str| policies.explain(parsed.place_of(path), operation, &parsed.raw.body, parsed.raw.wrap_ttl);
     let (mut path, mut explanation) = (parsed.path.clone(), explain(&parsed.path));
     for spelling in other_spellings(parsed, operation, route) {
         if !explanation.decision.allowed {

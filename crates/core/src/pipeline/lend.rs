@@ -8,7 +8,7 @@ use std::{
 use holdfast_logical::{Check, Grant, Issue, Operation, Txn};
 use holdfast_policy::DEFAULT;
 
-use super::{admit::Admitted, parse::Parsed};
+use super::{admit::Task, parse::Parsed};
 use crate::{
     Error,
     binding::{self, Held},
@@ -21,28 +21,25 @@ use crate::{
     token::{Lifetime, NewToken, auth_info, seconds_up},
 };
 
-/// What the step needs of a request that moves into its handler.
-pub struct Lend<'p> {
-    parsed: &'p Parsed,
-    mounted: Arc<Mounted>,
-    holder: Option<Arc<Holder>>,
+/// What the step needs of a request.
+pub struct Lend<'r> {
+    parsed: &'r Parsed,
+    mounted: &'r Mounted,
+    holder: Option<&'r Holder>,
     binding: Option<Result<Binding, Error>>,
     reads: bool,
 }
 
-impl<'p> Lend<'p> {
-    /// Takes it.
-    pub fn of(parsed: &'p Parsed, admitted: &Admitted) -> Self {
-        Self {
-            parsed,
-            mounted: admitted.mounted.clone(),
-            holder: admitted.holder.clone(),
-            binding: admitted.binding.as_ref().map(|binding| match binding {
-                Ok(binding) => Ok(binding.clone()),
-                Err(error) => Err(error.duplicate()),
-            }),
-            reads: admitted.request.operation == Operation::Read,
-        }
+impl<'r> Lend<'r> {
+    /// Of a request that is to be carried out.
+    pub fn new(
+        parsed: &'r Parsed,
+        task: &Task,
+        mounted: &'r Mounted,
+        holder: Option<&'r Holder>,
+        binding: Option<Result<Binding, Error>>,
+    ) -> Self {
+        Self { parsed, mounted, holder, binding, reads: task.request.operation == Operation::Read }
     }
 
     /// What must hold when something is made: that token and mount are still there.
@@ -53,33 +50,33 @@ impl<'p> Lend<'p> {
     }
 
     /// The credential that the item of a read has already: then the engine, and what is behind it, is not asked.
-    pub async fn found(&self, open: &Arc<Open>) -> Result<Option<Reply>, Error> {
+    pub async fn found(&self, open: &Arc<Open>) -> Result<Option<Box<Reply>>, Error> {
         let (Some(Ok(binding)), true) = (&self.binding, self.reads) else { return Ok(None) };
         if binding::check(binding).is_err() {
             return Ok(None);
         }
-        let held = open.leases.held(binding, self.parsed.local(), self.parsed.replace.as_deref()).await;
+        let held = open.leases.held(binding, self.parsed.local(), self.parsed.raw.replace.as_deref()).await;
         match held.map_err(holdfast_logical::Error::from)? {
-            Held::Found(leased) => Ok(Some(leased_reply(Reply::default(), *leased))),
+            Held::Found(leased) => Ok(Some(leased_reply(Box::default(), *leased))),
             Held::Free(_) => Ok(None),
         }
     }
 
     /// Makes the lease or the token that the answer asks for.
-    pub async fn lend(self, open: &Arc<Open>, mut reply: Reply) -> Result<Reply, Error> {
+    pub async fn lend(self, open: &Arc<Open>, mut reply: Box<Reply>) -> Result<Box<Reply>, Error> {
         if reply.response.status.is_some_and(|status| status >= 400) {
             return Err(Error::internal("the plug-in refuses and grants at once"));
         }
         if let Some(issue) = reply.response.issue.take() {
-            return self.lease(open, reply, issue).await;
+            return Box::pin(self.lease(open, reply, issue)).await;
         }
         if let Some(grant) = reply.response.grant.take() {
-            return self.login(open, reply, grant).await;
+            return Box::pin(self.login(open, reply, grant)).await;
         }
         Ok(reply)
     }
 
-    async fn lease(self, open: &Arc<Open>, reply: Reply, issue: Issue) -> Result<Reply, Error> {
+    async fn lease(self, open: &Arc<Open>, reply: Box<Reply>, issue: Issue) -> Result<Box<Reply>, Error> {
         let guards = self.guards(open);
         let binding = self.binding.transpose()?;
         let last_use = self.holder.as_ref().is_some_and(|holder| holder.token.uses == Some(0));
@@ -90,12 +87,12 @@ impl<'p> Lend<'p> {
         }
         let mut context = IssueContext {
             mount: self.mounted.info.clone(),
-            request_id: self.parsed.id.clone(),
+            request_id: self.parsed.raw.id.clone(),
             request_path: self.parsed.local().to_owned(),
             not_after: self.holder.as_ref().and_then(|holder| holder.token.expires.filter(|_| holder.token.batch)),
             token_hash: self.holder.as_ref().map(|holder| holder.owner().to_owned()).filter(|hash| !hash.is_empty()),
             binding,
-            replace: self.parsed.replace.clone(),
+            replace: self.parsed.raw.replace.clone(),
             guards,
         };
         let root = self.holder.as_ref().is_some_and(|holder| holder.token.is_root());
@@ -123,7 +120,7 @@ impl<'p> Lend<'p> {
         Ok(leased_reply(reply, outcome.map_err(holdfast_logical::Error::from)?))
     }
 
-    async fn login(self, open: &Arc<Open>, mut reply: Reply, grant: Grant) -> Result<Reply, Error> {
+    async fn login(self, open: &Arc<Open>, mut reply: Box<Reply>, grant: Grant) -> Result<Box<Reply>, Error> {
         let mut policies = granted(&grant.policies)?;
         let batch = self.mounted.record.tuning.makes_batch(grant.kind);
         cidr::check(&grant.bound_cidrs)?;
@@ -142,7 +139,7 @@ impl<'p> Lend<'p> {
         if !grant.no_default_policy {
             policies.push(DEFAULT.to_owned());
         }
-        let entity_id = open.log_in(&self.mounted, &grant).await?;
+        let entity_id = open.log_in(self.mounted, &grant).await?;
         let identity_policies = open.identity_policies(&mount.namespace.id, &entity_id).await?;
         let begin = Instant::now();
         let created = open
@@ -178,7 +175,7 @@ impl<'p> Lend<'p> {
 }
 
 /// The answer with the credential in it. One that was found was not made by this request, so nothing takes it back.
-fn leased_reply(mut reply: Reply, leased: Leased) -> Reply {
+fn leased_reply(mut reply: Box<Reply>, leased: Leased) -> Box<Reply> {
     reply.response.data = Some(leased.data);
     reply.response.warnings.extend(leased.warnings);
     reply.made.lease = (!leased.found).then(|| leased.lease_id.clone());

@@ -1,22 +1,21 @@
 //! Step one: the raw request, made sane.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::sync::Arc;
 
-use holdfast_logical::{Connection, Namespace, Operation};
+use holdfast_logical::{Namespace, Operation};
 use holdfast_policy::Place;
-use holdfast_secret::SecretString;
-use serde_json::{Map, Value};
 
 use crate::{
-    Error, Raw, Verb,
+    BodyStream, Error, Raw, Verb,
     namespaces::{self, Namespaces},
+    raw::is_plain,
 };
 
 /// A request whose path and operation are in their one form. One that cannot be served carries its fault along, so
 /// that it is audited like any other.
 pub struct Parsed {
-    /// Request id.
-    pub id: String,
+    /// As it came; empty headers are none.
+    pub raw: Box<Raw>,
     /// `Update` stands for every write until the engine has said whether something is there.
     pub operation: Operation,
     /// Where it belongs; found by [`Parsed::settle`].
@@ -27,26 +26,8 @@ pub struct Parsed {
     pub refusal: Option<Error>,
     /// With the path of the namespace in front; lists end in `/`.
     pub path: String,
-    /// The token header.
-    pub token: Option<SecretString>,
-    /// Wanted wrapping.
-    pub wrap_ttl: Option<Duration>,
-    /// Body and query.
-    pub body: Map<String, Value>,
     /// The body as it comes, for the one handler that wants it.
-    pub stream: parking_lot::Mutex<Option<crate::BodyStream>>,
-    /// Other headers by lower-case name, without tokens.
-    pub headers: BTreeMap<String, String>,
-    /// X-Holdfast-Item.
-    pub item: Option<String>,
-    /// X-Holdfast-Owner.
-    pub owner: Option<String>,
-    /// X-Holdfast-Replace.
-    pub replace: Option<String>,
-    /// Where from.
-    pub connection: Connection,
-    /// What is wrong with it.
-    pub fault: Option<Error>,
+    pub stream: parking_lot::Mutex<Option<BodyStream>>,
 }
 
 impl Parsed {
@@ -78,33 +59,35 @@ impl Parsed {
 }
 
 /// Checks the path and gives it its one form.
-pub fn parse(raw: Raw) -> Parsed {
-    let header = match raw.namespace.as_deref().unwrap_or_default().trim_matches('/') {
-        "" | "root" => String::new(),
-        namespace => format!("{namespace}/"),
-    };
-    let mut path = format!("{header}{}", raw.path.trim_start_matches('/'));
-    let fault = raw.fault.or_else(|| fault(&path, raw.verb).err());
+pub fn parse(raw: impl Into<Box<Raw>>) -> Parsed {
+    let mut raw = raw.into();
+    let (header, mut path) = full_path(&mut raw);
+    raw.fault = raw.fault.take().or_else(|| fault(&path, raw.verb).err());
     if matches!(raw.verb, Verb::List | Verb::Scan) && !path.ends_with('/') {
         path.push('/');
     }
+    raw.token.take_if(|token| token.is_empty());
+    raw.wrap_ttl.take_if(|ttl| ttl.is_zero());
+    for header in [&mut raw.item, &mut raw.owner, &mut raw.replace] {
+        header.take_if(|text| text.is_empty());
+    }
     Parsed {
-        id: raw.id,
         operation: raw.verb.operation(),
         namespace: Namespace::root(),
-        header: header.len(),
+        header,
         refusal: None,
         path,
-        token: raw.token.filter(|token| !token.is_empty()),
-        wrap_ttl: raw.wrap_ttl.filter(|ttl| !ttl.is_zero()),
-        body: raw.body,
-        stream: parking_lot::Mutex::new(raw.stream),
-        headers: raw.headers,
-        item: raw.item.filter(|item| !item.is_empty()),
-        owner: raw.owner.filter(|owner| !owner.is_empty()),
-        replace: raw.replace.filter(|replace| !replace.is_empty()),
-        connection: raw.connection,
-        fault,
+        stream: parking_lot::Mutex::new(raw.stream.take()),
+        raw,
+    }
+}
+
+/// The path with the namespace of the header in front, and how much of it that is. Most paths are that already.
+fn full_path(raw: &mut Raw) -> (usize, String) {
+    match raw.namespace.as_deref().unwrap_or_default().trim_matches('/') {
+        "" | "root" if !raw.path.starts_with('/') => (0, std::mem::take(&mut raw.path)),
+        "" | "root" => (0, raw.path.trim_start_matches('/').to_owned()),
+        namespace => (namespace.len() + 1, raw.full_path()),
     }
 }
 
@@ -115,6 +98,16 @@ pub fn is_canonical(path: &str) -> bool {
 }
 
 fn fault(path: &str, verb: Verb) -> Result<(), Error> {
+    if !is_plain(path) {
+        odd_fault(path)?;
+    }
+    if matches!(verb, Verb::Write | Verb::Patch) && path.ends_with('/') {
+        return Err(Error::invalid("cannot write to a path ending in '/'"));
+    }
+    Ok(())
+}
+
+fn odd_fault(path: &str) -> Result<(), Error> {
     if path.chars().any(char::is_control) {
         return Err(Error::invalid("path cannot contain non-printable characters"));
     }
@@ -127,9 +120,6 @@ fn fault(path: &str, verb: Verb) -> Result<(), Error> {
     if path.split('/').any(|segment| segment.trim() != segment) {
         return Err(Error::invalid("no segment of a path can begin or end with white space"));
     }
-    if matches!(verb, Verb::Write | Verb::Patch) && path.ends_with('/') {
-        return Err(Error::invalid("cannot write to a path ending in '/'"));
-    }
     Ok(())
 }
 
@@ -140,9 +130,9 @@ mod tests {
     #[test]
     fn lists_end_in_a_slash_and_writes_must_not() {
         assert_eq!(parse(Raw::new("1", Verb::List, "secret/metadata")).path, "secret/metadata/");
-        assert!(parse(Raw::new("1", Verb::Write, "secret/a/")).fault.is_some());
-        assert!(parse(Raw::new("1", Verb::Read, "secret/../sys/raw")).fault.is_some());
-        assert!(parse(Raw::new("1", Verb::Read, "secret/a..b")).fault.is_none());
+        assert!(parse(Raw::new("1", Verb::Write, "secret/a/")).raw.fault.is_some());
+        assert!(parse(Raw::new("1", Verb::Read, "secret/../sys/raw")).raw.fault.is_some());
+        assert!(parse(Raw::new("1", Verb::Read, "secret/a..b")).raw.fault.is_none());
     }
 
     #[test]
@@ -158,14 +148,27 @@ mod tests {
             "a\u{a0}/b",
         ] {
             for verb in [Verb::Read, Verb::List, Verb::Write, Verb::Patch, Verb::Delete, Verb::Scan] {
-                assert!(parse(Raw::new("1", verb, path)).fault.is_some(), "{path:?}");
+                assert!(parse(Raw::new("1", verb, path)).raw.fault.is_some(), "{path:?}");
             }
         }
         // Escapes were undone before, once: what looks like one is text.
         for path in ["secret/%2e%2e/a", "secret/a%2fb", "secret/a b", "secret/.a", "secret/..."] {
             let parsed = parse(Raw::new("1", Verb::Read, path));
-            assert_eq!((parsed.path.as_str(), parsed.fault.is_none()), (path, true));
+            assert_eq!((parsed.path.as_str(), parsed.raw.fault.is_none()), (path, true));
         }
+    }
+
+    #[test]
+    fn a_plain_path_has_no_fault() {
+        let parts = ["", "a", "-_9", ".", "..", "a.", " ", "\u{a0}", "\t", "%2e", "\u{e9}"];
+        for first in parts {
+            for second in parts {
+                for path in [first.to_owned(), format!("{first}/{second}"), format!("a{second}/{first}/{second}")] {
+                    assert!(!is_plain(&path) || odd_fault(&path).is_ok(), "{path:?}");
+                }
+            }
+        }
+        assert!(is_plain("secret/data/a-b_9/") && !is_plain("a//b") && !is_plain("/a") && !is_plain("a.b"));
     }
 
     #[test]

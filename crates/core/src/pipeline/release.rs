@@ -27,7 +27,7 @@ pub async fn release(
         Err(error) => error.into(),
     };
     if let Ok(reply) = outcome {
-        finish::undo(open, reply.made).await;
+        Box::pin(finish::undo(open, reply.made)).await;
     }
     Err(error)
 }
@@ -35,7 +35,7 @@ pub async fn release(
 /// Whether the answer holds what only it could tell, and goes nowhere. What was made for an item is found by who tries again.
 fn for_nobody(parsed: &Parsed, outcome: &Result<Box<Reply>, Error>) -> bool {
     let Ok(reply) = outcome else { return false };
-    let made = !reply.made.tokens.is_empty() || (reply.made.lease.is_some() && parsed.item.is_none());
+    let made = !reply.made.tokens.is_empty() || (reply.made.lease.is_some() && parsed.raw.item.is_none());
     made && is_given_up()
 }
 

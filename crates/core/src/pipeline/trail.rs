@@ -54,13 +54,13 @@ fn trace_id(header: &str) -> &str {
 impl<'p> Trail<'p> {
     /// Nothing is known but the request itself.
     pub fn new(parsed: &'p Parsed) -> Self {
-        let (begin, certificate) = (Instant::now(), super::serial(&parsed.connection.certificates));
+        let (begin, certificate) = (Instant::now(), super::serial(&parsed.raw.connection.certificates));
         Self { parsed, operation: parsed.operation, mounted: None, holder: None, decision: None, begin, certificate }
     }
 
     /// Request id.
     pub fn id(&self) -> &'p str {
-        &self.parsed.id
+        &self.parsed.raw.id
     }
 
     /// Path within the namespace.
@@ -110,7 +110,7 @@ impl<'p> Trail<'p> {
     }
 
     fn more<'a>(&'a self, reason: &'a str) -> audit::More<'a> {
-        let trace = self.parsed.headers.get("traceparent").map_or("", |header| trace_id(header));
+        let trace = self.parsed.raw.headers.first("traceparent").map_or("", trace_id);
         audit::More { duration: Some(self.begin.elapsed()), trace_id: trace, reason }
     }
 
@@ -147,7 +147,7 @@ impl<'p> Trail<'p> {
     fn asked(&self, open: &Open) -> audit::Request<'_> {
         let (parsed, mounted) = (self.parsed, self.mounted.as_deref());
         audit::Request {
-            id: &parsed.id,
+            id: &parsed.raw.id,
             operation: self.operation.as_str(),
             mount_point: mounted.map_or("", |mounted| &mounted.info.path),
             mount_type: mounted.map_or("", |mounted| &mounted.info.kind),
@@ -157,18 +157,18 @@ impl<'p> Trail<'p> {
                 Some(Class::Auth) => "auth",
                 None => "",
             },
-            client_token: parsed.token.as_ref(),
+            client_token: parsed.raw.token.as_ref(),
             client_token_accessor: self.holder.as_ref().map_or("", |holder| &holder.token.accessor),
             mount_version: mounted.map_or("", |_| PLUGIN_VERSION),
             client_id: self.holder.as_ref().map_or("", |holder| &holder.token.entity_id),
             namespace_id: &parsed.namespace.id,
             namespace: &parsed.namespace.path,
             path: parsed.local(),
-            data: Some(&parsed.body).filter(|body| !body.is_empty()),
-            remote_address: parsed.connection.remote.map(|address| address.to_string()).unwrap_or_default(),
-            remote_port: parsed.connection.port,
-            wrap_ttl: parsed.wrap_ttl.map_or(0, |ttl| ttl.as_secs()),
-            headers: open.audit.headers(&parsed.headers),
+            data: Some(&parsed.raw.body).filter(|body| !body.is_empty()),
+            remote_address: parsed.raw.connection.remote.map(|address| address.to_string()).unwrap_or_default(),
+            remote_port: parsed.raw.connection.port,
+            wrap_ttl: parsed.raw.wrap_ttl.map_or(0, |ttl| ttl.as_secs()),
+            headers: open.audit.headers(&parsed.raw.headers),
             client_certificate_serial_number: &self.certificate,
             clear_keys: mounted.map_or(&[], |mounted| &mounted.record.tuning.audit_non_hmac_request_keys),
         }

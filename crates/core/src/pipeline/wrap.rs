@@ -20,11 +20,16 @@ const NEVER: &[&str] = &["sys/wrapping/unwrap", "sys/wrapping/lookup", "sys/wrap
 
 /// The TTL, if the answer is to be wrapped.
 pub fn wanted(parsed: &Parsed) -> Option<Duration> {
-    parsed.wrap_ttl.filter(|_| !NEVER.contains(&parsed.local()))
+    parsed.raw.wrap_ttl.filter(|_| !NEVER.contains(&parsed.local()))
 }
 
 /// Wraps an answer. One that is empty stays as it is.
-pub async fn wrap(open: &Arc<Open>, parsed: &Parsed, ttl: Duration, mut reply: Reply) -> Result<Reply, Error> {
+pub async fn wrap(
+    open: &Arc<Open>,
+    parsed: &Parsed,
+    ttl: Duration,
+    mut reply: Box<Reply>,
+) -> Result<Box<Reply>, Error> {
     if reply.is_empty() || reply.response.status.is_some_and(|status| status >= 400) {
         return Ok(reply);
     }
@@ -32,7 +37,7 @@ pub async fn wrap(open: &Arc<Open>, parsed: &Parsed, ttl: Duration, mut reply: R
     let wrapped_accessor = token.or_else(|| reply.response.accessor.take()).unwrap_or_default();
     let (content_type, payload) = match reply.response.raw.take() {
         Some(raw) => (Some(raw.content_type), SecretBytes::new(raw.body)),
-        None => (None, finish::body(&parsed.id, &mut reply, "")?),
+        None => (None, finish::body(&parsed.raw.id, &mut reply, "")?),
     };
     let mut made = std::mem::take(&mut reply.made);
     let outcome = wrapped(open, &parsed.namespace, parsed.local(), ttl, content_type, payload).await;
@@ -48,7 +53,7 @@ pub async fn wrap(open: &Arc<Open>, parsed: &Parsed, ttl: Duration, mut reply: R
     if let Some(info) = &mut wrapping.wrap {
         info.wrapped_accessor = wrapped_accessor;
     }
-    Ok(wrapping)
+    Ok(Box::new(wrapping))
 }
 
 /// Makes a wrapping token of a payload, which lives no longer than any token may. Also for `rewrap`.

@@ -61,7 +61,7 @@ pub async fn handle(call: Call) -> Result<Reply, Error> {
     let router = call.open.mounts.cached();
     let mut parsed = parse(raw);
     parsed.settle(router.namespaces());
-    if let Some(refused) = parsed.fault.take().or(parsed.refusal.take()) {
+    if let Some(refused) = parsed.raw.fault.take().or(parsed.refusal.take()) {
         return Err(refused);
     }
     let own = router.namespaces().of_token(&token, &parsed.namespace);
