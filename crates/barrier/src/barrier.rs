@@ -3,11 +3,10 @@
 mod birth;
 mod dump;
 
-use std::ops::Deref;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use arc_swap::{ArcSwapOption, Guard};
+use arc_swap::ArcSwapOption;
 use async_trait::async_trait;
 pub use birth::UNTOLD;
 pub use dump::{Dump, HOLD, RESTORE, Restore, Stored};
@@ -71,10 +70,6 @@ pub struct KeyStatus {
     /// Values that this process has encrypted since it was unsealed, but for those that are counted elsewhere.
     pub encryptions: u64,
 }
-
-/// The session of an open barrier, as long as it is looked at. All requests look at the one session: no counter of it that
-/// cores would hand to and fro is touched.
-struct Opened(Guard<Option<Arc<Session>>>);
 
 impl Barrier {
     /// A sealed barrier over a store. Reads nothing yet.
@@ -288,7 +283,7 @@ impl Barrier {
 
     /// Whether the keys are not in memory.
     pub fn is_sealed(&self) -> bool {
-        self.session().is_err()
+        self.look(|_| None::<()>).is_err()
     }
 
     /// A key of 32 bytes that follows from the keyring and a label, the same on all replicas and after rotation.
@@ -332,10 +327,15 @@ impl Barrier {
         if reply.succeeded { Ok(reply.revision) } else { Err(StoreError::Conflict) }
     }
 
-    fn session(&self) -> Result<Opened, StoreError> {
-        let open = self.open.load();
-        match &*open {
-            Some(session) if !session.is_ordered_to_seal() => Ok(Opened(open)),
+    fn session(&self) -> Result<Arc<Session>, StoreError> {
+        self.open.load_full().filter(|session| !session.is_ordered_to_seal()).ok_or(StoreError::Sealed)
+    }
+
+    /// What memory has at hand. All requests look, so no reference to the session is counted; and nothing is awaited, as who
+    /// looks holds one of few places of its thread.
+    fn look<T>(&self, at_hand: impl FnOnce(&Session) -> Option<T>) -> Result<Option<T>, StoreError> {
+        match self.open.load().as_deref() {
+            Some(session) if !session.is_ordered_to_seal() => Ok(at_hand(session)),
             _ => Err(StoreError::Sealed),
         }
     }
@@ -376,15 +376,24 @@ impl Drop for Barrier {
 #[async_trait]
 impl Store for Barrier {
     async fn get(&self, path: &str) -> Result<Option<Entry>, StoreError> {
-        self.session()?.get(path).await
+        match self.look(|session| session.get_at_hand(path))? {
+            Some(found) => found,
+            None => self.session()?.get(path).await,
+        }
     }
 
     async fn revision(&self, path: &str) -> Result<Option<Revision>, StoreError> {
-        self.session()?.revision(path).await
+        match self.look(|session| session.revision_at_hand(path))? {
+            Some(found) => found,
+            None => self.session()?.revision(path).await,
+        }
     }
 
     async fn shared(&self, path: &str, decode: Decode) -> Result<Option<(Shared, Revision)>, StoreError> {
-        self.session()?.shared(path, decode).await
+        match self.look(|session| session.shared_at_hand(path, decode))? {
+            Some(found) => found,
+            None => self.session()?.shared(path, decode).await,
+        }
     }
 
     async fn list(&self, folder: &str, after: &str, limit: usize) -> Result<Vec<String>, StoreError> {
@@ -409,15 +418,6 @@ impl Store for Barrier {
 
     fn member(&self) -> Option<String> {
         self.session().ok()?.confirmed_member()
-    }
-}
-
-impl Deref for Opened {
-    type Target = Session;
-
-    #[expect(clippy::expect_used, reason = "it is made of a guard that holds one")]
-    fn deref(&self) -> &Session {
-        self.0.as_deref().expect("an open barrier has a session")
     }
 }
 

@@ -58,6 +58,7 @@ use crate::cache::Cache;
 use crate::keyring::Keyring;
 use crate::keys::Keys;
 use crate::layout;
+use crate::names::Names;
 use crate::options::Options;
 use crate::peer::PeerLink;
 use crate::view::{Revision, StoreError};
@@ -89,6 +90,8 @@ pub(crate) struct Session {
     pub entropy: Arc<dyn Entropy>,
     options: Options,
     keys: ArcSwap<Keys>,
+    /// Those of the keys, which never change.
+    names: Arc<Names>,
 
     /// What the watch has told.
     cache: Cache,
@@ -187,6 +190,7 @@ impl Session {
             counting: Counting::default(),
             tickets: Tickets::default(),
             tasks: Mutex::new(Vec::new()),
+            names: keys.names.clone(),
             keys: ArcSwap::from_pointee(keys),
             storage: ground.storage,
             clock: ground.clock,

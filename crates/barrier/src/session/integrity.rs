@@ -47,8 +47,10 @@ pub(super) struct Integrity {
 struct State {
     /// Number of the last batch by key of the lane.
     lanes: HashMap<Bytes, u64>,
-    /// Revision of the foreign change by key.
+    /// Foreign changes by key.
     foreign: HashMap<Bytes, Foreign>,
+    /// Keys whose foreign changes are over as of the last revision, which readers may not see yet.
+    ended: Vec<Bytes>,
     /// A lane does not go on where it was.
     jumped: bool,
     /// What was deleted without a lane record: by one of us if the store was full.
@@ -61,10 +63,13 @@ struct Doubt {
     since: Option<Duration>,
 }
 
-#[derive(Clone, Copy)]
-enum Foreign {
-    Put(Revision),
-    Deleted(Revision),
+/// What somebody else made of a key, from one revision to the one before another.
+struct Foreign {
+    since: Revision,
+    /// Of the last foreign change, if that was a delete.
+    deleted: Option<Revision>,
+    /// Of the change of ours that put an end to it.
+    until: Option<Revision>,
 }
 
 /// The batch that a revision is, by its lane record.
@@ -78,29 +83,20 @@ impl Integrity {
     /// where it was.
     pub fn check(&self, keys: &Keys, revision: Revision, events: &[Event], full: bool) -> bool {
         let mut state = self.state.lock();
+        state.forget_ended();
         let batch = state.batch(keys, events);
         let alone = events.iter().all(|event| matches!(event, Event::Delete { .. }));
         for event in events.iter().filter(|event| event.key().starts_with(DATA)) {
-            if batch.as_ref().is_some_and(|batch| batch.made(keys, event)) {
-                state.foreign.remove(event.key());
-                continue;
-            }
-            if alone && full {
-                state.foreign.remove(event.key());
+            if batch.as_ref().is_some_and(|batch| batch.made(keys, event)) || (alone && full) {
+                state.end(event.key(), revision);
                 continue;
             }
             match alone {
                 true => state.doubted.push(Doubt { revision, since: None }),
                 false => self.alarm(1),
             }
-            if state.foreign.len() < REMEMBERED {
-                let foreign = match event {
-                    Event::Put(_) => Foreign::Put(revision),
-                    Event::Delete { .. } => Foreign::Deleted(revision),
-                };
-                state.foreign.insert(event.key().clone(), foreign);
-                self.any.store(true, Ordering::SeqCst);
-            }
+            state.remember(event, revision);
+            self.any.store(true, Ordering::SeqCst);
         }
         !std::mem::take(&mut state.jumped)
     }
@@ -131,16 +127,9 @@ impl Integrity {
         tracing::error!(changes, "stored values were changed by somebody else; they are not served");
     }
 
-    /// Whether what is known of a key, its value of this revision or that it is absent, is the work of somebody else.
-    pub fn is_foreign(&self, key: &Bytes, revision: Revision, absent: bool) -> bool {
-        if !self.any.load(Ordering::SeqCst) {
-            return false;
-        }
-        match self.state.lock().foreign.get(key) {
-            Some(Foreign::Put(foreign)) => !absent && *foreign == revision,
-            Some(Foreign::Deleted(_)) => absent,
-            None => false,
-        }
+    /// Whether what is known of a key, its value of this revision or that it is absent as of it, is the work of somebody else.
+    pub fn is_foreign(&self, key: &Bytes, revision: Revision) -> bool {
+        self.any.load(Ordering::SeqCst) && self.state.lock().is_foreign(key, revision)
     }
 
     /// Changes by somebody else seen so far.
@@ -177,7 +166,49 @@ impl State {
     /// Deletes of these revisions were by one of us.
     fn believe(&mut self, revisions: &HashSet<Revision>) {
         self.doubted.retain(|doubt| !revisions.contains(&doubt.revision));
-        self.foreign.retain(|_, foreign| !matches!(foreign, Foreign::Deleted(at) if revisions.contains(at)));
+        for (key, foreign) in &mut self.foreign {
+            if let Some(at) = foreign.deleted.filter(|at| foreign.until.is_none() && revisions.contains(at)) {
+                foreign.until = Some(at);
+                self.ended.push(key.clone());
+            }
+        }
+    }
+
+    /// Somebody else changed a key.
+    fn remember(&mut self, event: &Event, revision: Revision) {
+        let deleted = matches!(event, Event::Delete { .. }).then_some(revision);
+        let room = self.foreign.len() < REMEMBERED;
+        match self.foreign.get_mut(event.key()) {
+            Some(foreign) if foreign.until.is_none() => foreign.deleted = deleted,
+            Some(foreign) => *foreign = Foreign { since: revision, deleted, until: None },
+            None if room => {
+                self.foreign.insert(event.key().clone(), Foreign { since: revision, deleted, until: None });
+            }
+            None => {}
+        }
+    }
+
+    /// One of us changed a key. Until readers see that, what they see is what was there before.
+    fn end(&mut self, key: &Bytes, revision: Revision) {
+        if let Some(foreign) = self.foreign.get_mut(key).filter(|foreign| foreign.until.is_none()) {
+            foreign.until = Some(revision);
+            self.ended.push(key.clone());
+        }
+    }
+
+    /// Readers see what put an end to these.
+    fn forget_ended(&mut self) {
+        for key in std::mem::take(&mut self.ended) {
+            if self.foreign.get(&key).is_some_and(|foreign| foreign.until.is_some()) {
+                self.foreign.remove(&key);
+            }
+        }
+    }
+
+    fn is_foreign(&self, key: &Bytes, revision: Revision) -> bool {
+        let theirs =
+            |foreign: &Foreign| foreign.since <= revision && foreign.until.is_none_or(|until| revision < until);
+        self.foreign.get(key).is_some_and(theirs)
     }
 
     fn follow(&mut self, keys: &Keys, item: &KeyValue) -> Option<Batch> {
@@ -209,5 +240,35 @@ impl Batch {
             Event::Put(item) => value::claimed_batch(&item.value) == Some(self.id),
             Event::Delete { key, .. } => self.deletes.contains(&delete_mark(keys, key)),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn put(key: &Bytes, mod_revision: Revision) -> Event {
+        Event::Put(KeyValue { key: key.clone(), value: Bytes::new(), create_revision: 1, mod_revision })
+    }
+
+    /// Readers see a revision a moment after it was looked at: until then they must not get what was foreign before it.
+    #[test]
+    fn what_was_foreign_stays_so_until_readers_see_what_came_after() {
+        let (mut state, key) = (State::default(), Bytes::from("k"));
+        let foreign = |state: &State| [9, 10, 11, 12, 13].map(|revision| state.is_foreign(&key, revision));
+        state.remember(&put(&key, 10), 10);
+        state.remember(&put(&key, 11), 11);
+        assert_eq!(foreign(&state), [false, true, true, true, true]);
+        state.end(&key, 12);
+        assert_eq!(foreign(&state), [false, true, true, false, false]);
+        state.forget_ended();
+        assert_eq!(foreign(&state), [false; 5]);
+        state.remember(&put(&key, 10), 10);
+        state.end(&key, 11);
+        state.remember(&Event::Delete { key: key.clone(), mod_revision: 12 }, 12);
+        state.forget_ended();
+        assert_eq!(foreign(&state), [false, false, false, true, true], "it is foreign again");
+        state.believe(&HashSet::from([12]));
+        assert_eq!(foreign(&state), [false; 5], "it was one of us");
     }
 }

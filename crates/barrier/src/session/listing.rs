@@ -32,7 +32,7 @@ impl Session {
 
     /// All names below a folder, read from the store as of what is applied if they must be.
     async fn fetch_list(&self, folder: &str) -> Result<List, StoreError> {
-        let names = self.keys.load().names.clone();
+        let names = self.names.clone();
         let prefix = names.folder(folder);
         let deadline = Instant::now() + PATIENCE;
         loop {
@@ -67,7 +67,7 @@ impl Session {
     /// See [`crate::Store::count`].
     pub async fn count(&self, folder: &str) -> Result<u64, StoreError> {
         self.readable().await?;
-        let prefix = self.keys.load().names.folder(folder);
+        let prefix = self.names.folder(folder);
         let deadline = Instant::now() + PATIENCE;
         let (count, at) = loop {
             let at = self.cache.applied();
