@@ -23,7 +23,10 @@ use http::{
 use http_body_util::BodyExt;
 use hyper::body::Body;
 use tokio::time::{Instant, timeout};
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tokio_util::{
+    sync::CancellationToken,
+    task::{TaskTracker, task_tracker::TaskTrackerToken},
+};
 use tracing::{debug, error};
 
 use crate::{
@@ -91,11 +94,16 @@ pub struct Peer {
     pub address: Option<SocketAddr>,
     /// Certificates of its other end as DER, leaf first.
     pub certificates: Arc<Vec<Vec<u8>>>,
+    /// Whether a request of it was ever read.
+    pub heard: AtomicBool,
     /// The process ends soon: a connection ends with its next answer.
     pub leaving: Arc<AtomicBool>,
     /// The listener stops.
     pub closing: CancellationToken,
 }
+
+/// What a request holds until its work is done: for its body, and a place among what the drain waits for.
+type Held = (Option<Charge>, Option<TaskTrackerToken>);
 
 /// Looked for in every request: a name that was read once.
 static NAMESPACE: HeaderName = HeaderName::from_static(header::NAMESPACE);
@@ -186,12 +194,14 @@ impl Site {
             return (verb, answer::error(404, ""), headers);
         }
         let permit = greeting.permit;
+        // A stream of HTTP/2 is a task of its own, for which the end of its connection does not wait.
+        let counted = (parts.version >= Version::HTTP_2).then(|| self.left.token());
         if verb == Verb::Write && head.raw().token.is_some() && body::is_streamed(&head.raw().path) {
             let mut raw = head.with_body(Ok(Bytes::new()), connection);
             let (to, pieces) = tokio::sync::mpsc::channel(WAITING);
             raw.stream = Some(pieces);
             raw.permit = permit;
-            let work = self.run_within(LONG, peer, raw, None);
+            let work = self.run_within(LONG, peer, raw, (None, counted));
             let (answer, ()) = futures::future::join(work, pump(body, to)).await;
             return (verb, answer::write(answer), headers);
         }
@@ -205,19 +215,13 @@ impl Site {
         let open = self.unauthenticated_metrics && raw.path == "sys/metrics" && raw.verb == Verb::Read;
         let response = match open && raw.fault.is_none() {
             true => answer::text(200, "text/plain; version=0.0.4; charset=utf-8", self.handle.metrics()),
-            false => self.answer(peer, parts, raw, charge).await,
+            false => self.answer(peer, parts, raw, (charge, counted)).await,
         };
         (verb, response, headers)
     }
 
-    async fn answer(
-        &self,
-        peer: &Arc<Peer>,
-        parts: &Parts,
-        raw: Box<Raw>,
-        charge: Option<Charge>,
-    ) -> Response<Outgoing> {
-        match self.run_within(self.limits.request, peer, raw, charge).await {
+    async fn answer(&self, peer: &Arc<Peer>, parts: &Parts, raw: Box<Raw>, held: Held) -> Response<Outgoing> {
+        match self.run_within(self.limits.request, peer, raw, held).await {
             Answer::Events(events) => websocket::accept(parts, events, peer.closing.clone()),
             answer => answer::write(answer),
         }
@@ -267,7 +271,7 @@ impl Site {
         };
         let (Ok(read), Some(content_type)) = (&bytes, head.parsed_as()) else { return Ok(bytes) };
         let shape = Shape { depth: limits.json_depth, values };
-        match body::measure(content_type, read, shape) {
+        match body::measure(&content_type, read, shape) {
             Ok(measure) => {
                 charge.grow(read.len() + measure.values * body::VALUE_BYTES)?;
                 Ok(bytes)
@@ -285,11 +289,11 @@ impl Site {
 
     /// Runs the request to its end: a caller that hangs up or is told that the outcome is not known must not stop work
     /// between a change outside and its record. The body counts until the work is done, and the drain waits for it.
-    async fn run_within(&self, limit: Duration, peer: &Arc<Peer>, raw: Box<Raw>, charge: Option<Charge>) -> Answer {
+    async fn run_within(&self, limit: Duration, peer: &Arc<Peer>, raw: Box<Raw>, held: Held) -> Answer {
         let peer = peer.clone();
         let work = async move {
             let answer = peer.site.handle.handle(raw).await;
-            drop(charge);
+            drop(held);
             answer
         };
         let work = unbroken(work, &self.left);

@@ -268,7 +268,9 @@ impl Accepted {
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let (site, address) = (self.site, self.address);
-        let peer = Peer { site: site.clone(), address, certificates, leaving: self.leaving, closing: self.closing };
+        let (leaving, closing, heard) = (self.leaving, self.closing, AtomicBool::new(false));
+        let peer = Arc::new(Peer { site: site.clone(), address, certificates, heard, leaving, closing });
+        let silent = silent(peer.clone());
         let mut builder = Builder::new(TokioExecutor::new());
         let timer = HeadTimer::new(site.limits.head);
         builder.http1().timer(timer).header_read_timeout(site.limits.head).max_buf_size(HEAD_BYTES);
@@ -283,16 +285,28 @@ impl Accepted {
             .initial_connection_window_size(1 << 20)
             .keep_alive_interval(H2_PING)
             .keep_alive_timeout(H2_PING);
-        let peer = Arc::new(peer);
         let service = service_fn(move |request: http::Request<Incoming>| {
             let peer = peer.clone();
+            peer.heard.store(true, Ordering::Relaxed);
             async move { Ok::<_, Infallible>(peer.site.serve(&peer, request).await) }
         });
         let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service).into_owned();
-        if let Err(error) = self.watcher.watch(connection).await {
-            debug!(?address, error = %error, "connection ended");
+        tokio::select! {
+            ended = self.watcher.watch(connection) => if let Err(error) = ended {
+                debug!(?address, error = %error, "connection ended");
+            },
+            () = silent => debug!(?address, "a connection on which nothing was asked is closed"),
         }
         drop(self.counted);
+    }
+}
+
+/// Returns when no request was read in the time for a head. Before one is, nobody else has an eye on the connection: it is not
+/// even known which HTTP it speaks.
+async fn silent(peer: Arc<Peer>) {
+    tokio::time::sleep(peer.site.limits.head).await;
+    if peer.heard.load(Ordering::Relaxed) {
+        std::future::pending::<()>().await;
     }
 }
 

@@ -3,7 +3,7 @@
 //! What cannot be read becomes the request's `fault`: the core audits it and answers it in its place in the order of
 //! checks, so that a malformed request leaves a trace.
 
-use std::time::Duration;
+use std::{borrow::Cow, time::Duration};
 
 use bytes::Bytes;
 use holdfast_api_types::header;
@@ -83,18 +83,18 @@ impl Head {
     }
 
     /// Content-Type of a body that will be parsed; `None`: it is not looked at.
-    pub fn parsed_as(&self) -> Option<&str> {
+    pub fn parsed_as(&self) -> Option<Cow<'_, str>> {
         let parsed = matches!(self.raw.verb, Verb::Write | Verb::Patch) && !self.takes_bytes();
         parsed.then(|| self.content_type())
     }
 
-    fn content_type(&self) -> &str {
+    fn content_type(&self) -> Cow<'_, str> {
         content_type(&self.raw)
     }
 
     /// Does the body go to the engine as it is?
     fn takes_bytes(&self) -> bool {
-        body::is_raw(&self.raw.path, self.content_type())
+        body::is_raw(&self.raw.path, &self.content_type())
     }
 
     /// Adds where the request comes from; what is wrong about that is for [`Head::with_body`].
@@ -112,7 +112,7 @@ impl Head {
                 self.raw.raw_body = bytes;
                 Map::new()
             }
-            Verb::Write | Verb::Patch => keep(body::parse(self.content_type(), &bytes), &mut fault),
+            Verb::Write | Verb::Patch => keep(body::parse(&self.content_type(), &bytes), &mut fault),
             _ => self.query,
         };
         self.raw.fault = self.raw.fault.or(fault.map(Error::from));
@@ -180,34 +180,36 @@ fn check(verb: Verb, path: &mut String) -> Result<(), Reject> {
 
 /// Takes what the headers say. Of several wrong ones one is told.
 fn read_headers(headers: &HeaderMap, raw: &mut Raw) -> Result<(), Reject> {
-    let (mut vault, mut bearer, mut fault) = (None, None, None);
+    let (mut vault, mut authorization, mut fault) = (None, None, None);
     for (name, value) in headers {
         match name.as_str() {
             header::TOKEN => vault = vault.or(Some(value.as_bytes())),
-            "authorization" => bearer = bearer.or_else(|| value.as_bytes().strip_prefix(b"Bearer ")),
+            "authorization" => authorization = authorization.or(Some(value.as_bytes())),
             "cookie" => {}
             MFA => fault = fault.or_else(|| mfa(value).err()),
             _ => raw.headers.add(name.clone(), value.clone()),
         }
     }
-    raw.token = vault.or(bearer).and_then(token);
-    raw.namespace = raw.headers.text(header::NAMESPACE).filter(|text| !text.is_empty());
-    raw.item = raw.headers.text(header::ITEM);
-    raw.owner = raw.headers.text(header::OWNER);
-    raw.replace = raw.headers.text(header::REPLACE);
-    if raw.verb == Verb::Patch && body::media_type(content_type(raw)) != "application/merge-patch+json" {
+    let bearer = || authorization?.strip_prefix(b"Bearer ");
+    raw.token = vault.or_else(bearer).and_then(token);
+    let own = |name| raw.headers.text(name).map(Cow::into_owned);
+    raw.namespace = own(header::NAMESPACE).filter(|text| !text.is_empty());
+    raw.item = own(header::ITEM);
+    raw.owner = own(header::OWNER);
+    raw.replace = own(header::REPLACE);
+    if raw.verb == Verb::Patch && body::media_type(&content_type(raw)) != "application/merge-patch+json" {
         let text = "a PATCH needs the Content-Type application/merge-patch+json (RFC 7396)";
         fault = fault.or_else(|| Some(Reject::new(415, text)));
     }
-    match raw.headers.first(header::WRAP_TTL).map(wrap_ttl).transpose() {
+    match raw.headers.text(header::WRAP_TTL).map(|text| wrap_ttl(&text)).transpose() {
         Ok(ttl) => raw.wrap_ttl = ttl.flatten(),
         Err(reject) => fault = fault.or(Some(reject)),
     }
     fault.map_or(Ok(()), Err)
 }
 
-fn content_type(raw: &Raw) -> &str {
-    raw.headers.first("content-type").unwrap_or_default()
+fn content_type(raw: &Raw) -> Cow<'_, str> {
+    raw.headers.text("content-type").unwrap_or_default()
 }
 
 /// A token that is no text comes with a sign in it that no token has, which is refused where tokens are looked at.
@@ -306,6 +308,8 @@ mod tests {
             ("PATCH", "/v1/a", &[merge], "{}", None),
             ("GET", "/v1/a", &[("x-vault-wrap-ttl", "-1")], "", Some(400)),
             ("GET", "/v1/a", &[("x-vault-wrap-ttl", "soon")], "", Some(400)),
+            ("GET", "/v1/a", &[("x-vault-wrap-ttl", "0"), ("x-vault-wrap-ttl", "60")], "", Some(400)),
+            ("PATCH", "/v1/a", &[merge, ("content-type", "application/json")], "{}", Some(415)),
             ("GET", "/v1/a", &[("x-vault-mfa", ":123456")], "", Some(400)),
             ("GET", "/v1/a", &[("x-vault-mfa", "totp:123456"), ("x-vault-mfa", "duo")], "", None),
             ("GET", "/v1/a", &[("x-vault-no-request-forwarding", "true"), ("x-vault-index", "x")], "", None),
@@ -322,7 +326,11 @@ mod tests {
         let raw = read("GET", "/v1/a", &[("authorization", "Bearer hvs.b"), ("x-a", "1"), ("x-a", "2")], "");
         assert_eq!(raw.token.unwrap().expose(), "hvs.b");
         assert_eq!(raw.headers.text("x-a").unwrap(), "1, 2");
-        assert!(read("GET", "/v1/a", &[("authorization", "Basic eDp5")], "").token.is_none());
+        for basic in
+            [&[("authorization", "Basic eDp5")][..], &[("authorization", "Basic eDp5"), ("authorization", "Bearer b")]]
+        {
+            assert!(read("GET", "/v1/a", basic, "").token.is_none());
+        }
         let (mut parts, ()) = http::Request::builder().uri("/v1/a").body(()).unwrap().into_parts();
         parts.headers.insert(header::TOKEN, http::HeaderValue::from_bytes(b"hvs.\xff").unwrap());
         let raw = Head::read(String::new(), &parts, "a").unwrap().with_body(Ok(Bytes::new()), Ok(()));

@@ -6,6 +6,10 @@ use holdfast_client::Call;
 use holdfast_http::Limits;
 use http::Method;
 use serde_json::{Value, json};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
 
 use crate::fixture::{Echo, client, eventually, start};
 
@@ -88,4 +92,33 @@ async fn what_belongs_to_no_operation_is_405_and_what_is_not_below_v1_404() {
     let answer = client.call(get("sys/metrics")).await.unwrap();
     assert_eq!((answer.status, &answer.body[..]), (200, &b"up 1\n"[..]));
     assert_eq!(echo.observed.load(Ordering::SeqCst), 3);
+}
+
+/// Whoever says nothing, or too slowly, holds one of few places.
+#[tokio::test]
+async fn a_head_has_a_time_however_little_of_it_comes() {
+    let echo = Echo::new();
+    let limits = Limits { head: Duration::from_millis(300), ..Limits::default() };
+    let running = start(echo.clone(), None, limits).await;
+    let port = running.port;
+    let waits = tokio::spawn(async move { client(port).call(get("slow")).await });
+    let asked = "GET /v1/a HTTP/1.1\r\nhost: a\r\n\r\n";
+    let ends = ["", "P", "PRI * HTTP/2.0\r\n", "GET /v1/a HTTP/1.1\r\nhost: ", asked, &format!("{asked}GET /v1/b HT")];
+    let ends = ends.map(|said| {
+        let said = said.to_owned();
+        tokio::spawn(async move {
+            let mut stream = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+            stream.write_all(said.as_bytes()).await.unwrap();
+            let mut answered = Vec::new();
+            let end = tokio::time::timeout(Duration::from_secs(10), stream.read_to_end(&mut answered)).await;
+            assert!(end.is_ok(), "{said:?} holds a connection");
+            (said, String::from_utf8_lossy(&answered).into_owned())
+        })
+    });
+    for end in ends {
+        let (said, answered) = end.await.unwrap();
+        assert_eq!(answered.starts_with("HTTP/1.1 200"), said.starts_with(asked), "{said:?}: {answered}");
+    }
+    echo.permits.add_permits(1);
+    assert_eq!(waits.await.unwrap().unwrap().status, 200, "an answer may take longer than a head");
 }
