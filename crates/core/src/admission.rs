@@ -95,11 +95,11 @@ enum Kind {
 /// How fast work is done, and how far those who are sent away are to be spread.
 #[derive(Debug, Default)]
 struct Pace {
-    /// Second since which the next two are counted.
+    /// Second in which the next two are counted.
     second: u64,
     done: u64,
     sent_away: u64,
-    /// Done in a second, in the time before that.
+    /// Done in the last full second in which something was.
     rate: u64,
     /// Seconds of the span: it doubles while many are sent away again, and shrinks when few are.
     span: u64,
@@ -186,7 +186,7 @@ impl State {
         }
     }
 
-    fn give_back(&mut self, kind: Kind, client: Option<IpAddr>) {
+    fn give_back(&mut self, kind: Kind, client: Option<IpAddr>, second: u64) {
         self.all -= 1;
         match kind {
             Kind::Login => self.logins -= 1,
@@ -201,27 +201,30 @@ impl State {
                 self.clients.remove(&client);
             }
         }
-        self.pace.done += 1;
+        self.pace.done(second);
     }
 }
 
 impl Pace {
-    /// A new second has begun in which somebody is sent away: only those ask for the time.
     fn turn(&mut self, second: u64) {
         if second == self.second {
             return;
         }
-        let passed = second.saturating_sub(self.second).max(1);
         if self.done > 0 {
-            self.rate = self.done / passed;
+            self.rate = self.done;
         }
         self.span = match () {
-            () if passed > LONGEST => 0,
+            () if second.saturating_sub(self.second) > LONGEST => 0,
             () if self.sent_away * 2 > self.done => (self.span * 2).clamp(1, LONGEST),
             () if self.sent_away * 10 <= self.done => self.span / 2,
             () => self.span,
         };
         (self.second, self.done, self.sent_away) = (second, 0, 0);
+    }
+
+    fn done(&mut self, second: u64) {
+        self.turn(second);
+        self.done += 1;
     }
 
     /// Seconds over which those outside are to be spread.
@@ -262,7 +265,8 @@ impl Reason {
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        self.admission.state.lock().give_back(self.kind, self.client);
+        let second = self.admission.clock.boottime().as_secs();
+        self.admission.state.lock().give_back(self.kind, self.client, second);
     }
 }
 

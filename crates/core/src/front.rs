@@ -156,7 +156,9 @@ impl Core {
 
     async fn greet_by_rate(&self, raw: &Raw) -> Greeting {
         let open = self.glance();
-        let Some(open) = &*open else { return Greeting::default() };
+        let Some(open) = open.as_ref().filter(|_| !self.config().barrier.is_sealed()) else {
+            return Greeting::default();
+        };
         let settings = open.front.fresh().await;
         if settings.quotas.rate_limits.is_empty() {
             return Greeting::default();

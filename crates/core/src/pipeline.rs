@@ -47,7 +47,7 @@ use crate::{
     open::Open,
     openapi,
     reference::rows,
-    unbroken, within,
+    within,
 };
 
 /// An engine has this long; the client has given up by then.
@@ -61,15 +61,15 @@ impl Core {
         let started = self.config().clock.boottime();
         let flying = self.in_flight().enter(&raw, self.config().clock.now());
         let permit = raw.permit.take();
-        let answer = holdfast_barrier::one_request(self.answer(raw)).await;
+        let work = AssertUnwindSafe(holdfast_barrier::one_request(self.answer(raw))).catch_unwind();
+        // The hook has told where.
+        let answer = work.await.unwrap_or_else(|_| Answer::Error(Error::internal("the request was aborted")));
         if let Answer::Error(error) = &answer
             && error.is_ours()
         {
-            match (unbroken::is_given_up(), error) {
-                (true, Error::Logical(holdfast_logical::Error::Unavailable(_))) => {
-                    tracing::debug!(request_id = flying.id, path = flying.path, %error, "a request that was given up failed");
-                }
-                _ => tracing::warn!(request_id = flying.id, path = flying.path, %error, "a request failed"),
+            match release::is_for_nobody(error) {
+                true => tracing::debug!(request_id = flying.id, path = flying.path, %error, "a request was given up"),
+                false => tracing::warn!(request_id = flying.id, path = flying.path, %error, "a request failed"),
             }
         }
         drop((flying, permit));

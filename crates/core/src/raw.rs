@@ -1,6 +1,6 @@
 //! A request as the listener read it: bytes were decoded, nothing was judged yet.
 
-use std::time::Duration;
+use std::{borrow::Cow, time::Duration};
 
 use holdfast_logical::{Connection, Operation};
 use holdfast_secret::SecretString;
@@ -107,13 +107,13 @@ impl Headers {
         self.values(name).next()
     }
 
-    /// All values of a header in order, joined with commas; what is not text is left out.
-    pub fn text(&self, name: &str) -> Option<String> {
+    /// All values of a header (its name in lower case) in order, joined with commas; what is not text is left out.
+    pub fn text(&self, name: &str) -> Option<Cow<'_, str>> {
         let mut values = self.values(name);
-        let mut text = values.next()?.to_owned();
+        let mut text = Cow::Borrowed(values.next()?);
         for value in values {
-            text.push_str(", ");
-            text.push_str(value);
+            text.to_mut().push_str(", ");
+            text.to_mut().push_str(value);
         }
         Some(text)
     }

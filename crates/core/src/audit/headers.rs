@@ -34,7 +34,7 @@ impl Headers {
     /// Those of a request that are to be logged.
     pub fn of(&self, sent: &Sent) -> BTreeMap<String, Header> {
         let row = |(key, row): (&String, &AuditedHeader)| {
-            let values = vec![sent.text(key)?];
+            let values = vec![sent.text(key)?.into_owned()];
             Some((key.clone(), Header { values, clear: !row.hmac }))
         };
         self.rows.iter().filter_map(row).collect()

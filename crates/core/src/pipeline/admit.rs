@@ -1,6 +1,6 @@
 //! resolve → token → policy: who may do this, and who does it.
 
-use std::{collections::BTreeMap, net::IpAddr, sync::Arc, time::Instant};
+use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
 
 use holdfast_logical::{Auth, Backend, Caller, Fields, Namespace, Operation, Request, Row, StoreError, table};
 use holdfast_policy::Decision;
@@ -106,7 +106,7 @@ pub async fn admit(
     });
     let needed = found.as_ref().map_or(Auth::Token, |(_, row, _)| row.auth);
 
-    let begin = Instant::now();
+    let begin = trail.begin;
     let holder = match (server, needed) {
         (Some(server), _) => Some(server),
         (None, Auth::None) => None,

@@ -15,6 +15,14 @@ use crate::{Answer, Error, call::Reply, open::Open, unbroken::is_given_up};
 /// Bytes counted for an answer whose size is not known before it is written.
 const USUAL: usize = 2 * 1024;
 
+/// Why what was made is taken back when its caller has gone.
+const NOBODY: &str = "nobody waits for the answer any more";
+
+/// Is it nothing but that nobody waits?
+pub fn is_for_nobody(error: &Error) -> bool {
+    matches!(error, Error::Logical(Logical::Unavailable(text)) if text == NOBODY)
+}
+
 /// Waits until the answer may leave.
 pub async fn release(
     open: &Arc<Open>,
@@ -23,7 +31,7 @@ pub async fn release(
 ) -> Result<Box<Reply>, Error> {
     let error = match holdfast_barrier::release(size(&outcome)).await {
         Ok(()) if !for_nobody(parsed, &outcome) => return outcome,
-        Ok(()) => Logical::Unavailable("nobody waits for the answer any more".to_owned()).into(),
+        Ok(()) => Logical::Unavailable(NOBODY.to_owned()).into(),
         Err(error) => error.into(),
     };
     if let Ok(reply) = outcome {

@@ -22,7 +22,8 @@ pub struct Trail<'p> {
     pub holder: Option<Arc<Holder>>,
     /// What the policies said.
     pub decision: Option<Decision>,
-    begin: Instant,
+    /// When it was read.
+    pub begin: Instant,
     certificate: String,
 }
 
