@@ -141,9 +141,16 @@ async fn carry_out(open: &Arc<Open>, parsed: &Parsed, admitted: Admitted) -> Res
     let lend = lend::Lend::new(parsed, &task, &mounted, holder.as_deref(), binding);
     // A body that is still on its way takes as long as it takes; the listener knows the limit.
     let deadline = if parsed.stream.lock().is_some() { DEADLINE * 40 } else { DEADLINE };
+    // Takes the time of the handler, whatever it answers.
+    let timed = async {
+        let (operation, begin) = (task.request.operation, Instant::now());
+        let reply = engine(open, parsed, task, &mounted, holder.as_ref()).await;
+        mounted.times.answered(operation, begin.elapsed());
+        reply
+    };
     let reply = match Box::pin(lend.found(open)).await? {
         Some(reply) => reply,
-        None => match within(deadline, Box::pin(timed(open, parsed, task, &mounted, holder.as_ref()))).await {
+        None => match within(deadline, Box::pin(timed)).await {
             Some(Ok(reply)) if reply.lends() => Box::pin(lend.lend(open, reply)).await?,
             Some(reply) => reply?,
             None => return Err(holdfast_logical::Error::Unavailable("request deadline exceeded".to_owned()).into()),
@@ -154,20 +161,6 @@ async fn carry_out(open: &Arc<Open>, parsed: &Parsed, admitted: Admitted) -> Res
         Some(ttl) => Box::pin(wrap::wrap(open, parsed, ttl, reply)).await,
         None => Ok(reply),
     }
-}
-
-/// Takes the time of the handler, whatever it answers.
-async fn timed(
-    open: &Arc<Open>,
-    parsed: &Parsed,
-    task: Task,
-    mounted: &Mounted,
-    holder: Option<&Arc<Holder>>,
-) -> Result<Box<Reply>, Error> {
-    let (operation, begin) = (task.request.operation, Instant::now());
-    let reply = engine(open, parsed, task, mounted, holder).await;
-    mounted.times.answered(operation, begin.elapsed());
-    reply
 }
 
 /// Runs the handler: the only step with code of plug-ins.
