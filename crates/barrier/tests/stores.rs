@@ -90,7 +90,7 @@ async fn etcd_may_be_killed_at_any_time() {
             kept += u32::from(outcome.is_ok());
         }
     }
-    assert!(kept > 20, "{kept}: too few to say anything");
+    assert!(kept > 100, "{kept}");
     assert!(barrier.fsck().await.unwrap().is_clean());
 }
 
