@@ -14,7 +14,7 @@ use prometheus_client::{
     metrics::{counter::Counter, family::Family},
 };
 
-use crate::{Error, Raw};
+use crate::{Error, Raw, raw::is_login};
 
 /// Requests that are worked on at a time; 0 of anything: no limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -240,7 +240,7 @@ impl Kind {
         if ["auth/token/renew", "sys/leases/renew", "sys/renew"].iter().any(|renewal| path.starts_with(renewal)) {
             return Self::Renewal;
         }
-        match path.starts_with("auth/") && path.split('/').any(|segment| segment == "login") {
+        match is_login(path) {
             true => Self::Login,
             false => Self::Other,
         }

@@ -46,6 +46,7 @@ use crate::{
     mounts::Mounted,
     open::Open,
     openapi,
+    raw::is_login,
     reference::rows,
     within,
 };
@@ -97,10 +98,6 @@ impl Core {
             Some(refusal) => release::bare(Answer::Error(refusal)).await,
         }
     }
-}
-
-fn is_login(path: &str) -> bool {
-    path.starts_with("auth/") && path.split('/').any(|segment| segment == "login")
 }
 
 /// Serves a request of an unsealed server. `server` is the server itself, which needs no token. The steps are in boxes, as

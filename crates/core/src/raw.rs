@@ -96,6 +96,11 @@ pub fn is_plain(path: &str) -> bool {
     })
 }
 
+/// Does the path log somebody in?
+pub(crate) fn is_login(path: &str) -> bool {
+    path.starts_with("auth/") && path.split('/').any(|segment| segment == "login")
+}
+
 impl Headers {
     /// Adds a value.
     pub fn add(&mut self, name: HeaderName, value: HeaderValue) {
