@@ -24,7 +24,7 @@ use holdfast_logical::{
     StoreError, Txn, View,
 };
 
-use self::meta::Meta;
+use self::meta::{History, Meta};
 use crate::{secret_path, walk};
 
 /// A kv version 2 mount.
@@ -33,6 +33,14 @@ pub(crate) struct Versioned {
     clock: Arc<dyn Clock>,
     /// Is nothing left of version 1?
     settled: AtomicBool,
+}
+
+/// What became of a change.
+struct Changed<T> {
+    /// None: nothing was to be done.
+    outcome: Option<T>,
+    /// Of the secret as it is now, if there is one.
+    history: Option<History>,
 }
 
 /// Tries of a change that meets other writers of the same secret.
@@ -170,16 +178,22 @@ impl Versioned {
     }
 
     /// The metadata of a secret.
-    async fn meta(&self, path: &str) -> Result<Option<(Meta, Revision)>, Error> {
+    async fn meta(&self, path: &str) -> Result<Option<(Arc<Meta>, Revision)>, Error> {
         let key = format!("meta/{path}");
-        if let Some(found) = self.view.get_json(&key).await? {
+        if let Some(found) = self.view.shared_json(&key).await? {
             return Ok(Some(found));
         }
         if self.is_settled().await? {
             return Ok(None);
         }
         self.take_over(path).await?;
-        Ok(self.view.get_json(&key).await?)
+        Ok(self.view.shared_json(&key).await?)
+    }
+
+    /// Is there a secret?
+    async fn is_there(&self, path: &str) -> Result<bool, Error> {
+        let found = self.view.revision(&format!("meta/{path}")).await?.is_some();
+        Ok(found || (!self.is_settled().await? && self.meta(path).await?.is_some()))
     }
 
     /// Changes a secret: `change` sees its metadata (a fresh one if there is none) and adds what else is to be written.
@@ -188,21 +202,23 @@ impl Versioned {
         &self,
         path: &str,
         mut change: impl FnMut(&mut Meta, bool, &mut Txn) -> Result<Option<T>, Error>,
-    ) -> Result<Option<T>, Error> {
+    ) -> Result<Changed<T>, Error> {
         for _ in 0..TRIES {
             let now = self.clock.now();
             let stored = self.meta(path).await?;
             let (mut meta, check, exists) = match stored {
-                Some((meta, revision)) => (meta, Check::At(revision), true),
+                Some((meta, revision)) => (Arc::unwrap_or_clone(meta), Check::At(revision), true),
                 None => (Meta::new(now), Check::Absent, false),
             };
             let mut txn = Txn::new();
-            let Some(outcome) = change(&mut meta, exists, &mut txn)? else { return Ok(None) };
+            let Some(outcome) = change(&mut meta, exists, &mut txn)? else {
+                return Ok(Changed { outcome: None, history: exists.then(|| meta.history()) });
+            };
             let full = self.view.path(&format!("meta/{path}"));
             txn.check(full.clone(), check);
             txn.put_json(full, &meta)?;
             match self.view.commit(txn).await {
-                Ok(_) => return Ok(Some(outcome)),
+                Ok(_) => return Ok(Changed { outcome: Some(outcome), history: Some(meta.history()) }),
                 Err(StoreError::Conflict) => {}
                 Err(error) => return Err(error.into()),
             }
@@ -210,12 +226,13 @@ impl Versioned {
         Err(StoreError::Conflict.into())
     }
 
-    async fn serve(&self, mut request: Request, path: &str) -> Result<Response, Error> {
-        let fields = &mut request.fields;
+    async fn serve(&self, mut request: Request) -> Result<Response, Error> {
+        let path = request.fields.string("path").unwrap_or_default().to_owned();
+        let (path, fields) = (path.as_str(), &mut request.fields);
         match (request.route, request.operation) {
             (ELSEWHERE, operation) => Ok(elsewhere(operation)),
             ("config", Operation::Read) => self.read_config().await,
-            ("config", _) => self.write_config(fields).await,
+            ("config", _) => Ok(self.write_config(fields).await?.tell(events::of_config())),
             ("metadata", operation @ (Operation::List | Operation::Scan)) => {
                 walk::answer(self.names(operation, path, fields).await?, None)
             }
@@ -228,17 +245,33 @@ impl Versioned {
             ("data", Operation::Read) => self.read_data(path, fields).await,
             ("subkeys", Operation::Read) => self.read_subkeys(path, fields).await,
             ("metadata", Operation::Read) => self.read_metadata(path).await,
-            ("data", Operation::Patch) => self.patch_data(secret_path(path)?, fields).await,
-            ("data", Operation::Delete) => self.delete_newest(secret_path(path)?).await,
-            ("data", _) => self.write_data(secret_path(path)?, fields).await,
-            ("metadata", Operation::Patch) => self.patch_metadata(secret_path(path)?, fields).await,
-            ("metadata", Operation::Delete) => self.delete_metadata(secret_path(path)?).await,
-            ("metadata", _) => self.write_metadata(secret_path(path)?, fields).await,
-            ("delete", _) => self.delete_versions(secret_path(path)?, fields).await,
-            ("undelete", _) => self.undelete_versions(secret_path(path)?, fields).await,
-            ("destroy", _) => self.destroy_versions(secret_path(path)?, fields).await,
-            _ => Err(Error::UnsupportedOperation),
+            _ => self.write(request, path).await,
         }
+    }
+
+    /// Changes a secret, and tells of it.
+    async fn write(&self, mut request: Request, path: &str) -> Result<Response, Error> {
+        let (path, fields) = (secret_path(path)?, &mut request.fields);
+        let (response, history) = match (request.route, request.operation) {
+            ("data", Operation::Patch) => self.patch_data(path, fields).await?,
+            ("data", Operation::Delete) => self.delete_newest(path).await?,
+            ("data", _) => self.write_data(path, fields).await?,
+            ("metadata", Operation::Patch) => self.patch_metadata(path, fields).await?,
+            ("metadata", Operation::Delete) => (self.delete_metadata(path).await?, None),
+            ("metadata", _) => self.write_metadata(path, fields).await?,
+            ("delete", _) => self.delete_versions(path, fields).await?,
+            ("undelete", _) => self.undelete_versions(path, fields).await?,
+            ("destroy", _) => self.destroy_versions(path, fields).await?,
+            _ => return Err(Error::UnsupportedOperation),
+        };
+        // A patch of what is not there answers 404, and changed nothing.
+        if response.status.is_some() {
+            return Ok(response);
+        }
+        Ok(match events::of_secret((request.route, request.operation), path, &request.fields, history) {
+            Some(event) => response.tell(event),
+            None => response,
+        })
     }
 
     fn value_path(&self, path: &str, version: u64) -> String {
@@ -268,24 +301,13 @@ impl Backend for Versioned {
     }
 
     async fn handle(&self, request: Request) -> Result<Response, Error> {
-        let (route, operation) = (request.route, request.operation);
-        let path = request.fields.string("path").unwrap_or_default().to_owned();
-        let versions = request.fields.list("versions").unwrap_or_default();
-        let response = self.serve(request, &path).await?;
-        // A patch of what is not there answers 404, and changed nothing.
-        if response.status.is_some() {
-            return Ok(response);
-        }
-        Ok(match self.event((route, operation), &path, &versions).await {
-            Some(event) => response.tell(event),
-            None => response,
-        })
+        self.serve(request).await
     }
 
     async fn exists(&self, request: &Request) -> Result<Option<bool>, Error> {
         let path = request.fields.string("path").unwrap_or_default();
         match request.route {
-            "data" | "metadata" if secret_path(path).is_ok() => Ok(Some(self.meta(path).await?.is_some())),
+            "data" | "metadata" if secret_path(path).is_ok() => Ok(Some(self.is_there(path).await?)),
             _ => Ok(None),
         }
     }

@@ -1,5 +1,7 @@
 //! `data/`: reading, writing and patching the newest version, reading older ones.
 
+use std::sync::Arc;
+
 use holdfast_logical::{Data, Error, Fields, Response, Timestamp};
 use holdfast_secret::SecretBytes;
 use serde::Serialize;
@@ -11,16 +13,16 @@ use serde_json::{
 use super::{
     Versioned,
     config::not_negative,
-    meta::{Config, Meta},
+    meta::{Config, History, Meta},
 };
 use crate::merge::merge;
 
 /// What a read finds.
 pub(super) enum Found {
     /// A version that can be read, and its text.
-    Live(Meta, u64, Box<RawValue>),
+    Live(Arc<Meta>, u64, Box<RawValue>),
     /// A version that was deleted or destroyed.
-    Gone(Meta, u64),
+    Gone(Arc<Meta>, u64),
 }
 
 #[derive(Serialize)]
@@ -63,7 +65,11 @@ impl Versioned {
         }
     }
 
-    pub(super) async fn write_data(&self, path: &str, fields: &mut Fields) -> Result<Response, Error> {
+    pub(super) async fn write_data(
+        &self,
+        path: &str,
+        fields: &mut Fields,
+    ) -> Result<(Response, Option<History>), Error> {
         let cas = cas(fields)?;
         let text = match fields.take("data") {
             Some(data @ Value::Object(_)) => encode(&data)?,
@@ -78,10 +84,14 @@ impl Versioned {
                 Ok(Some(self.add(path, meta, &config, &text, txn)))
             })
             .await?;
-        Ok(Response::data(written.unwrap_or_default()))
+        Ok((Response::data(written.outcome.unwrap_or_default()), written.history))
     }
 
-    pub(super) async fn patch_data(&self, path: &str, fields: &mut Fields) -> Result<Response, Error> {
+    pub(super) async fn patch_data(
+        &self,
+        path: &str,
+        fields: &mut Fields,
+    ) -> Result<(Response, Option<History>), Error> {
         let cas = cas(fields)?;
         let patch = match fields.take("data") {
             Some(Value::Object(patch)) => patch,
@@ -93,7 +103,7 @@ impl Versioned {
             let (number, text) = match self.find(path, &Fields::default()).await? {
                 Found::Live(_, number, text) => (number, text),
                 Found::Gone(meta, number) => {
-                    return Ok(gone(json!({"data": null, "metadata": meta.describe(number)})));
+                    return Ok((gone(json!({"data": null, "metadata": meta.describe(number)})), None));
                 }
             };
             let mut data: Map<String, Value> = serde_json::from_str(text.get()).unwrap_or_default();
@@ -108,8 +118,8 @@ impl Versioned {
                     Ok(Some(self.add(path, meta, &config, &text, txn)))
                 })
                 .await?;
-            if let Some(written) = written {
-                return Ok(Response::data(written));
+            if let Some(described) = written.outcome {
+                return Ok((Response::data(described), written.history));
             }
         }
     }

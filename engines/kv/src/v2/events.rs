@@ -1,8 +1,8 @@
 //! What is told of a change, with the names and texts of Vault's events.
 
-use holdfast_logical::{Event, Operation};
+use holdfast_logical::{Event, Fields, Operation};
 
-use super::Versioned;
+use super::meta::History;
 
 /// What an event says of a request: its name, and the folder of `data_path`, if it has one.
 struct Told {
@@ -17,7 +17,6 @@ fn told(route: &str, operation: Operation) -> Option<Told> {
     let told = |name, data| Some(Told { name, data, versions: None });
     let of_versions = |name, versions| Some(Told { name, data: Some("data/"), versions: Some(versions) });
     match (route, operation) {
-        ("config", Operation::Create | Operation::Update) => told("config-write", Some("")),
         ("data", Operation::Create | Operation::Update) => told("data-write", Some("data/")),
         ("data", Operation::Patch) => told("data-patch", Some("data/")),
         ("data", Operation::Delete) => told("data-delete", Some("data/")),
@@ -31,32 +30,29 @@ fn told(route: &str, operation: Operation) -> Option<Told> {
     }
 }
 
-impl Versioned {
-    /// The event of a request that was served. `versions` are those that it named.
-    pub(super) async fn event(
-        &self,
-        (route, operation): (&str, Operation),
-        path: &str,
-        versions: &[String],
-    ) -> Option<Event> {
-        let told = told(route, operation)?;
-        if route == "config" {
-            return Some(Event::new("kv-v2", told.name, "config").data_path("config"));
-        }
-        let mut event = Event::new("kv-v2", told.name, &format!("{route}/{path}"));
-        if let Some(folder) = told.data {
-            event = event.data_path(format!("{folder}{path}"));
-        }
-        if let Some(name) = told.versions {
-            event = event.with(name, format!("[{}]", versions.join(",")));
-        }
-        // What cannot be read now is left out: the change itself is done.
-        match self.view.get_json::<super::meta::Meta>(&format!("meta/{path}")).await {
-            Ok(Some((meta, _))) => {
-                let current = meta.current_version.to_string();
-                Some(event.with("current_version", current).with("oldest_version", meta.oldest_version.to_string()))
-            }
-            _ => Some(event),
-        }
+/// The event of a change of the mount's settings.
+pub(super) fn of_config() -> Event {
+    Event::new("kv-v2", "config-write", "config").data_path("config")
+}
+
+/// The event of a request that was served with these fields; the secret has that history now, if there still is one.
+pub(super) fn of_secret(
+    (route, operation): (&str, Operation),
+    path: &str,
+    fields: &Fields,
+    history: Option<History>,
+) -> Option<Event> {
+    let told = told(route, operation)?;
+    let mut event = Event::new("kv-v2", told.name, &format!("{route}/{path}"));
+    if let Some(folder) = told.data {
+        event = event.data_path(format!("{folder}{path}"));
     }
+    if let Some(name) = told.versions {
+        event = event.with(name, format!("[{}]", fields.list("versions").unwrap_or_default().join(",")));
+    }
+    if let Some(History { current_version, oldest_version }) = history {
+        event = event.with("current_version", current_version.to_string());
+        event = event.with("oldest_version", oldest_version.to_string());
+    }
+    Some(event)
 }

@@ -38,6 +38,13 @@ pub(super) struct Version {
     pub destroyed: bool,
 }
 
+/// Which versions a secret has.
+#[derive(Clone, Copy)]
+pub(super) struct History {
+    pub current_version: u64,
+    pub oldest_version: u64,
+}
+
 /// Settings of the mount.
 #[derive(Clone, Default, Serialize, Deserialize)]
 pub(super) struct Config {
@@ -127,6 +134,11 @@ impl Meta {
             self.versions.keys().next().copied().unwrap_or(self.current_version)
         };
         (self.current_version, gone)
+    }
+
+    /// The versions it has.
+    pub fn history(&self) -> History {
+        History { current_version: self.current_version, oldest_version: self.oldest_version }
     }
 
     /// `metadata` of an answer about one version.

@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 use super::{
     Versioned,
     config::not_negative,
-    meta::{Config, Meta},
+    meta::{Config, History, Meta},
 };
 use crate::{
     v1::LEFT,
@@ -47,25 +47,34 @@ impl Versioned {
         Ok(Response::data(meta.to_json()))
     }
 
-    pub(super) async fn write_metadata(&self, path: &str, fields: &Fields) -> Result<Response, Error> {
+    pub(super) async fn write_metadata(
+        &self,
+        path: &str,
+        fields: &Fields,
+    ) -> Result<(Response, Option<History>), Error> {
         let custom = match fields.get("custom_metadata") {
             Some(Value::Object(custom)) => Some(checked(BTreeMap::new(), custom)?),
             _ => None,
         };
         let config = self.config().await?;
-        self.change(path, |meta, _, _| {
-            meta.allow_metadata(fields, &config)?;
-            meta.set(fields)?;
-            if let Some(custom) = &custom {
-                meta.custom_metadata = Some(custom.clone());
-            }
-            Ok(Some(()))
-        })
-        .await?;
-        Ok(Response::empty())
+        let written = self
+            .change(path, |meta, _, _| {
+                meta.allow_metadata(fields, &config)?;
+                meta.set(fields)?;
+                if let Some(custom) = &custom {
+                    meta.custom_metadata = Some(custom.clone());
+                }
+                Ok(Some(()))
+            })
+            .await?;
+        Ok((Response::empty(), written.history))
     }
 
-    pub(super) async fn patch_metadata(&self, path: &str, fields: &Fields) -> Result<Response, Error> {
+    pub(super) async fn patch_metadata(
+        &self,
+        path: &str,
+        fields: &Fields,
+    ) -> Result<(Response, Option<History>), Error> {
         let config = self.config().await?;
         let patched = self
             .change(path, |meta, exists, _| {
@@ -81,7 +90,10 @@ impl Versioned {
                 Ok(Some(()))
             })
             .await?;
-        patched.map(|()| Response::empty()).ok_or_else(Error::not_found)
+        match patched.outcome {
+            Some(()) => Ok((Response::empty(), patched.history)),
+            None => Err(Error::not_found()),
+        }
     }
 
     /// Values first, metadata last: a crash in between leaves versions that answer as deleted.

@@ -2,78 +2,94 @@
 
 use holdfast_logical::{Error, Fields, Response};
 
-use super::Versioned;
+use super::{Versioned, meta::History};
 
 impl Versioned {
-    pub(super) async fn delete_newest(&self, path: &str) -> Result<Response, Error> {
+    pub(super) async fn delete_newest(&self, path: &str) -> Result<(Response, Option<History>), Error> {
         let now = self.clock.now();
-        self.change(path, |meta, _, _| {
-            let newest = meta.current_version;
-            match meta.versions.get_mut(&newest) {
-                Some(version) if version.live(now) => {
-                    version.deletion_time = Some(now);
-                    Ok(Some(()))
+        let changed = self
+            .change(path, |meta, _, _| {
+                let newest = meta.current_version;
+                match meta.versions.get_mut(&newest) {
+                    Some(version) if version.live(now) => {
+                        version.deletion_time = Some(now);
+                        Ok(Some(()))
+                    }
+                    _ => Ok(None),
                 }
-                _ => Ok(None),
-            }
-        })
-        .await?;
-        Ok(Response::empty())
+            })
+            .await?;
+        Ok((Response::empty(), changed.history))
     }
 
-    pub(super) async fn delete_versions(&self, path: &str, fields: &Fields) -> Result<Response, Error> {
+    pub(super) async fn delete_versions(
+        &self,
+        path: &str,
+        fields: &Fields,
+    ) -> Result<(Response, Option<History>), Error> {
         let (numbers, now) = (numbers(fields)?, self.clock.now());
-        self.change(path, |meta, _, _| {
-            let mut changed = None;
-            for number in &numbers {
-                if let Some(version) = meta.versions.get_mut(number)
-                    && version.live(now)
-                {
-                    version.deletion_time = Some(now);
-                    changed = Some(());
+        let changed = self
+            .change(path, |meta, _, _| {
+                let mut changed = None;
+                for number in &numbers {
+                    if let Some(version) = meta.versions.get_mut(number)
+                        && version.live(now)
+                    {
+                        version.deletion_time = Some(now);
+                        changed = Some(());
+                    }
                 }
-            }
-            Ok(changed)
-        })
-        .await?;
-        Ok(Response::empty())
+                Ok(changed)
+            })
+            .await?;
+        Ok((Response::empty(), changed.history))
     }
 
-    pub(super) async fn undelete_versions(&self, path: &str, fields: &Fields) -> Result<Response, Error> {
+    pub(super) async fn undelete_versions(
+        &self,
+        path: &str,
+        fields: &Fields,
+    ) -> Result<(Response, Option<History>), Error> {
         let numbers = numbers(fields)?;
-        self.change(path, |meta, _, _| {
-            let mut changed = None;
-            for number in &numbers {
-                if let Some(version) = meta.versions.get_mut(number)
-                    && !version.destroyed
-                    && version.deletion_time.take().is_some()
-                {
-                    changed = Some(());
+        let changed = self
+            .change(path, |meta, _, _| {
+                let mut changed = None;
+                for number in &numbers {
+                    if let Some(version) = meta.versions.get_mut(number)
+                        && !version.destroyed
+                        && version.deletion_time.take().is_some()
+                    {
+                        changed = Some(());
+                    }
                 }
-            }
-            Ok(changed)
-        })
-        .await?;
-        Ok(Response::empty())
+                Ok(changed)
+            })
+            .await?;
+        Ok((Response::empty(), changed.history))
     }
 
-    pub(super) async fn destroy_versions(&self, path: &str, fields: &Fields) -> Result<Response, Error> {
+    pub(super) async fn destroy_versions(
+        &self,
+        path: &str,
+        fields: &Fields,
+    ) -> Result<(Response, Option<History>), Error> {
         let numbers = numbers(fields)?;
-        self.change(path, |meta, _, txn| {
-            let mut changed = None;
-            for number in &numbers {
-                if let Some(version) = meta.versions.get_mut(number)
-                    && !version.destroyed
-                {
-                    version.destroyed = true;
-                    txn.delete(self.value_path(path, *number));
-                    changed = Some(());
+        let changed = self
+            .change(path, |meta, _, txn| {
+                let mut changed = None;
+                for number in &numbers {
+                    if let Some(version) = meta.versions.get_mut(number)
+                        && !version.destroyed
+                    {
+                        version.destroyed = true;
+                        txn.delete(self.value_path(path, *number));
+                        changed = Some(());
+                    }
                 }
-            }
-            Ok(changed)
-        })
-        .await?;
-        Ok(Response::empty())
+                Ok(changed)
+            })
+            .await?;
+        Ok((Response::empty(), changed.history))
     }
 }
 
