@@ -56,8 +56,8 @@ pub struct Encrypted {
     sealed: Vec<u8>,
 }
 
-/// Key of the MACs on values and records.
-pub struct MacKey(Zeroizing<[u8; 32]>);
+/// Key of the MACs on values and records: the state of a MAC that has it taken in.
+pub struct MacKey(Hmac<Sha256>);
 
 /// Why a stored value is not usable.
 #[derive(Clone, Copy, Debug, thiserror::Error, PartialEq, Eq)]
@@ -170,12 +170,14 @@ impl MacKey {
     pub fn new(keyring: &Keyring) -> Self {
         let mut key = Zeroizing::new([0u8; 32]);
         keyring.derive("mac", key.as_mut_slice());
-        Self(key)
+        #[expect(clippy::expect_used, reason = "HMAC takes keys of any length")]
+        let keyed = Hmac::new_from_slice(key.as_slice()).expect("any length");
+        Self(keyed)
     }
 
     /// A MAC over parts of which only the last varies in length.
     pub fn over(&self, parts: &[&[u8]]) -> [u8; MAC] {
-        let mut mac = self.hmac();
+        let mut mac = self.0.clone();
         parts.iter().for_each(|part| mac.update(part));
         let mut cut = [0u8; MAC];
         cut.copy_from_slice(&mac.finalize().into_bytes()[..MAC]);
@@ -183,7 +185,7 @@ impl MacKey {
     }
 
     fn begin(&self, batch: BatchId, tag: &[u8], path: &str) -> Hmac<Sha256> {
-        let mut mac = self.hmac();
+        let mut mac = self.0.clone();
         mac.update(b"holdfast value header");
         mac.update(&[VERSION]);
         mac.update(&batch.member);
@@ -192,11 +194,6 @@ impl MacKey {
         mac.update(tag);
         mac.update(path.as_bytes());
         mac
-    }
-
-    #[expect(clippy::expect_used, reason = "HMAC takes keys of any length")]
-    fn hmac(&self) -> Hmac<Sha256> {
-        Hmac::<Sha256>::new_from_slice(self.0.as_slice()).expect("any length")
     }
 }
 
