@@ -1,25 +1,24 @@
 //! What is known of the store as of one revision. Only the watch changes it; a reader may add what it read *at* that revision.
 //!
-//! An entry may be dropped at any time; what is not here is read again. Values stay encrypted.
+//! An entry may be dropped at any time; what is not here is read again. Values stay encrypted until somebody asks for them.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use foldhash::{HashMap, HashMapExt};
 use holdfast_failpoint::switched;
 use holdfast_secret::SecretBytes;
 use holdfast_storage::{Event, KeyValue};
 use parking_lot::Mutex;
+use quick_cache::unsync::{Cache as Bounded, DefaultLifecycle};
+use quick_cache::{DefaultHashBuilder, OptionsBuilder, Weighter};
 
 use crate::fills::Fills;
 use crate::lists::{List, Lists};
 use crate::view::{Revision, Shared};
 
-/// Bytes counted for an entry beyond key and value: its places in map and order, which are half empty at times, and what
-/// the allocator adds.
-const SLOT_COST: usize = 350;
-/// Bytes counted for a decoded value: what is decoded is small, a token, a policy.
+/// Bytes counted for an entry beyond key and value: its places, some of which are empty at times, and what the allocator adds.
+const SLOT_COST: usize = 160;
+/// Bytes counted for a decoded value beyond its text: what is decoded is small, a token, a policy.
 const DECODED_COST: usize = 1024;
 
 /// Entries by stored key, bounded by bytes.
@@ -28,22 +27,23 @@ pub struct Cache {
 }
 
 /// What is known of a key.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Known {
-    /// It has this value.
-    Present(KeyValue),
-    /// It is not there, as of the revision of its deletion, or a later one.
-    Absent(Revision),
+#[derive(Clone)]
+pub struct Known {
+    /// Of its value, or as of which it is not there: that of its deletion, or a later one.
+    pub revision: Revision,
+    /// None if it is not there.
+    value: Option<Held>,
 }
 
-impl Known {
-    /// What one has seen who has seen this: the revision that made it so, or a later one.
-    pub fn revision(&self) -> Revision {
-        match self {
-            Self::Present(item) => item.mod_revision,
-            Self::Absent(revision) => *revision,
-        }
-    }
+/// A value, as far as somebody asked for it.
+#[derive(Clone)]
+pub enum Held {
+    /// As stored.
+    Stored(Arc<[u8]>),
+    /// Decrypted.
+    Plain(Arc<SecretBytes>),
+    /// Decrypted, and what it says.
+    Decoded(Arc<SecretBytes>, Shared),
 }
 
 /// How often it was asked and changed.
@@ -62,31 +62,21 @@ pub struct Traffic {
 struct State {
     applied: Revision,
     traffic: Traffic,
-    budget: usize,
-    used: usize,
-    entries: HashMap<Bytes, Slot>,
-    /// Keys in the order they came; each is looked at once before it goes.
-    order: VecDeque<Bytes>,
+    entries: Bounded<Box<[u8]>, Known, Bytewise>,
     /// Keys that are being read at `applied` as of then.
     fills: Fills,
     lists: Lists,
 }
 
-struct Slot {
-    known: Known,
-    /// The value decrypted, and decoded, once somebody asked.
-    plain: Option<Arc<SecretBytes>>,
-    decoded: Option<Shared>,
-    cost: usize,
-    /// Read since it was last looked at for eviction.
-    touched: bool,
-}
+/// Bytes of an entry.
+#[derive(Clone)]
+struct Bytewise;
 
 /// A part of what is known of a value. Each reader takes the one that it needs, as all that an entry has is counted by whoever
 /// holds it, on lines of memory that cores would hand to and fro.
 pub trait Part: Sized {
-    /// Of a value that is stored as `item`; decrypted and decoded if somebody asked before.
-    fn of(item: &KeyValue, plain: Option<&Arc<SecretBytes>>, decoded: Option<&Shared>) -> Self;
+    /// Of a value.
+    fn of(held: &Held) -> Self;
 }
 
 /// A value.
@@ -94,7 +84,7 @@ pub enum Value {
     /// Decrypted.
     Plain(Arc<SecretBytes>),
     /// As stored.
-    Stored(KeyValue),
+    Stored(Arc<[u8]>),
 }
 
 /// A value, or what it says.
@@ -119,10 +109,7 @@ impl Cache {
         let state = State {
             applied,
             traffic: Traffic::default(),
-            budget,
-            used: 0,
-            entries: HashMap::new(),
-            order: VecDeque::new(),
+            entries: bounded(budget),
             fills: Fills::default(),
             lists: Lists::default(),
         };
@@ -150,7 +137,8 @@ impl Cache {
         let mut state = self.state.lock();
         let Some(changed) = state.fills.end(key) else { return };
         if let Some(known) = read.filter(|_| !changed || switched!("mutant.fill-without-pending")) {
-            state.insert(key.clone(), known);
+            state.traffic.writes += u64::from(known.value.is_some());
+            state.entries.insert(key.as_ref().into(), known);
         }
     }
 
@@ -168,15 +156,12 @@ impl Cache {
 
     /// Keeps the plain form of a value that is still the one of `revision`.
     pub fn keep_plain(&self, key: &Bytes, revision: Revision, plain: Arc<SecretBytes>) {
-        self.state.lock().keep(key, revision, plain.len(), |slot| slot.plain = Some(plain));
+        self.state.lock().keep(key, revision, Held::Plain(plain));
     }
 
-    /// Keeps the decoded form of a value that is still the one of `revision`. Its plain form is needed no more.
-    pub fn keep_decoded(&self, key: &Bytes, revision: Revision, decoded: Shared) {
-        self.state.lock().keep(key, revision, DECODED_COST, |slot| {
-            slot.decoded = Some(decoded);
-            slot.plain = None;
-        });
+    /// Keeps the decoded form of a value that is still the one of `revision`, beside the plain one.
+    pub fn keep_decoded(&self, key: &Bytes, revision: Revision, plain: Arc<SecretBytes>, decoded: Shared) {
+        self.state.lock().keep(key, revision, Held::Decoded(plain, decoded));
     }
 
     /// Applies all changes of one revision at once. Older ones than what is applied are passed over.
@@ -185,21 +170,7 @@ impl Cache {
         if revision <= state.applied {
             return;
         }
-        for event in events {
-            state.lists.apply(event);
-            let key = event.key();
-            state.fills.spoil(key);
-            if state.entries.contains_key(key) {
-                let known = match event {
-                    Event::Put(item) => Known::Present(item.clone()),
-                    Event::Delete { mod_revision, .. } => {
-                        state.traffic.deletes += 1;
-                        Known::Absent(*mod_revision)
-                    }
-                };
-                state.insert(key.clone(), known);
-            }
-        }
+        events.iter().for_each(|event| state.take(event));
         state.applied = revision;
     }
 
@@ -213,8 +184,6 @@ impl Cache {
     pub fn reset(&self, revision: Revision) {
         let mut state = self.state.lock();
         state.entries.clear();
-        state.order.clear();
-        state.used = 0;
         state.fills.spoil_all();
         state.lists.reset();
         state.applied = revision;
@@ -233,101 +202,108 @@ impl Cache {
     /// Bytes held.
     pub fn used(&self) -> usize {
         let state = self.state.lock();
-        state.used + state.lists.used()
+        usize::try_from(state.entries.weight()).unwrap_or(usize::MAX) + state.lists.used()
     }
 }
 
 impl State {
     fn find<P: Part>(&mut self, key: &Bytes) -> Option<Found<P>> {
-        let slot = self.entries.get_mut(key)?;
-        slot.touched = true;
+        let known = self.entries.get(key.as_ref())?;
         self.traffic.hits += 1;
-        Some(Found::of(&slot.known, slot.plain.as_ref(), slot.decoded.as_ref()))
+        Some(Found::of(known))
     }
 
-    fn insert(&mut self, key: Bytes, known: Known) {
-        let (key, known, value) = match known {
-            Known::Present(item) => {
-                self.traffic.writes += 1;
-                let item = compact(&item);
-                let value = item.value.len();
-                (item.key.clone(), Known::Present(item), value)
-            }
-            absent => (Bytes::copy_from_slice(&key), absent, 0),
-        };
-        let cost = key.len() + value + SLOT_COST;
-        match self.entries.insert(key.clone(), Slot { known, plain: None, decoded: None, cost, touched: false }) {
-            Some(old) => self.used -= old.cost,
-            None => self.order.push_back(key),
+    fn keep(&mut self, key: &Bytes, revision: Revision, held: Held) {
+        if let Some(mut known) = self.entries.peek_mut(key.as_ref())
+            && known.revision == revision
+            && known.value.is_some()
+        {
+            known.value = Some(held);
         }
-        self.used += cost;
-        self.evict();
     }
 
-    fn keep(&mut self, key: &Bytes, revision: Revision, cost: usize, change: impl FnOnce(&mut Slot)) {
-        let Some(slot) = self.entries.get_mut(key) else { return };
-        if !matches!(&slot.known, Known::Present(item) if item.mod_revision == revision) {
-            return;
-        }
-        change(slot);
-        slot.cost += cost;
-        self.used += cost;
-        self.evict();
-    }
-
-    fn evict(&mut self) {
-        while self.used > self.budget {
-            let Some(key) = self.order.pop_front() else { return };
-            match self.entries.get_mut(&key) {
-                Some(slot) if slot.touched => {
-                    slot.touched = false;
-                    self.order.push_back(key);
-                }
-                _ => {
-                    if let Some(slot) = self.entries.remove(&key) {
-                        self.used -= slot.cost;
-                    }
-                }
+    fn take(&mut self, event: &Event) {
+        self.lists.apply(event);
+        let key = event.key();
+        self.fills.spoil(key);
+        if let Some(mut known) = self.entries.peek_mut(key.as_ref()) {
+            *known = Known::told_by(event);
+            match event {
+                Event::Put(_) => self.traffic.writes += 1,
+                Event::Delete { .. } => self.traffic.deletes += 1,
             }
         }
     }
 }
 
-/// In memory of its own: what comes from the store is a part of a message of many keys, all of which it would hold.
-fn compact(item: &KeyValue) -> KeyValue {
-    KeyValue { key: Bytes::copy_from_slice(&item.key), value: Bytes::copy_from_slice(&item.value), ..*item }
+fn bounded(budget: usize) -> Bounded<Box<[u8]>, Known, Bytewise> {
+    let mut options = OptionsBuilder::new();
+    // Most entries are a key and a short value.
+    options.estimated_items_capacity(budget / (2 * SLOT_COST)).weight_capacity(budget as u64);
+    #[expect(clippy::expect_used, reason = "both of the two options that there must be are set")]
+    let options = options.build().expect("options");
+    Bounded::with_options(options, Bytewise, DefaultHashBuilder::default(), DefaultLifecycle::default())
+}
+
+impl Weighter<Box<[u8]>, Known> for Bytewise {
+    fn weight(&self, key: &Box<[u8]>, known: &Known) -> u64 {
+        let value = match &known.value {
+            None => 0,
+            Some(Held::Stored(stored)) => stored.len(),
+            Some(Held::Plain(plain)) => plain.len(),
+            Some(Held::Decoded(plain, _)) => plain.len() + DECODED_COST,
+        };
+        (key.len() + value + SLOT_COST) as u64
+    }
+}
+
+impl Known {
+    /// There is no such key, as of this revision.
+    pub fn absent(revision: Revision) -> Self {
+        Self { revision, value: None }
+    }
+
+    /// Has this value. In memory of its own: what comes from the store is a part of a message of many keys, all of which it
+    /// would hold.
+    pub fn present(item: &KeyValue) -> Self {
+        Self { revision: item.mod_revision, value: Some(Held::Stored(item.value.as_ref().into())) }
+    }
+
+    fn told_by(event: &Event) -> Self {
+        match event {
+            Event::Put(item) => Self::present(item),
+            Event::Delete { mod_revision, .. } => Self::absent(*mod_revision),
+        }
+    }
 }
 
 impl<P: Part> Found<P> {
-    fn of(known: &Known, plain: Option<&Arc<SecretBytes>>, decoded: Option<&Shared>) -> Self {
-        let part = match known {
-            Known::Present(item) => Some(P::of(item, plain, decoded)),
-            Known::Absent(_) => None,
-        };
-        Self { revision: known.revision(), part }
-    }
-}
-
-impl<P: Part> From<&Known> for Found<P> {
-    fn from(known: &Known) -> Self {
-        Self::of(known, None, None)
+    /// The part that is asked for.
+    pub fn of(known: &Known) -> Self {
+        Self { revision: known.revision, part: known.value.as_ref().map(P::of) }
     }
 }
 
 /// That it is there.
 impl Part for () {
-    fn of(_: &KeyValue, _: Option<&Arc<SecretBytes>>, _: Option<&Shared>) {}
+    fn of(_: &Held) {}
 }
 
 impl Part for Value {
-    fn of(item: &KeyValue, plain: Option<&Arc<SecretBytes>>, _: Option<&Shared>) -> Self {
-        plain.map_or_else(|| Self::Stored(item.clone()), |plain| Self::Plain(plain.clone()))
+    fn of(held: &Held) -> Self {
+        match held {
+            Held::Stored(stored) => Self::Stored(stored.clone()),
+            Held::Plain(plain) | Held::Decoded(plain, _) => Self::Plain(plain.clone()),
+        }
     }
 }
 
 impl Part for Content {
-    fn of(item: &KeyValue, plain: Option<&Arc<SecretBytes>>, decoded: Option<&Shared>) -> Self {
-        decoded.map_or_else(|| Self::Value(Value::of(item, plain, None)), |decoded| Self::Decoded(decoded.clone()))
+    fn of(held: &Held) -> Self {
+        match held {
+            Held::Decoded(_, decoded) => Self::Decoded(decoded.clone()),
+            other => Self::Value(Value::of(other)),
+        }
     }
 }
 
@@ -335,15 +311,17 @@ impl Part for Content {
 mod tests {
     use super::*;
 
-    impl Part for KeyValue {
-        fn of(item: &KeyValue, _: Option<&Arc<SecretBytes>>, _: Option<&Shared>) -> Self {
-            item.clone()
-        }
+    /// What it shows of a key whose values are texts; `Err`: the revision to read it at.
+    fn look_up(cache: &Cache, key: &Bytes) -> Result<(Revision, Option<String>), Revision> {
+        let text = |value| match value {
+            Value::Stored(stored) => String::from_utf8(stored.to_vec()).unwrap(),
+            Value::Plain(_) => panic!("nobody decrypted it"),
+        };
+        cache.look_up(key).map(|found| (found.revision, found.part.map(text)))
     }
 
-    fn look_up(cache: &Cache, key: &Bytes) -> Result<Known, Revision> {
-        let known = |found: Found<KeyValue>| found.part.map_or(Known::Absent(found.revision), Known::Present);
-        cache.look_up(key).map(known)
+    fn shows(value: &str, revision: Revision) -> Result<(Revision, Option<String>), Revision> {
+        Ok((revision, Some(value.to_owned())))
     }
 
     fn content(cache: &Cache, key: &Bytes) -> Content {
@@ -361,10 +339,10 @@ mod tests {
         let key = Bytes::from("k");
         assert_eq!(look_up(&cache, &key), Err(10));
         cache.apply(12, &[Event::Put(item("new", 12))]);
-        cache.finish(&key, Some(Known::Present(item("old", 9))));
+        cache.finish(&key, Some(Known::present(&item("old", 9))));
         assert_eq!(look_up(&cache, &key), Err(12));
-        cache.finish(&key, Some(Known::Present(item("new", 12))));
-        assert_eq!(look_up(&cache, &key), Ok(Known::Present(item("new", 12))));
+        cache.finish(&key, Some(Known::present(&item("new", 12))));
+        assert_eq!(look_up(&cache, &key), shows("new", 12));
     }
 
     #[test]
@@ -372,13 +350,13 @@ mod tests {
         let cache = Cache::new(10, 1 << 20);
         let key = Bytes::from("k");
         assert!(look_up(&cache, &key).is_err());
-        cache.finish(&key, Some(Known::Absent(1)));
+        cache.finish(&key, Some(Known::absent(1)));
         cache.apply(11, &[Event::Put(item("v", 11))]);
-        assert_eq!(look_up(&cache, &key), Ok(Known::Present(item("v", 11))));
+        assert_eq!(look_up(&cache, &key), shows("v", 11));
         cache.apply(12, &[Event::Delete { key: key.clone(), mod_revision: 12 }]);
-        assert_eq!(look_up(&cache, &key), Ok(Known::Absent(12)));
+        assert_eq!(look_up(&cache, &key), Ok((12, None)));
         cache.apply(11, &[Event::Put(item("old", 11))]);
-        assert_eq!(look_up(&cache, &key), Ok(Known::Absent(12)));
+        assert_eq!(look_up(&cache, &key), Ok((12, None)));
         assert_eq!(cache.traffic(), Traffic { hits: 3, misses: 1, writes: 1, deletes: 1 });
     }
 
@@ -389,7 +367,7 @@ mod tests {
         for number in 0..100 {
             let key = Bytes::from(format!("{number:03}"));
             assert!(look_up(&cache, &key).is_err());
-            cache.finish(&key, Some(Known::Absent(1)));
+            cache.finish(&key, Some(Known::absent(1)));
             assert!(look_up(&cache, &keep).is_ok());
         }
         assert!(cache.used() <= 10 * (SLOT_COST + 3));
@@ -401,7 +379,7 @@ mod tests {
         let key = Bytes::from("k");
         assert_eq!(look_up(&cache, &key), Err(10));
         cache.reset(5);
-        cache.finish(&key, Some(Known::Absent(1)));
+        cache.finish(&key, Some(Known::absent(1)));
         assert_eq!(look_up(&cache, &key), Err(5));
     }
 
@@ -411,7 +389,7 @@ mod tests {
         let cache = Cache::new(10, 1 << 20);
         let key = Bytes::from("k");
         assert!(look_up(&cache, &key).is_err());
-        cache.finish(&key, Some(Known::Present(item("old", 9))));
+        cache.finish(&key, Some(Known::present(&item("old", 9))));
         cache.keep_plain(&key, 9, Arc::new(SecretBytes::new(*b"old")));
         assert!(matches!(content(&cache, &key), Content::Value(Value::Plain(_))));
         cache.apply(12, &[Event::Put(item("new", 12))]);
@@ -419,7 +397,8 @@ mod tests {
         cache.keep_plain(&key, 9, Arc::new(SecretBytes::new(*b"old")));
         assert!(matches!(content(&cache, &key), Content::Value(Value::Stored(_))));
         let before = cache.used();
-        cache.keep_decoded(&key, 12, Arc::new(7u8));
+        let plain = Arc::new(SecretBytes::new(*b"new"));
+        cache.keep_decoded(&key, 12, plain, Arc::new(7u8));
         assert!(matches!(content(&cache, &key), Content::Decoded(_)) && cache.used() > before);
     }
 }

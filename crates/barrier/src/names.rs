@@ -10,8 +10,8 @@ use aes_siv::siv::Aes256Siv;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
-use foldhash::HashMap;
 use parking_lot::Mutex;
+use quick_cache::unsync::Cache;
 use zeroize::Zeroizing;
 
 /// Prefix of all encrypted keys.
@@ -23,20 +23,13 @@ pub struct Names {
     pool: Mutex<Vec<Aes256Siv>>,
     key: Zeroizing<[u8; 64]>,
     /// Stored keys by path, as most paths are asked for again.
-    recent: Mutex<Recent>,
+    recent: Mutex<Cache<Box<str>, Bytes>>,
     /// What stored keys below a folder start with: of many keys the folders are few.
-    folders: Mutex<Recent>,
+    folders: Mutex<Cache<Box<str>, Bytes>>,
 }
 
-/// Two generations: when the younger is full it becomes the older, which is forgotten.
-#[derive(Default)]
-struct Recent {
-    young: HashMap<Box<str>, Bytes>,
-    old: HashMap<Box<str>, Bytes>,
-}
-
-/// Paths in one generation.
-const GENERATION: usize = 4096;
+/// Names that are remembered.
+const REMEMBERED: usize = 4096;
 
 /// A stored key that is not one of ours.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
@@ -58,8 +51,8 @@ impl Names {
         Self {
             pool: Mutex::new(Vec::new()),
             key: Zeroizing::new(*key),
-            recent: Mutex::default(),
-            folders: Mutex::default(),
+            recent: Mutex::new(Cache::new(REMEMBERED)),
+            folders: Mutex::new(Cache::new(REMEMBERED)),
         }
     }
 
@@ -75,7 +68,7 @@ impl Names {
         key.extend_from_slice(&prefix);
         key.push(b'!');
         self.append(&mut key, folder, leaf, Level::Leaf);
-        key.into()
+        key.into_boxed_slice().into()
     }
 
     /// What all stored keys below a folder start with. `folder` is empty or ends in `/`.
@@ -92,7 +85,7 @@ impl Names {
             key.push(b'/');
             start = end + 1;
         }
-        key.into()
+        key.into_boxed_slice().into()
     }
 
     /// The name of one segment below a folder, from its stored form.
@@ -136,33 +129,13 @@ impl Names {
 }
 
 /// What is known for a name, or is made now.
-fn remembered(recent: &Mutex<Recent>, name: &str, make: impl FnOnce() -> Bytes) -> Bytes {
+fn remembered(recent: &Mutex<Cache<Box<str>, Bytes>>, name: &str, make: impl FnOnce() -> Bytes) -> Bytes {
     if let Some(known) = recent.lock().get(name) {
-        return known;
+        return known.clone();
     }
     let made = make();
-    recent.lock().insert(name, made.clone());
+    recent.lock().insert(name.into(), made.clone());
     made
-}
-
-// === impl Recent ===
-
-impl Recent {
-    fn get(&mut self, path: &str) -> Option<Bytes> {
-        if let Some(key) = self.young.get(path) {
-            return Some(key.clone());
-        }
-        let (path, key) = self.old.remove_entry(path)?;
-        self.young.insert(path, key.clone());
-        Some(key)
-    }
-
-    fn insert(&mut self, path: &str, key: Bytes) {
-        if self.young.len() >= GENERATION {
-            self.old = std::mem::take(&mut self.young);
-        }
-        self.young.insert(path.into(), key);
-    }
 }
 
 /// A folder (empty or ending in `/`) and the name in it.

@@ -82,7 +82,7 @@ impl Default for Options {
         let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
         Self {
             instance: host.trim().to_owned(),
-            cache_bytes: 24 * 1024 * 1024,
+            cache_bytes: 16 * 1024 * 1024,
             labels: BTreeMap::new(),
             always_ask: false,
             old_etcd: false,

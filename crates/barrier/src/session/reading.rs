@@ -188,8 +188,8 @@ impl Session {
             match by(deadline, self.storage.range(range)).await {
                 Ok(page) => {
                     self.counting.read(begin);
-                    let known = page.items.into_iter().next().map_or(Known::Absent(at), Known::Present);
-                    let found = Found::from(&known);
+                    let known = page.items.first().map_or_else(|| Known::absent(at), Known::present);
+                    let found = Found::of(&known);
                     fill.read = Some(known);
                     return Ok(found);
                 }

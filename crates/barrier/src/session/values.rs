@@ -76,7 +76,7 @@ impl Session {
 
     fn entry(&self, path: &str, held: Option<Held<Value>>) -> Result<Option<Entry>, StoreError> {
         let Some(held) = held else { return Ok(None) };
-        let value = self.plain(path, &held.key, held.part)?;
+        let value = self.plain(path, &held.key, held.revision, held.part)?;
         Ok(Some(Entry { value: value.duplicate(), revision: held.revision }))
     }
 
@@ -91,21 +91,22 @@ impl Session {
             Content::Decoded(decoded) => return Ok(Some((decoded, revision))),
             Content::Value(value) => value,
         };
-        let decoded = decode(path, self.plain(path, &key, value)?.expose())?;
-        self.cache.keep_decoded(&key, revision, decoded.clone());
+        let plain = self.plain(path, &key, revision, value)?;
+        let decoded = decode(path, plain.expose())?;
+        self.cache.keep_decoded(&key, revision, plain, decoded.clone());
         Ok(Some((decoded, revision)))
     }
 
-    fn plain(&self, path: &str, key: &Bytes, value: Value) -> Result<Arc<SecretBytes>, StoreError> {
-        let item = match value {
+    fn plain(&self, path: &str, key: &Bytes, revision: Revision, value: Value) -> Result<Arc<SecretBytes>, StoreError> {
+        let stored = match value {
             Value::Plain(plain) => return Ok(plain),
-            Value::Stored(item) => item,
+            Value::Stored(stored) => stored,
         };
         let keys = self.keys.load();
-        let plain = value::decrypt(&keys.keyring, &keys.mac, path, &item.value)
+        let plain = value::decrypt(&keys.keyring, &keys.mac, path, &stored)
             .map_err(|error| StoreError::Corrupt { path: path.to_owned(), reason: error.to_string() })?;
         let plain = Arc::new(plain);
-        self.cache.keep_plain(key, item.mod_revision, plain.clone());
+        self.cache.keep_plain(key, revision, plain.clone());
         Ok(plain)
     }
 }
