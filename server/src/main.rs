@@ -6,9 +6,10 @@ use std::{ffi::OsString, path::Path, process::ExitCode};
 use holdfast_api_types::VAULT_VERSION;
 use holdfast_server::{arguments, diagnose, process, serve};
 
-/// A request makes and drops many small things and a few of some kilobytes, which the C library's allocator is slow at.
+/// A request makes and drops many small things and a few of some kilobytes, on whichever thread: the C library's allocator is
+/// slow at that, and others keep much of what is free. Its settings are in `.cargo/config.toml`.
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 fn main() -> ExitCode {
     holdfast_runtime::install_crypto_provider();
