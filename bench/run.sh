@@ -115,4 +115,5 @@ for c in $CONNECTIONS; do
       "$(each "$us" "$(cpu_us "${SERVER_PIDS[@]}")" "$rate")" "$(each "$etcd_us" "$(cpu_us ${ETCD_PIDS[@]+"${ETCD_PIDS[@]}"})" "$rate")"
   done
 done
-printf '\nResident memory of the server at the end: %s MB.\n' "$(rss "${SERVER_PIDS[0]}")"
+AT_END=$(rss "${SERVER_PIDS[0]}"); sleep 1
+printf '\nResident memory of the server at the end: %s MB, and a second later, when its connections are closed: %s MB.\n' "$AT_END" "$(rss "${SERVER_PIDS[0]}")"
