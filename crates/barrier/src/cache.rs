@@ -220,6 +220,7 @@ impl State {
         {
             known.value = Some(held);
         }
+        self.make_room();
     }
 
     fn take(&mut self, event: &Event) {
@@ -232,6 +233,15 @@ impl State {
                 Event::Put(_) => self.traffic.writes += 1,
                 Event::Delete { .. } => self.traffic.deletes += 1,
             }
+        }
+        self.make_room();
+    }
+
+    /// What was changed in place may have grown, which by itself makes nothing go.
+    fn make_room(&mut self) {
+        let budget = self.entries.capacity();
+        if self.entries.weight() > budget {
+            self.entries.set_capacity(budget);
         }
     }
 }
@@ -371,6 +381,31 @@ mod tests {
             assert!(look_up(&cache, &keep).is_ok());
         }
         assert!(cache.used() <= 10 * (SLOT_COST + 3));
+    }
+
+    #[test]
+    fn it_stays_within_its_budget_when_what_it_has_grows() {
+        let cache = Cache::new(1, 100 * (SLOT_COST + 3));
+        let keys: Vec<Bytes> = (0..100).map(|number| Bytes::from(format!("{number:03}"))).collect();
+        for key in &keys {
+            assert!(look_up(&cache, key).is_err());
+            cache.finish(key, Some(Known::absent(1)));
+        }
+        let before = cache.used();
+        assert_eq!(before, 100 * (SLOT_COST + 3));
+        let long = Bytes::from(vec![b'x'; 4 * SLOT_COST]);
+        for (key, revision) in keys.iter().zip(2..) {
+            let item =
+                KeyValue { key: key.clone(), value: long.clone(), create_revision: revision, mod_revision: revision };
+            cache.apply(revision, &[Event::Put(item)]);
+            assert!(cache.used() <= before, "the watch");
+        }
+        let kept: Vec<_> = keys.iter().filter_map(|key| Some((key, cache.peek::<()>(key)?.revision))).collect();
+        assert!(!kept.is_empty());
+        for (key, revision) in kept {
+            cache.keep_decoded(key, revision, Arc::new(SecretBytes::new(*b"plain")), Arc::new(7u8));
+            assert!(cache.used() <= before, "readers");
+        }
     }
 
     #[test]
