@@ -18,7 +18,7 @@ use crate::view::{Revision, Shared};
 
 /// Bytes counted for an entry beyond key and value: its places, some of which are empty at times, and what the allocator adds.
 const SLOT_COST: usize = 160;
-/// Bytes counted for a decoded value beyond its text: what is decoded is small, a token, a policy.
+/// Bytes counted for a decoded value beyond twice its text: what is decoded is small, a token, the metadata of a secret.
 const DECODED_COST: usize = 1024;
 
 /// Entries by stored key, bounded by bytes.
@@ -27,17 +27,15 @@ pub struct Cache {
 }
 
 /// What is known of a key.
-#[derive(Clone)]
 pub struct Known {
     /// Of its value, or as of which it is not there: that of its deletion, or a later one.
     pub revision: Revision,
     /// None if it is not there.
-    value: Option<Held>,
+    value: Option<Form>,
 }
 
 /// A value, as far as somebody asked for it.
-#[derive(Clone)]
-pub enum Held {
+pub enum Form {
     /// As stored.
     Stored(Arc<[u8]>),
     /// Decrypted.
@@ -69,14 +67,13 @@ struct State {
 }
 
 /// Bytes of an entry.
-#[derive(Clone)]
 struct Bytewise;
 
 /// A part of what is known of a value. Each reader takes the one that it needs, as all that an entry has is counted by whoever
 /// holds it, on lines of memory that cores would hand to and fro.
 pub trait Part: Sized {
     /// Of a value.
-    fn of(held: &Held) -> Self;
+    fn of(form: &Form) -> Self;
 }
 
 /// A value.
@@ -156,12 +153,12 @@ impl Cache {
 
     /// Keeps the plain form of a value that is still the one of `revision`.
     pub fn keep_plain(&self, key: &Bytes, revision: Revision, plain: Arc<SecretBytes>) {
-        self.state.lock().keep(key, revision, Held::Plain(plain));
+        self.state.lock().keep(key, revision, Form::Plain(plain));
     }
 
     /// Keeps the decoded form of a value that is still the one of `revision`, beside the plain one.
     pub fn keep_decoded(&self, key: &Bytes, revision: Revision, plain: Arc<SecretBytes>, decoded: Shared) {
-        self.state.lock().keep(key, revision, Held::Decoded(plain, decoded));
+        self.state.lock().keep(key, revision, Form::Decoded(plain, decoded));
     }
 
     /// Applies all changes of one revision at once. Older ones than what is applied are passed over.
@@ -213,12 +210,13 @@ impl State {
         Some(Found::of(known))
     }
 
-    fn keep(&mut self, key: &Bytes, revision: Revision, held: Held) {
+    fn keep(&mut self, key: &Bytes, revision: Revision, form: Form) {
         if let Some(mut known) = self.entries.peek_mut(key.as_ref())
             && known.revision == revision
-            && known.value.is_some()
+            // Who decrypted it may come after who decoded it.
+            && matches!(known.value, Some(Form::Stored(_) | Form::Plain(_)))
         {
-            known.value = Some(held);
+            known.value = Some(form);
         }
         self.make_room();
     }
@@ -259,9 +257,9 @@ impl Weighter<Box<[u8]>, Known> for Bytewise {
     fn weight(&self, key: &Box<[u8]>, known: &Known) -> u64 {
         let value = match &known.value {
             None => 0,
-            Some(Held::Stored(stored)) => stored.len(),
-            Some(Held::Plain(plain)) => plain.len(),
-            Some(Held::Decoded(plain, _)) => plain.len() + DECODED_COST,
+            Some(Form::Stored(stored)) => stored.len(),
+            Some(Form::Plain(plain)) => plain.len(),
+            Some(Form::Decoded(plain, _)) => 2 * plain.len() + DECODED_COST,
         };
         (key.len() + value + SLOT_COST) as u64
     }
@@ -276,7 +274,7 @@ impl Known {
     /// Has this value. In memory of its own: what comes from the store is a part of a message of many keys, all of which it
     /// would hold.
     pub fn present(item: &KeyValue) -> Self {
-        Self { revision: item.mod_revision, value: Some(Held::Stored(item.value.as_ref().into())) }
+        Self { revision: item.mod_revision, value: Some(Form::Stored(item.value.as_ref().into())) }
     }
 
     fn told_by(event: &Event) -> Self {
@@ -296,22 +294,22 @@ impl<P: Part> Found<P> {
 
 /// That it is there.
 impl Part for () {
-    fn of(_: &Held) {}
+    fn of(_: &Form) {}
 }
 
 impl Part for Value {
-    fn of(held: &Held) -> Self {
-        match held {
-            Held::Stored(stored) => Self::Stored(stored.clone()),
-            Held::Plain(plain) | Held::Decoded(plain, _) => Self::Plain(plain.clone()),
+    fn of(form: &Form) -> Self {
+        match form {
+            Form::Stored(stored) => Self::Stored(stored.clone()),
+            Form::Plain(plain) | Form::Decoded(plain, _) => Self::Plain(plain.clone()),
         }
     }
 }
 
 impl Part for Content {
-    fn of(held: &Held) -> Self {
-        match held {
-            Held::Decoded(_, decoded) => Self::Decoded(decoded.clone()),
+    fn of(form: &Form) -> Self {
+        match form {
+            Form::Decoded(_, decoded) => Self::Decoded(decoded.clone()),
             other => Self::Value(Value::of(other)),
         }
     }
@@ -433,7 +431,9 @@ mod tests {
         assert!(matches!(content(&cache, &key), Content::Value(Value::Stored(_))));
         let before = cache.used();
         let plain = Arc::new(SecretBytes::new(*b"new"));
-        cache.keep_decoded(&key, 12, plain, Arc::new(7u8));
+        cache.keep_decoded(&key, 12, plain.clone(), Arc::new(7u8));
         assert!(matches!(content(&cache, &key), Content::Decoded(_)) && cache.used() > before);
+        cache.keep_plain(&key, 12, plain);
+        assert!(matches!(content(&cache, &key), Content::Decoded(_)), "whoever decrypted it comes late");
     }
 }

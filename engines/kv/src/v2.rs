@@ -226,29 +226,6 @@ impl Versioned {
         Err(StoreError::Conflict.into())
     }
 
-    async fn serve(&self, mut request: Request) -> Result<Response, Error> {
-        let path = request.fields.string("path").unwrap_or_default().to_owned();
-        let (path, fields) = (path.as_str(), &mut request.fields);
-        match (request.route, request.operation) {
-            (ELSEWHERE, operation) => Ok(elsewhere(operation)),
-            ("config", Operation::Read) => self.read_config().await,
-            ("config", _) => Ok(self.write_config(fields).await?.tell(events::of_config())),
-            ("metadata", operation @ (Operation::List | Operation::Scan)) => {
-                walk::answer(self.names(operation, path, fields).await?, None)
-            }
-            ("detailed-metadata", operation) => {
-                let names = self.names(operation, path, fields).await?;
-                let info = self.details(path, &names).await?;
-                walk::answer(names, Some(info))
-            }
-            (_, Operation::Read) if secret_path(path).is_err() => Err(Error::not_found()),
-            ("data", Operation::Read) => self.read_data(path, fields).await,
-            ("subkeys", Operation::Read) => self.read_subkeys(path, fields).await,
-            ("metadata", Operation::Read) => self.read_metadata(path).await,
-            _ => self.write(request, path).await,
-        }
-    }
-
     /// Changes a secret, and tells of it.
     async fn write(&self, mut request: Request, path: &str) -> Result<Response, Error> {
         let (path, fields) = (secret_path(path)?, &mut request.fields);
@@ -300,8 +277,27 @@ impl Backend for Versioned {
         PATHS
     }
 
-    async fn handle(&self, request: Request) -> Result<Response, Error> {
-        self.serve(request).await
+    async fn handle(&self, mut request: Request) -> Result<Response, Error> {
+        let path = request.fields.string("path").unwrap_or_default().to_owned();
+        let (path, fields) = (path.as_str(), &mut request.fields);
+        match (request.route, request.operation) {
+            (ELSEWHERE, operation) => Ok(elsewhere(operation)),
+            ("config", Operation::Read) => self.read_config().await,
+            ("config", _) => Ok(self.write_config(fields).await?.tell(events::of_config())),
+            ("metadata", operation @ (Operation::List | Operation::Scan)) => {
+                walk::answer(self.names(operation, path, fields).await?, None)
+            }
+            ("detailed-metadata", operation) => {
+                let names = self.names(operation, path, fields).await?;
+                let info = self.details(path, &names).await?;
+                walk::answer(names, Some(info))
+            }
+            (_, Operation::Read) if secret_path(path).is_err() => Err(Error::not_found()),
+            ("data", Operation::Read) => self.read_data(path, fields).await,
+            ("subkeys", Operation::Read) => self.read_subkeys(path, fields).await,
+            ("metadata", Operation::Read) => self.read_metadata(path).await,
+            _ => self.write(request, path).await,
+        }
     }
 
     async fn exists(&self, request: &Request) -> Result<Option<bool>, Error> {
