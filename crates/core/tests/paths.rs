@@ -118,7 +118,7 @@ fn cve_2026_3605_router_policy_and_plug_in_see_the_same_bytes() {
     let (bench, token) = runtime.block_on(furnished());
     let set = PolicySet::new(vec![Policy::parse("paths", POLICY).unwrap().into()]);
     let (served, denied) = (Cell::new(0), Cell::new(0));
-    let mut runner = TestRunner::new(ProptestConfig::with_cases(3000));
+    let mut runner = TestRunner::new(ProptestConfig::with_cases(6000));
     let outcome = runner.run(&asked(), |(path, namespace)| {
         let full = joined(namespace, &path);
         let place = Place { path: &full, namespace: if full.starts_with("team/") { "team/" } else { "" } };
