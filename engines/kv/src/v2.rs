@@ -43,6 +43,9 @@ struct Changed<T> {
     history: Option<History>,
 }
 
+/// The answer to a change of a secret, and its history as it is now, if it is there.
+type Answered = (Response, Option<History>);
+
 /// Tries of a change that meets other writers of the same secret.
 const TRIES: u32 = 16;
 

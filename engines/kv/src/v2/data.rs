@@ -11,9 +11,9 @@ use serde_json::{
 };
 
 use super::{
-    Versioned,
+    Answered, Versioned,
     config::not_negative,
-    meta::{Config, History, Meta},
+    meta::{Config, Meta},
 };
 use crate::merge::merge;
 
@@ -65,11 +65,7 @@ impl Versioned {
         }
     }
 
-    pub(super) async fn write_data(
-        &self,
-        path: &str,
-        fields: &mut Fields,
-    ) -> Result<(Response, Option<History>), Error> {
+    pub(super) async fn write_data(&self, path: &str, fields: &mut Fields) -> Result<Answered, Error> {
         let cas = cas(fields)?;
         let text = match fields.take("data") {
             Some(data @ Value::Object(_)) => encode(&data)?,
@@ -87,11 +83,7 @@ impl Versioned {
         Ok((Response::data(written.outcome.unwrap_or_default()), written.history))
     }
 
-    pub(super) async fn patch_data(
-        &self,
-        path: &str,
-        fields: &mut Fields,
-    ) -> Result<(Response, Option<History>), Error> {
+    pub(super) async fn patch_data(&self, path: &str, fields: &mut Fields) -> Result<Answered, Error> {
         let cas = cas(fields)?;
         let patch = match fields.take("data") {
             Some(Value::Object(patch)) => patch,

@@ -6,9 +6,9 @@ use holdfast_logical::{Check, Error, Fields, Operation, Response, StoreError, Tx
 use serde_json::{Map, Value};
 
 use super::{
-    Versioned,
+    Answered, Versioned,
     config::not_negative,
-    meta::{Config, History, Meta},
+    meta::{Config, Meta},
 };
 use crate::{
     v1::LEFT,
@@ -47,11 +47,7 @@ impl Versioned {
         Ok(Response::data(meta.to_json()))
     }
 
-    pub(super) async fn write_metadata(
-        &self,
-        path: &str,
-        fields: &Fields,
-    ) -> Result<(Response, Option<History>), Error> {
+    pub(super) async fn write_metadata(&self, path: &str, fields: &Fields) -> Result<Answered, Error> {
         let custom = match fields.get("custom_metadata") {
             Some(Value::Object(custom)) => Some(checked(BTreeMap::new(), custom)?),
             _ => None,
@@ -70,11 +66,7 @@ impl Versioned {
         Ok((Response::empty(), written.history))
     }
 
-    pub(super) async fn patch_metadata(
-        &self,
-        path: &str,
-        fields: &Fields,
-    ) -> Result<(Response, Option<History>), Error> {
+    pub(super) async fn patch_metadata(&self, path: &str, fields: &Fields) -> Result<Answered, Error> {
         let config = self.config().await?;
         let patched = self
             .change(path, |meta, exists, _| {

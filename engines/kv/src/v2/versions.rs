@@ -2,10 +2,10 @@
 
 use holdfast_logical::{Error, Fields, Response};
 
-use super::{Versioned, meta::History};
+use super::{Answered, Versioned};
 
 impl Versioned {
-    pub(super) async fn delete_newest(&self, path: &str) -> Result<(Response, Option<History>), Error> {
+    pub(super) async fn delete_newest(&self, path: &str) -> Result<Answered, Error> {
         let now = self.clock.now();
         let changed = self
             .change(path, |meta, _, _| {
@@ -22,11 +22,7 @@ impl Versioned {
         Ok((Response::empty(), changed.history))
     }
 
-    pub(super) async fn delete_versions(
-        &self,
-        path: &str,
-        fields: &Fields,
-    ) -> Result<(Response, Option<History>), Error> {
+    pub(super) async fn delete_versions(&self, path: &str, fields: &Fields) -> Result<Answered, Error> {
         let (numbers, now) = (numbers(fields)?, self.clock.now());
         let changed = self
             .change(path, |meta, _, _| {
@@ -45,11 +41,7 @@ impl Versioned {
         Ok((Response::empty(), changed.history))
     }
 
-    pub(super) async fn undelete_versions(
-        &self,
-        path: &str,
-        fields: &Fields,
-    ) -> Result<(Response, Option<History>), Error> {
+    pub(super) async fn undelete_versions(&self, path: &str, fields: &Fields) -> Result<Answered, Error> {
         let numbers = numbers(fields)?;
         let changed = self
             .change(path, |meta, _, _| {
@@ -68,11 +60,7 @@ impl Versioned {
         Ok((Response::empty(), changed.history))
     }
 
-    pub(super) async fn destroy_versions(
-        &self,
-        path: &str,
-        fields: &Fields,
-    ) -> Result<(Response, Option<History>), Error> {
+    pub(super) async fn destroy_versions(&self, path: &str, fields: &Fields) -> Result<Answered, Error> {
         let numbers = numbers(fields)?;
         let changed = self
             .change(path, |meta, _, txn| {
