@@ -1,8 +1,8 @@
 //! Deleting, undeleting and destroying versions.
 
-use holdfast_logical::{Error, Fields, Response};
+use holdfast_logical::{Error, Fields, Response, Txn};
 
-use super::{Answered, Versioned};
+use super::{Answered, Versioned, meta::Version};
 
 impl Versioned {
     pub(super) async fn delete_newest(&self, path: &str) -> Result<Answered, Error> {
@@ -23,54 +23,48 @@ impl Versioned {
     }
 
     pub(super) async fn delete_versions(&self, path: &str, fields: &Fields) -> Result<Answered, Error> {
-        let (numbers, now) = (numbers(fields)?, self.clock.now());
-        let changed = self
-            .change(path, |meta, _, _| {
-                let mut changed = None;
-                for number in &numbers {
-                    if let Some(version) = meta.versions.get_mut(number)
-                        && version.live(now)
-                    {
-                        version.deletion_time = Some(now);
-                        changed = Some(());
-                    }
-                }
-                Ok(changed)
-            })
-            .await?;
-        Ok((Response::empty(), changed.history))
+        let now = self.clock.now();
+        self.change_each(path, fields, |_, version, _| {
+            let live = version.live(now);
+            if live {
+                version.deletion_time = Some(now);
+            }
+            live
+        })
+        .await
     }
 
     pub(super) async fn undelete_versions(&self, path: &str, fields: &Fields) -> Result<Answered, Error> {
-        let numbers = numbers(fields)?;
-        let changed = self
-            .change(path, |meta, _, _| {
-                let mut changed = None;
-                for number in &numbers {
-                    if let Some(version) = meta.versions.get_mut(number)
-                        && !version.destroyed
-                        && version.deletion_time.take().is_some()
-                    {
-                        changed = Some(());
-                    }
-                }
-                Ok(changed)
-            })
-            .await?;
-        Ok((Response::empty(), changed.history))
+        self.change_each(path, fields, |_, version, _| !version.destroyed && version.deletion_time.take().is_some())
+            .await
     }
 
     pub(super) async fn destroy_versions(&self, path: &str, fields: &Fields) -> Result<Answered, Error> {
+        self.change_each(path, fields, |number, version, txn| {
+            let there = !std::mem::replace(&mut version.destroyed, true);
+            if there {
+                txn.delete(self.value_path(path, number));
+            }
+            there
+        })
+        .await
+    }
+
+    /// Changes the versions that the request names, of those that there are; `change` tells whether it did.
+    async fn change_each(
+        &self,
+        path: &str,
+        fields: &Fields,
+        mut change: impl FnMut(u64, &mut Version, &mut Txn) -> bool,
+    ) -> Result<Answered, Error> {
         let numbers = numbers(fields)?;
         let changed = self
             .change(path, |meta, _, txn| {
                 let mut changed = None;
                 for number in &numbers {
                     if let Some(version) = meta.versions.get_mut(number)
-                        && !version.destroyed
+                        && change(*number, version, txn)
                     {
-                        version.destroyed = true;
-                        txn.delete(self.value_path(path, *number));
                         changed = Some(());
                     }
                 }
