@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 pub use self::settings::{KINDS, LOCKOUT, LockoutTuning, Lockouts, Settings};
-use self::turns::{Attempt, Slot, Turns};
+use self::turns::{Attempt, Turns};
 use crate::mounts::Mounted;
 
 /// The failures of all users.
@@ -95,41 +95,19 @@ impl Lockout {
         let mount = mounted.record.uuid.as_str();
         let user = User { backend, mount, key: key(mount, &alias), alias, settings };
         let seat = self.turns.seat(&user.key);
-        match self.admit(&user.key, seat.slot(), settings).await {
+        let failures = || async {
+            // Others may have failed since this request began.
+            holdfast_barrier::look_anew();
+            Ok(self.read(&user.key, settings).await?.map_or(0, |(failures, _)| failures.count))
+        };
+        match seat.slot().admit(settings.threshold, failures).await {
             Ok(Some(attempt)) => {
                 let outcome = backend.handle(request).await;
                 let counted = self.ended(&user, attempt, Ending::of(&outcome)).await;
                 counted.and(outcome)
             }
             Ok(None) => Err(Logical::Denied("permission denied".to_owned())),
-            Err(error) => Err(error.into()),
-        }
-    }
-
-    /// Waits until the attempt could fail without passing the threshold. `None`: the user is locked out.
-    async fn admit<'s>(
-        &self,
-        key: &str,
-        slot: &'s Slot,
-        settings: Settings,
-    ) -> Result<Option<Attempt<'s>>, StoreError> {
-        loop {
-            let ended = slot.ended.notified();
-            tokio::pin!(ended);
-            ended.as_mut().enable();
-            {
-                let _turn = slot.turn.lock().await;
-                // Others may have failed since this request began.
-                holdfast_barrier::look_anew();
-                let failures = self.read(key, settings).await?.map_or(0, |(failures, _)| failures.count);
-                if failures >= settings.threshold {
-                    return Ok(None);
-                }
-                if failures + slot.running() < settings.threshold {
-                    return Ok(Some(slot.begin()));
-                }
-            }
-            ended.await;
+            Err(error) => Err(StoreError::into(error)),
         }
     }
 

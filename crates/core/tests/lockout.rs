@@ -3,6 +3,8 @@
 use std::{
     collections::HashMap,
     sync::{Arc, LazyLock},
+    task::Poll,
+    time::Duration,
 };
 
 use async_trait::async_trait;
@@ -155,6 +157,39 @@ async fn cve_2025_6004_spellings_of_a_name_share_one_counter_also_in_a_burst_and
     bench.restart().await;
     assert_eq!(login(&bench, "administrator", "right").await.unwrap_err(), "permission denied");
     assert_eq!(tried(&uuid), 5);
+}
+
+#[tokio::test]
+async fn whoever_hangs_up_while_many_log_in_as_one_user_holds_up_nobody() {
+    let (bench, uuid, _) = gated().await;
+    let logins = (0..1000).map(|number| {
+        let login = login(&bench, "robot", "right");
+        async move {
+            match number % 3 {
+                0 => within(number % 16, login).await,
+                _ => Some(login.await),
+            }
+        }
+    });
+    let ended = tokio::time::timeout(Duration::from_secs(60), futures::future::join_all(logins)).await.unwrap();
+    let granted = ended.into_iter().flatten().map(Result::unwrap).count();
+    assert!((666..1000).contains(&granted), "{granted}");
+    assert!(tried(&uuid) >= granted as u64);
+}
+
+/// What comes of it, unless it has to be looked at more than `times` times.
+async fn within<T>(times: usize, future: impl Future<Output = T>) -> Option<T> {
+    let mut future = Box::pin(future);
+    let mut left = times;
+    std::future::poll_fn(move |context| match future.as_mut().poll(context) {
+        Poll::Ready(outcome) => Poll::Ready(Some(outcome)),
+        Poll::Pending if left == 0 => Poll::Ready(None),
+        Poll::Pending => {
+            left -= 1;
+            Poll::Pending
+        }
+    })
+    .await
 }
 
 #[tokio::test]

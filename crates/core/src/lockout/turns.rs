@@ -22,11 +22,12 @@ pub(super) struct Slot {
     pub turn: tokio::sync::Mutex<()>,
     /// Attempts that were let in and have not ended.
     running: AtomicU64,
-    /// An attempt ended.
-    pub ended: Notify,
+    /// There may be room for one more. It wakes one of those who wait, who wakes the next if there is room for that one too.
+    room: Notify,
 }
 
-/// A request that tries to log in, waiting or running. The last one of a user clears up, also when it is given up.
+/// A request that tries to log in, waiting or running. Who leaves makes room for another, and the last one of a user clears
+/// up; both also when the request is given up.
 pub(super) struct Seat<'t> {
     turns: &'t Turns,
     key: String,
@@ -52,13 +53,37 @@ impl Seat<'_> {
 }
 
 impl Slot {
-    /// Attempts that were let in and have not ended.
-    pub fn running(&self) -> u64 {
+    fn running(&self) -> u64 {
         self.running.load(Ordering::SeqCst)
     }
 
-    /// Lets an attempt in.
-    pub fn begin(&self) -> Attempt<'_> {
+    /// Waits until the attempt could fail without reaching more than `threshold` failures in all. `None`: that many were there
+    /// already.
+    pub async fn admit<E, F: Future<Output = Result<u64, E>>>(
+        &self,
+        threshold: u64,
+        failures: impl Fn() -> F,
+    ) -> Result<Option<Attempt<'_>>, E> {
+        loop {
+            {
+                let _turn = self.turn.lock().await;
+                let failures = failures().await?;
+                if failures >= threshold {
+                    return Ok(None);
+                }
+                let free = threshold.saturating_sub(failures + self.running());
+                if free > 1 {
+                    self.room.notify_one();
+                }
+                if free > 0 {
+                    return Ok(Some(self.begin()));
+                }
+            }
+            self.room.notified().await;
+        }
+    }
+
+    fn begin(&self) -> Attempt<'_> {
         self.running.fetch_add(1, Ordering::SeqCst);
         Attempt(self)
     }
@@ -73,6 +98,8 @@ impl<'s> Attempt<'s> {
 
 impl Drop for Seat<'_> {
     fn drop(&mut self) {
+        // Also who never began: it may have been told of room.
+        self.slot.room.notify_one();
         let mut slots = self.turns.0.lock();
         // The map's and this one: seats are taken under the lock, so nobody else comes by it now.
         if Arc::strong_count(&self.slot) <= 2 {
@@ -84,13 +111,14 @@ impl Drop for Seat<'_> {
 impl Drop for Attempt<'_> {
     fn drop(&mut self) {
         self.0.running.fetch_sub(1, Ordering::SeqCst);
-        self.0.ended.notify_waiters();
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
+    use std::{task::Poll, time::Duration};
+
+    use futures::poll;
 
     use super::*;
 
@@ -106,6 +134,56 @@ mod tests {
         let logins = ["anna", "anna", "bert"].map(|key| tokio::time::timeout(deadline, login(key)));
         assert!(futures::future::join_all(logins).await.iter().all(Result::is_err));
         assert!(turns.0.lock().is_empty());
+    }
+
+    #[tokio::test]
+    async fn who_hangs_up_when_told_of_room_leaves_it_to_the_next() {
+        let turns = Turns::default();
+        let login = async || {
+            let seat = turns.seat("anna");
+            seat.slot().admit(1, async || Ok::<_, ()>(0)).await.unwrap().is_some()
+        };
+        let (seat, first) = (turns.seat("anna"), turns.seat("anna"));
+        let attempt = first.slot().begin();
+        let (mut second, mut third) = (Box::pin(login()), Box::pin(login()));
+        assert!(poll!(&mut second).is_pending() && poll!(&mut third).is_pending());
+        let turn = seat.slot().turn.lock().await;
+        drop(attempt);
+        drop(first);
+        assert!(poll!(&mut second).is_pending() && poll!(&mut third).is_pending());
+        drop((second, turn));
+        assert_eq!(poll!(&mut third), Poll::Ready(true));
+    }
+
+    #[tokio::test]
+    async fn one_tells_the_next_whether_there_is_room_or_none() {
+        for (failures, expected) in [(0, vec![true; 3]), (3, vec![false; 8])] {
+            let turns = Turns::default();
+            let count = AtomicU64::new(0);
+            let login = async || {
+                let seat = turns.seat("anna");
+                let attempt = seat.slot().admit(3, async || Ok::<_, ()>(count.load(Ordering::SeqCst))).await.unwrap();
+                (attempt.map(std::mem::forget).is_some(), seat)
+            };
+            let first = turns.seat("anna");
+            let attempts = [(); 3].map(|()| first.slot().begin());
+            let mut waiting: Vec<_> = (0..8).map(|_| Box::pin(login())).collect();
+            for login in &mut waiting {
+                assert!(poll!(login).is_pending());
+            }
+            count.store(failures, Ordering::SeqCst);
+            drop(attempts);
+            drop(first);
+            // Who begins keeps the seat; who is refused leaves.
+            let (mut begun, mut ended) = (Vec::new(), Vec::new());
+            for login in &mut waiting {
+                if let Poll::Ready((begins, seat)) = poll!(login) {
+                    ended.push(begins);
+                    begun.extend(begins.then_some(seat));
+                }
+            }
+            assert_eq!(ended, expected);
+        }
     }
 
     #[test]
